@@ -1,0 +1,59 @@
+# convpress: `make help` lists what there is.
+PYTHON ?= python3
+BIN := .venv/bin
+SNAKEMAKE := $(BIN)/snakemake
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Scripts of the workflow find the environment's commands without an activated shell.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart reproduce test test-unit check format docs benchmark clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: .venv/installed ## make .venv with the exact versions of requirements.lock
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "convpress needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; call make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+quickstart: install ## all rules in minutes on embedded data, no download
+	$(SNAKEMAKE) --configfile config/quickstart.yaml
+	@echo "tables:  results/quickstart/tables/"
+	@echo "figures: results/quickstart/figures/"
+	@echo "report:  results/quickstart/report.html"
+
+reproduce: install ## the whole cifar10 run; resumes where it was stopped
+	$(SNAKEMAKE)
+	@echo "report:  results/cifar10/report.html"
+
+test: install ## unit tests and the workflow test
+	$(BIN)/pytest
+
+test-unit: install ## only the unit tests
+	$(BIN)/pytest tests/unit
+
+check: install ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/mypy
+
+format: install ## let ruff and snakefmt write the layout
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile rules
+
+docs: install ## the parameter reference, from the schema
+	$(BIN)/python -m convpress.config.reference > docs/parameters.md
+
+benchmark: install ## measure training throughput and decomposition on this machine
+	$(BIN)/python benchmarks/train_throughput.py
+	$(BIN)/python benchmarks/decomposition.py
+
+clean: ## remove the quickstart's results and logs
+	rm -rf results/quickstart logs/quickstart

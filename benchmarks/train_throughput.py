@@ -1,0 +1,122 @@
+"""Images a second of our training loop against a plain reference loop, on the same network, data and machine.
+
+The reference trains as the checkpoints' author does: a DataLoader with PIL transforms (flip, padded crop), float32,
+NCHW, SGD. Both loops run in turns in one process, and the median of the pairwise ratios is printed.
+`python benchmarks/train_throughput.py --help` for options; a random CIFAR-shaped data set is used.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from itertools import islice
+
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from torchvision import transforms
+
+from convpress.compute import resolve
+from convpress.config.sections import ComputeConfig, TrainingConfig
+from convpress.data import CIFAR_MEAN, CIFAR_STD, Dataset
+from convpress.models.registry import create_model
+from convpress.train import Trainer
+
+BATCH = 128
+
+
+class PilImages(TorchDataset):
+    """Images one by one as PIL, transformed one by one."""
+
+    def __init__(self, data: Dataset) -> None:
+        self.images, self.labels = data.images, data.labels
+        self.transform = transforms.Compose(
+            [
+                transforms.ToPILImage(),
+                transforms.RandomHorizontalFlip(),
+                transforms.RandomCrop(32, 4),
+                transforms.ToTensor(),
+                transforms.Normalize(CIFAR_MEAN, CIFAR_STD),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int):
+        return self.transform(self.images[index]), self.labels[index]
+
+
+def reference_steps(model, data, workers):
+    """Yield after every training step of the reference loop."""
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
+    while True:
+        for images, labels in DataLoader(PilImages(data), BATCH, shuffle=True, num_workers=workers, drop_last=True):
+            loss = F.cross_entropy(model(images), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            loss.item()
+            yield
+
+
+def our_steps(model, data, compute):
+    """Yield after every training step of our loop."""
+    recipe = TrainingConfig(epochs=10_000, batch_size=BATCH, lr=0.1)
+    trainer = Trainer(model, data, recipe, compute, seed=0, view_seed=0)
+    while True:
+        yield from _steps(trainer)
+
+
+def _steps(trainer):
+    trainer.model.train()
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=trainer.compute.bf16)
+    for batch in trainer.batches():
+        with autocast:
+            loss, _ = trainer.objective(trainer.forward_model, batch)
+        trainer.optimizer.zero_grad()
+        loss.backward()
+        trainer.optimizer.step()
+        loss.item()
+        yield
+    trainer.epoch += 1
+
+
+def measure(steps, n):
+    """Images a second over `n` steps."""
+    start = time.perf_counter()
+    for _ in islice(steps, n):
+        pass
+    return n * BATCH / (time.perf_counter() - start)
+
+
+def main() -> None:
+    """Print a line a network: medians and the ratio ours / reference."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", default=["resnet20", "resnet32"])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=10, help="training steps a round")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--workers", type=int, default=0, help="processes of the reference's DataLoader")
+    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
+    parser.add_argument("--compile", default="auto", choices=["auto", "on", "off"])
+    options = parser.parse_args()
+    config = ComputeConfig(threads=options.threads, precision=options.precision, compile=options.compile)
+    compute = resolve(config, steps=10_000)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (BATCH * 40, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    data = Dataset(images, torch.arange(len(images)) % 10, CIFAR_MEAN, CIFAR_STD, 10)
+    print(f"ours: {compute.record()}")
+    for name in options.models:
+        reference = reference_steps(create_model(name), data, options.workers)
+        ours = our_steps(create_model(name), data, compute)
+        measure(reference, 2), measure(ours, 3)  # warm-up, compilation
+        pairs = [(measure(ours, options.steps), measure(reference, options.steps)) for _ in range(options.rounds)]
+        fast, slow = (statistics.median(values) for values in zip(*pairs, strict=True))
+        ratio = statistics.median(a / b for a, b in pairs)
+        print(f"{name}: ours {fast:.0f} images/s, reference {slow:.0f} images/s, ratio {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main()

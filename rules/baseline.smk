@@ -1,0 +1,151 @@
+"""Baselines, their control, the teacher's answers, and the two rules that every study inherits: finetune and evaluate."""
+
+
+
+def architecture_code(script):
+    """The network's own code is found by name, not by import: it joins the hash here."""
+    home = lambda w: "resnet_cifar" if config["models"][w.model]["architecture"].startswith("resnet") else ""
+    return lambda w: code(script, f"convpress.models.{home(w)}")
+
+
+TRAINED = [name for name, model in config["models"].items() if model["training"]]
+
+
+rule import_baseline:
+    input:
+        checkpoint=lambda w: f"data/checkpoints/{CHECKPOINTS[w.model]}",
+    output:
+        model=f"{MODELS}/baseline/{{model}}.safetensors",
+    log:
+        f"{LOGS}/import_baseline/{{model}}.log",
+    params:
+        model=lambda w: config["models"][w.model],
+        code=architecture_code("import_baseline.py"),
+    wildcard_constraints:
+        model="|".join(CHECKPOINTS) or "none",
+    script:
+        "../scripts/import_baseline.py"
+
+
+rule train_baseline:
+    input:
+        data=DATASET,
+    output:
+        model=f"{MODELS}/baseline/{{model}}.safetensors",
+        history=f"{RESULTS}/histories/baseline/{{model}}.csv",
+    log:
+        f"{LOGS}/train_baseline/{{model}}.log",
+    params:
+        model=lambda w: config["models"][w.model],
+        data=config["data"],
+        compute=config["compute"],
+        seed=config["seed"],
+        code=architecture_code("train_baseline.py"),
+    wildcard_constraints:
+        model="|".join(TRAINED) or "none",
+    threads: THREADS
+    script:
+        "../scripts/train_baseline.py"
+
+
+rule teacher_logits:
+    input:
+        data=DATASET,
+        model=f"{MODELS}/baseline/{config['teacher']['model']}.safetensors",
+    output:
+        logits=f"{MODELS}/teacher/logits.safetensors",
+    log:
+        f"{LOGS}/teacher_logits.log",
+    params:
+        views=config["teacher"]["views"],
+        crop_padding=config["control"]["crop_padding"],
+        flip=config["control"]["flip"],
+        data=config["data"],
+        compute=config["compute"],
+        seed=config["seed"],
+        code=code("teacher_logits.py"),
+    threads: THREADS
+    script:
+        "../scripts/teacher_logits.py"
+
+
+def teacher_of(recipe):
+    """The teacher's answers, for recipes that listen to a teacher."""
+    return rules.teacher_logits.output.logits if recipe["distillation"] else []
+
+
+rule finetune:
+    input:
+        data=DATASET,
+        model=f"{MODELS}/baseline/{{model}}.safetensors",
+        teacher=teacher_of(config["control"]),
+    output:
+        model=f"{MODELS}/control/{{model}}.safetensors",
+        history=f"{RESULTS}/histories/control/{{model}}.csv",
+    log:
+        f"{LOGS}/finetune/{{model}}.log",
+    params:
+        recipe=config["control"],
+        resume=f"{RESULTS}/resume/control/{{model}}.pt",
+        data=config["data"],
+        compute=config["compute"],
+        seed=config["seed"],
+        code=code("finetune.py"),
+    threads: THREADS
+    script:
+        "../scripts/finetune.py"
+
+
+def start_of(wildcards):
+    """The model right after the surgery, before fine-tuning; the control starts from the baseline."""
+    if wildcards.study == "baseline":
+        return []
+    if wildcards.study == "control":
+        return f"{MODELS}/baseline/{wildcards.variant}.safetensors"
+    return f"{MODELS}/{wildcards.study}/{wildcards.variant}.start.safetensors"
+
+
+rule evaluate:
+    input:
+        data=DATASET,
+        model=f"{MODELS}/{{study}}/{{variant}}.safetensors",
+        start=start_of,
+    output:
+        metrics=f"{RESULTS}/metrics/{{study}}/{{variant}}.json",
+        predictions=f"{RESULTS}/predictions/{{study}}/{{variant}}.npz",
+    log:
+        f"{LOGS}/evaluate/{{study}}/{{variant}}.log",
+    params:
+        data=config["data"],
+        compute=config["compute"],
+        seed=config["seed"],
+        code=code("evaluate.py"),
+    threads: THREADS
+    script:
+        "../scripts/evaluate.py"
+
+
+CONTROLS = sorted({config["kernel_search"]["model"]})
+
+
+rule baseline_tables:
+    input:
+        metrics=expand(rules.evaluate.output.metrics, study="baseline", variant=config["baselines"])
+        + expand(rules.evaluate.output.metrics, study="control", variant=CONTROLS),
+        predictions=expand(rules.evaluate.output.predictions, study="baseline", variant=config["baselines"])
+        + expand(rules.evaluate.output.predictions, study="control", variant=CONTROLS),
+        histories=expand(rules.finetune.output.history, model=CONTROLS),
+    output:
+        table("baselines"),
+    log:
+        f"{LOGS}/baseline_tables.log",
+    params:
+        code=code("baseline_tables.py"),
+    script:
+        "../scripts/baseline_tables.py"
+
+
+TARGETS += [rules.baseline_tables.input, rules.baseline_tables.output, rules.teacher_logits.output]
+TARGETS += expand(rules.import_baseline.output, model=[name for name in config["baselines"] if name in CHECKPOINTS])
+TARGETS += expand(rules.train_baseline.output, model=[name for name in config["baselines"] if name in TRAINED])
+TARGETS += expand(rules.finetune.output, model=CONTROLS)

@@ -1,0 +1,44 @@
+"""What all rules share: the checked configuration, paths, code hashes, and the list of everything to make."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(workflow.basedir)
+sys.path.insert(0, str(ROOT / "src"))
+
+from convpress.codehash import code_hash
+from convpress.config.schema import check_layers, load_config
+from convpress.errors import ConvpressError
+
+try:
+    config = load_config(config).model_dump(mode="json")
+    check_layers(config)
+except ConvpressError as error:
+    raise WorkflowError(f"params: {error}")
+
+RESULTS = f"results/{config['run']}"
+MODELS = f"{RESULTS}/models"
+TABLES = f"{RESULTS}/tables"
+FIGURES = f"{RESULTS}/figures"
+LOGS = f"logs/{config['run']}"
+THREADS = config["compute"]["threads"]
+
+# Snakemake checks parameters and inputs of a job only when every output of it is asked for: rule all asks for all.
+TARGETS = []
+
+
+def code(script, *modules):
+    """Hash of a script and of the package modules it imports; a parameter of every rule, so that changes rerun it."""
+    return code_hash(ROOT / "scripts" / script, (ROOT / "src", ROOT / "scripts"), modules)
+
+
+def table(name):
+    return [f"{TABLES}/{name}.csv", f"{TABLES}/{name}.md"]
+
+
+wildcard_constraints:
+    model="|".join(config["models"]),
+    study=r"baseline|control|kernel_search",
+    variant=r"[a-z0-9_-]+",
+    start="plain|corrected",
+    search="|".join(config["kernel_search"]["search"]),

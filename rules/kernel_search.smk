@@ -1,0 +1,200 @@
+"""Which filter size does each convolution want? CP factors grow long under a learned mask, then become dense again."""
+
+KS = config["kernel_search"]
+STUDY = "kernel_search"
+BASE = f"{MODELS}/baseline/{KS['model']}.safetensors"
+CP_STARTS = ["plain", "corrected"]
+
+
+rule decompose_cp:
+    input:
+        model=BASE,
+    output:
+        factors=f"{MODELS}/{STUDY}/cp/{{layer}}.safetensors",
+        metrics=f"{RESULTS}/metrics/{STUDY}/cp/{{layer}}.json",
+    log:
+        f"{LOGS}/decompose_cp/{{layer}}.log",
+    params:
+        cp=KS["cp"],
+        threads=THREADS,
+        seed=config["seed"],
+        code=code("decompose_cp.py"),
+    threads: THREADS
+    script:
+        "../scripts/decompose_cp.py"
+
+
+rule replace_cp:
+    input:
+        model=BASE,
+        factors=expand(rules.decompose_cp.output.factors, layer=KS["layers"]),
+    output:
+        model=f"{MODELS}/{STUDY}/finetune_cp-{{start}}.start.safetensors",
+    log:
+        f"{LOGS}/replace_cp/{{start}}.log",
+    params:
+        layers=KS["layers"],
+        code=code("replace_cp.py"),
+    script:
+        "../scripts/replace_cp.py"
+
+
+use rule finetune as finetune_cp with:
+    input:
+        data=DATASET,
+        model=rules.replace_cp.output.model,
+        teacher=teacher_of(KS["finetune_cp"]),
+    output:
+        model=f"{MODELS}/{STUDY}/finetune_cp-{{start}}.safetensors",
+        history=f"{RESULTS}/histories/{STUDY}/finetune_cp-{{start}}.csv",
+    log:
+        f"{LOGS}/finetune_cp/{{start}}.log",
+    params:
+        recipe=KS["finetune_cp"],
+        resume=f"{RESULTS}/resume/{STUDY}/finetune_cp-{{start}}.pt",
+        data=config["data"],
+        compute=config["compute"],
+        seed=config["seed"],
+        code=code("finetune.py"),
+
+
+def search_start(wildcards):
+    """A branch grows beside the dense kernels, the other masks over the fine-tuned CP factors."""
+    if KS["search"][wildcards.search]["mask"] == "branch":
+        return BASE
+    return f"{MODELS}/{STUDY}/finetune_cp-{KS['start']}.safetensors"
+
+
+rule search_kernels:
+    input:
+        data=DATASET,
+        model=search_start,
+        teacher=lambda w: teacher_of(KS["search"][w.search]["training"]),
+    output:
+        start=f"{MODELS}/{STUDY}/search_kernels-{{search}}.start.safetensors",
+        model=f"{MODELS}/{STUDY}/search_kernels-{{search}}.safetensors",
+        history=f"{RESULTS}/histories/{STUDY}/search_kernels-{{search}}.csv",
+    log:
+        f"{LOGS}/search_kernels/{{search}}.log",
+    params:
+        search=lambda w: KS["search"][w.search],
+        layers=KS["layers"],
+        cp=KS["cp"],
+        resume=f"{RESULTS}/resume/{STUDY}/search_kernels-{{search}}.pt",
+        data=config["data"],
+        compute=config["compute"],
+        seed=config["seed"],
+        code=code("search_kernels.py"),
+    threads: THREADS
+    script:
+        "../scripts/search_kernels.py"
+
+
+rule recompose:
+    input:
+        model=rules.search_kernels.output.model,
+    output:
+        model=f"{MODELS}/{STUDY}/finetune_recomposed-{{search}}.start.safetensors",
+    log:
+        f"{LOGS}/recompose/{{search}}.log",
+    params:
+        code=code("recompose.py"),
+    script:
+        "../scripts/recompose.py"
+
+
+use rule finetune as finetune_recomposed with:
+    input:
+        data=DATASET,
+        model=rules.recompose.output.model,
+        teacher=teacher_of(KS["finetune_recomposed"]),
+    output:
+        model=f"{MODELS}/{STUDY}/finetune_recomposed-{{search}}.safetensors",
+        history=f"{RESULTS}/histories/{STUDY}/finetune_recomposed-{{search}}.csv",
+    log:
+        f"{LOGS}/finetune_recomposed/{{search}}.log",
+    params:
+        recipe=KS["finetune_recomposed"],
+        resume=f"{RESULTS}/resume/{STUDY}/finetune_recomposed-{{search}}.pt",
+        data=config["data"],
+        compute=config["compute"],
+        seed=config["seed"],
+        code=code("finetune.py"),
+
+
+KS_STAGES = (
+    expand("finetune_cp-{start}", start=CP_STARTS)
+    + expand("search_kernels-{search}", search=KS["search"])
+    + expand("finetune_recomposed-{search}", search=KS["search"])
+)
+
+
+rule kernel_search_latency:
+    input:
+        baseline=BASE,
+        models=expand(f"{MODELS}/{STUDY}/{{stage}}.safetensors", stage=KS_STAGES),
+    output:
+        latency=f"{RESULTS}/metrics/{STUDY}/latency.csv",
+    log:
+        f"{LOGS}/kernel_search_latency.log",
+    params:
+        measure=config["measure"],
+        compute=config["compute"],
+        code=code("kernel_search_latency.py"),
+    threads: workflow.cores or 1  # alone on the machine, or the times mean nothing
+    script:
+        "../scripts/kernel_search_latency.py"
+
+
+rule kernel_search_tables:
+    input:
+        baseline=expand(rules.evaluate.output, study="baseline", variant=KS["model"]),
+        control=expand(rules.evaluate.output, study="control", variant=KS["model"]),
+        metrics=expand(rules.evaluate.output.metrics, study=STUDY, variant=KS_STAGES),
+        predictions=expand(rules.evaluate.output.predictions, study=STUDY, variant=KS_STAGES),
+        cp=expand(rules.decompose_cp.output.metrics, layer=KS["decompose"]),
+        histories=expand(f"{RESULTS}/histories/{STUDY}/{{stage}}.csv", stage=KS_STAGES),
+        control_history=expand(rules.finetune.output.history, model=KS["model"]),
+        before=BASE,
+        searched=expand(rules.search_kernels.output.model, search=KS["search"]),
+        after=expand(rules.finetune_recomposed.output.model, search=KS["search"]),
+        latency=rules.kernel_search_latency.output.latency,
+    output:
+        cp_error=table("cp_error"),
+        kernel_search=table("kernel_search"),
+        history=table("kernel_search_history"),
+        sizes=table("kernel_search_sizes"),
+        masks=table("kernel_search_masks"),
+        kernels=table("kernel_search_kernels"),
+    log:
+        f"{LOGS}/kernel_search_tables.log",
+    params:
+        layers=KS["layers"],
+        code=code("kernel_search_tables.py"),
+    script:
+        "../scripts/kernel_search_tables.py"
+
+
+rule kernel_search_figures:
+    input:
+        rules.kernel_search_tables.output,
+    output:
+        curves=report(f"{FIGURES}/kernel_search_curves.svg", caption="../report/kernel_search_curves.rst", category="kernel_search"),
+        sizes=report(f"{FIGURES}/kernel_search_sizes.svg", caption="../report/kernel_search_sizes.rst", category="kernel_search"),
+        masks=report(f"{FIGURES}/kernel_search_masks.svg", caption="../report/kernel_search_masks.rst", category="kernel_search"),
+        cp_error=report(f"{FIGURES}/cp_error.svg", caption="../report/cp_error.rst", category="kernel_search"),
+        kernels=report(f"{FIGURES}/kernel_search_kernels.png", caption="../report/kernel_search_kernels.rst", category="kernel_search"),
+        tradeoff=report(f"{FIGURES}/kernel_search_tradeoff.svg", caption="../report/kernel_search_tradeoff.rst", category="kernel_search"),
+    log:
+        f"{LOGS}/kernel_search_figures.log",
+    params:
+        code=code("kernel_search_figures.py"),
+    script:
+        "../scripts/kernel_search_figures.py"
+
+
+TARGETS += [rules.kernel_search_tables.input, rules.kernel_search_tables.output, rules.kernel_search_figures.output]
+TARGETS += expand(rules.decompose_cp.output, layer=KS["decompose"])
+TARGETS += expand(rules.replace_cp.output, start=CP_STARTS) + expand(rules.finetune_cp.output, start=CP_STARTS)
+TARGETS += expand(rules.search_kernels.output, search=KS["search"]) + expand(rules.recompose.output, search=KS["search"])
+TARGETS += expand(rules.finetune_recomposed.output, search=KS["search"])

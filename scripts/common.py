@@ -1,0 +1,43 @@
+"""What all scripts share: a log file, one clear sentence for a user's mistake, and the loaded data."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from convpress.errors import ConvpressError
+
+FORMAT = "%(asctime)s %(name)s: %(message)s"
+
+
+@contextmanager
+def job(snakemake: Any) -> Iterator[None]:
+    """Log to the rule's log file, and briefly to the terminal; end with one sentence on a user's mistake."""
+    path = Path(snakemake.log[0])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setFormatter(logging.Formatter(f"[{path.parent.name}/{path.stem}] %(message)s"))
+    logging.basicConfig(level=logging.INFO, format=FORMAT, handlers=[logging.FileHandler(path, "a"), terminal])
+    logging.captureWarnings(True)
+    try:
+        yield
+    except ConvpressError as error:
+        logging.error("stopped: %s", error)
+        raise SystemExit(1) from None
+    except BaseException:
+        logging.exception("failed")
+        raise
+
+
+def sections(snakemake: Any) -> dict[str, Any]:
+    """The typed `compute` and `data` sections that came as parameters of the rule."""
+    from convpress.config.sections import ComputeConfig, DataConfig
+
+    kinds = {"compute": ComputeConfig, "data": DataConfig}
+    return {name: kinds[name](**value) for name, value in snakemake.params.items() if name in kinds}

@@ -1,0 +1,16 @@
+"""The report page and the provenance of the run."""
+
+import json
+from pathlib import Path
+
+from common import job
+from convpress.files import write_json
+from convpress.provenance import run_record
+from convpress.report.page import render_page
+
+with job(snakemake):
+    results = Path(snakemake.output.page).parent
+    inputs = [json.loads(Path(path).read_text()) for path in snakemake.input.provenance]
+    metrics = [json.loads(Path(path).read_text()) for path in snakemake.input.metrics]
+    write_json(run_record(snakemake.params.config, inputs, metrics), Path(snakemake.output.provenance))
+    render_page(results, Path(snakemake.output.page))

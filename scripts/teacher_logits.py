@@ -1,0 +1,27 @@
+"""Ask the teacher once about every view of every training image."""
+
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from common import job, sections
+from convpress.checkpoints import load
+from convpress.compute import resolve
+from convpress.data import load_dataset
+from convpress.files import atomic_path
+from convpress.train import teacher_logits
+
+with job(snakemake):
+    settings, params = sections(snakemake), snakemake.params
+    train, _, _ = load_dataset(snakemake.input.data, settings["data"])
+    logits = teacher_logits(
+        load(snakemake.input.model),
+        train,
+        resolve(settings["compute"]),
+        views=params.views,
+        view_seed=params.seed,
+        padding=params.crop_padding,
+        flip=params.flip,
+    )
+    with atomic_path(Path(snakemake.output.logits)) as path:
+        save_file({"logits": logits}, path)

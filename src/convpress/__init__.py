@@ -1,0 +1,23 @@
+"""convpress: compress convolutional networks in five ways and compare them honestly."""
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "ConvpressError": "convpress.errors",
+    "CPConv2d": "convpress.layers",
+    "SeparableCPConv2d": "convpress.layers",
+    "create_model": "convpress.models",
+    "load": "convpress.checkpoints",
+    "replace_conv": "convpress.layers",
+    "save_model": "convpress.checkpoints",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    # Late, so that reading a configuration does not wait for torch.
+    if name not in _HOME:
+        raise AttributeError(f"module 'convpress' has no attribute {name!r}; it offers {', '.join(__all__)}")
+    return getattr(import_module(_HOME[name]), name)

@@ -1,0 +1,277 @@
+"""Saving networks in one safe file each, loading them back, importing pretrained ones, resuming trainings."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+import re
+import struct
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from convpress.errors import ConvpressError
+from convpress.files import atomic_path, sha256_file
+from convpress.models.registry import MODELS, create_model
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Version of the metadata in a model file; a reader refuses files of a later one."""
+
+_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.")
+_REFUSED_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
+_SHOWN = 3
+
+
+def save_model(model: nn.Module, path: Path | str, extra: Mapping[str, str] | None = None) -> None:
+    """Write `model` to one ``.safetensors`` file from which :func:`load` rebuilds it; atomic.
+
+    Metadata: ``convpress`` (format version), ``architecture``, ``surgeries`` and ``extra``, the last three as
+    JSON. The same model gives the same bytes.
+
+    Raises:
+        ConvpressError: the model was not made by :func:`convpress.models.create_model`.
+    """
+    from convpress.layers.surgery import surgeries
+
+    architecture = getattr(model, "convpress_architecture", None)
+    if architecture is None:
+        raise ConvpressError(
+            f"{path}: a {type(model).__name__} without a noted architecture cannot be saved; "
+            "build it with convpress.models.create_model."
+        )
+    metadata = {
+        "convpress": str(FORMAT),
+        "architecture": json.dumps(architecture, sort_keys=True),
+        "surgeries": json.dumps([asdict(surgery) for surgery in surgeries(model)], sort_keys=True),
+        "extra": json.dumps(dict(extra or {}), sort_keys=True),
+    }
+    # Copies, because the format refuses tensors that share memory or are not laid out row by row.
+    state = {
+        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, value in model.state_dict().items()
+    }
+    content = _with_sorted_header(to_safetensors(state, metadata))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _with_sorted_header(content: bytes) -> bytes:
+    """Sort the metadata, whose order safetensors (0.8) leaves to chance: equal models get equal checksums."""
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + memoryview(content)[8 + length :]
+
+
+def read_metadata(path: Path | str) -> dict[str, Any]:
+    """Return ``{"convpress": int, "architecture": dict, "surgeries": list, "extra": dict}`` of a model file.
+
+    Raises:
+        ConvpressError: the file is missing, damaged, foreign, or of a later format.
+    """
+    return _read(path, with_state=False)[0]
+
+
+def load(path: Path | str) -> nn.Module:
+    """Rebuild the network of a file that :func:`save_model` wrote, in eval mode.
+
+    The random state of the process is left as it was.
+
+    Raises:
+        ConvpressError: the file is missing, damaged, foreign, of a later format, or its weights do not fit.
+    """
+    metadata, state = _read(path, with_state=True)
+    with torch.random.fork_rng(devices=[]):
+        model = _rebuild(path, metadata)
+    types = {value.dtype for value in state.values() if value.is_floating_point()}
+    if len(types) == 1:
+        model.to(types.pop())
+    _check_state(path, state, model)
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def _read(path: Path | str, with_state: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            # Copies: a tensor of safe_open is a view of the file, which a later run may replace.
+            state = {key: file.get_tensor(key).clone() for key in file.keys()} if with_state else {}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise ConvpressError(f"{path}: there is no such model file; make it first.") from error
+    except (OSError, SafetensorError) as error:
+        raise ConvpressError(
+            f"{path}: damaged or not a safetensors file ({error}); delete it and make it again."
+        ) from error
+    return _parse_metadata(path, metadata), state
+
+
+def _parse_metadata(path: Path | str, metadata: Mapping[str, str]) -> dict[str, Any]:
+    if "convpress" not in metadata:
+        raise ConvpressError(
+            f"{path}: a safetensors file without an architecture in it, so not one of convpress; "
+            "write it with convpress.checkpoints.save_model."
+        )
+    try:
+        version = int(metadata["convpress"])
+        if version > FORMAT:
+            raise ConvpressError(
+                f"{path}: written in format {version} by a later convpress; this one reads up to {FORMAT}, update it."
+            )
+        parsed = {key: json.loads(metadata[key]) for key in ("architecture", "surgeries", "extra")}
+    except (KeyError, ValueError) as error:
+        if isinstance(error, ConvpressError):
+            raise
+        raise ConvpressError(f"{path}: its metadata are damaged ({error!r}); delete it and make it again.") from error
+    return {"convpress": version} | parsed
+
+
+def _rebuild(path: Path | str, metadata: Mapping[str, Any]) -> nn.Module:
+    from convpress.layers.surgery import LAYERS, put_layer
+
+    try:
+        architecture = metadata["architecture"]
+        model = create_model(architecture["name"], **architecture["arguments"])
+        for surgery in metadata["surgeries"]:
+            if surgery["kind"] not in LAYERS:
+                raise ConvpressError(
+                    f"layer {surgery['layer']} is a {surgery['kind']}, which is not registered; "
+                    f"import the module that defines it first, or use one of {', '.join(sorted(LAYERS))}"
+                )
+            put_layer(model, surgery["layer"], LAYERS[surgery["kind"]](**surgery["arguments"]))
+    except ConvpressError as error:
+        raise ConvpressError(f"{path}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ConvpressError(f"{path}: its network cannot be rebuilt ({error!r}); make it again.") from error
+    return model
+
+
+def import_pretrained(path: Path | str, model: nn.Module, prefix: str = "module.") -> nn.Module:
+    """Load the weights of a PyTorch checkpoint (``.th``, ``.pt``) into `model` and return it, in eval mode.
+
+    Reads a state dict, or a dict that has one under ``state_dict``; `prefix` is stripped from keys that start
+    with it. Only tensors and plain values are read: a pickle that names code is refused. A file whose name
+    has its own checksum in it (``name-<hex digits>.th``, as torch.hub has it) must match it.
+
+    Raises:
+        ConvpressError: the file is missing, damaged, altered, wants to run code, or is of another network.
+    """
+    state = _read_state_dict(path, prefix)
+    _check_state(path, state, model, counters_optional=True)
+    model.load_state_dict(state, strict=False)  # the check above is the stricter one
+    return model.eval()
+
+
+def _read_state_dict(path: Path | str, prefix: str) -> dict[str, Tensor]:
+    content = _torch_load(path)
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ConvpressError(
+            f"{path}: holds no state dict (names with tensors, alone or under 'state_dict'); use another checkpoint."
+        )
+    return {str(key).removeprefix(prefix): value for key, value in state.items()}
+
+
+def _torch_load(path: Path | str) -> Any:
+    """``torch.load`` of plain values to the CPU; whatever is wrong becomes one sentence."""
+    path = Path(path)
+    if not path.is_file():
+        raise ConvpressError(f"{path}: there is no such checkpoint; fetch it first.")
+    named = _HASH_IN_NAME.search(path.name)
+    if named and not sha256_file(path).startswith(named[1]):
+        raise ConvpressError(
+            f"{path}: damaged or altered, its sha256 does not start with {named[1]} as its name says; "
+            "delete it and fetch it again."
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's thoughts on old pickle protocols
+            return torch.load(path, weights_only=True, map_location="cpu")
+    except pickle.UnpicklingError as error:
+        refused = _REFUSED_GLOBAL.search(str(error))
+        if refused:
+            raise ConvpressError(
+                f"{path}: refused, its pickle wants to run {refused[1]}; only checkpoints of plain tensors are read."
+            ) from error
+        raise _unreadable(path, error) from error
+    except Exception as error:  # a cut file makes torch raise almost anything, from KeyError to struct.error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> ConvpressError:
+    reason = str(error).split("\n")[0][:120] or type(error).__name__
+    return ConvpressError(f"{path}: damaged or not a PyTorch checkpoint ({reason}); delete it and fetch it again.")
+
+
+def _check_state(
+    path: Path | str, state: Mapping[str, Tensor], model: nn.Module, counters_optional: bool = False
+) -> None:
+    """Compare keys, shapes and types of a state dict with a model's and name the first differences."""
+    differences = _differences(state, model, counters_optional)
+    if not differences:
+        return
+    more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+    name = getattr(model, "convpress_architecture", {"name": type(model).__name__})["name"]
+    looks = _recognise(state)
+    hint = f", it looks like {looks}" if looks else ""
+    raise ConvpressError(
+        f"{path}: does not fit {name}{hint}: {'; '.join(differences[:_SHOWN])}{more}; "
+        "choose the checkpoint and the architecture that belong together."
+    )
+
+
+def _differences(state: Mapping[str, Tensor], model: nn.Module, counters_optional: bool) -> list[str]:
+    expected = model.state_dict()
+    # Counters of batches came with PyTorch 0.4.1; older checkpoints lack them and they do not matter.
+    missing = [
+        key for key in expected if key not in state and not (counters_optional and key.endswith("num_batches_tracked"))
+    ]
+    result = [f"{key} is missing" for key in missing]
+    result += [f"{key} is not expected" for key in state if key not in expected]
+    for key in (key for key in expected if key in state):
+        here, there = state[key], expected[key]
+        if here.shape != there.shape:
+            result.append(f"{key} has shape {tuple(here.shape)}, not {tuple(there.shape)}")
+        elif here.dtype != there.dtype:
+            result.append(f"{key} is {here.dtype}, not {there.dtype}")
+    return result
+
+
+def _recognise(state: Mapping[str, Tensor]) -> str | None:
+    """The registered network to which a state dict belongs, if there is one."""
+    for name in sorted(MODELS):
+        with torch.device("meta"):
+            candidate = create_model(name)
+        if not _differences(state, candidate, counters_optional=True):
+            return name
+    return None
+
+
+def save_state(state: Mapping[str, Any], path: Path | str) -> None:
+    """Write the state of a training (tensors, numbers, texts, and lists and dicts of them); atomic."""
+    with atomic_path(path) as temporary:
+        torch.save(dict(state), temporary)
+
+
+def load_state(path: Path | str) -> dict[str, Any] | None:
+    """Return what :func:`save_state` wrote; None when there is no file, or (logged) when it is unreadable."""
+    if not Path(path).is_file():
+        return None
+    try:
+        state = _torch_load(path)
+    except ConvpressError as error:
+        log.warning("the training starts anew: %s", error)
+        return None
+    return state if isinstance(state, dict) else None

@@ -1,0 +1,89 @@
+"""What this machine is good at: device, precision, compiler."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import nn
+
+from convpress.config.sections import ComputeConfig
+
+log = logging.getLogger(__name__)
+
+COMPILE_PAYS_AFTER_STEPS = 3000
+"""torch.compile takes a minute on a CPU; below this many steps it costs more than it saves."""
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Resolved settings: nothing is `auto` any more."""
+
+    device: str
+    precision: str
+    compile: bool
+    channels_last: bool
+    threads: int
+
+    @property
+    def bf16(self) -> bool:
+        """Whether training runs under bfloat16 autocast."""
+        return self.precision == "bf16"
+
+    def record(self) -> dict[str, object]:
+        """The settings as plain data, for provenance."""
+        return asdict(self)
+
+
+def resolve(config: ComputeConfig, steps: int = 0) -> Compute:
+    """Fix threads and turn every `auto` into a decision for this machine and a training of `steps` steps.
+
+    The number of threads comes from the configuration alone, never from how many cores happen to be free:
+    sums over threads are then always taken in the same order, and results keep their bits.
+    """
+    torch.set_num_threads(config.threads)
+    device = config.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16" if _bf16_is_fast(device) else "fp32"
+    compiled = config.compile == "on" or (
+        config.compile == "auto" and steps >= COMPILE_PAYS_AFTER_STEPS and _compile_pays(device, precision)
+    )
+    compute = Compute(device, precision, compiled, config.channels_last, config.threads)
+    log.info("compute: %s", compute.record())
+    return compute
+
+
+def _bf16_is_fast(device: str) -> bool:
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_amx_tile_supported()
+
+
+def _compile_pays(device: str, precision: str) -> bool:
+    # In float32 on a CPU the convolutions dominate and compiling them gains nothing (benchmarks/train_throughput.py).
+    if device == "cpu" and precision == "fp32":
+        return False
+    return device == "cuda" or any(shutil.which(name) for name in ("g++", "clang++"))
+
+
+def prepare(model: nn.Module, compute: Compute) -> nn.Module:
+    """Move a model to its device and layout (in place)."""
+    model = model.to(compute.device)
+    return model.to(memory_format=torch.channels_last) if compute.channels_last else model
+
+
+def maybe_compile(model: nn.Module, compute: Compute) -> nn.Module:
+    """The compiled model, or the model itself with a logged reason when the compiler fails at set-up."""
+    if not compute.compile:
+        return model
+    torch._dynamo.config.suppress_errors = True  # a graph that does not compile runs eagerly and is logged
+    try:
+        return torch.compile(model)  # type: ignore[return-value]
+    except RuntimeError as error:
+        log.warning("torch.compile is not available, training runs eagerly: %s", error)
+        return model

@@ -1,0 +1,45 @@
+"""The parameter reference, generated from the schema: `python -m convpress.config.reference`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from convpress.config.schema import Config, section_type
+from convpress.config.sections import Section, TrainingConfig
+
+RECIPE = "training recipe"
+
+
+def rows(section: type[Section] = Config, prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
+    """Rows (key, type, default, description), depth first; a training recipe's keys are listed once, at the end."""
+    for name, field in section.model_fields.items():
+        inner = section_type(field.annotation)
+        key = f"{prefix}{name}" + (".<name>" if inner and "dict" in str(field.annotation) else "")
+        default = "required" if field.is_required() else ("" if inner else f"`{field.default!r}`")
+        kind = RECIPE if inner is TrainingConfig else ("section" if inner else _type_name(field.annotation))
+        yield key, kind, default, field.description or ""
+        if inner and inner is not TrainingConfig:
+            yield from rows(inner, key + ".")
+
+
+def _type_name(annotation: Any) -> str:
+    text = re.sub(r"typing\.|<class '|'>", "", str(annotation))
+    text = re.sub(r"Annotated\[(\w+),.*?\)\]\)?\]?", r"\1", text)
+    return text.replace("Literal", "one of ").replace("NoneType", "None").replace("|", "or")
+
+
+def markdown() -> str:
+    """The whole page."""
+    lines = ["# Parameters", "", "Generated from the schema (`make docs`); every key of `params.yaml`.", ""]
+    for title, section in (("", Config), (RECIPE, TrainingConfig)):
+        if title:
+            lines += ["", f"## Keys of a {title}", ""]
+        lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
+        lines += [f"| `{key}` | {kind} | {default} | {text} |" for key, kind, default, text in rows(section)]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(markdown())

@@ -1,0 +1,132 @@
+"""The schema of params.yaml: every key with its type, its limits and a description."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from convpress.config.kernel_search import CPConfig, KernelSearchConfig
+from convpress.config.sections import (
+    ComputeConfig,
+    DataConfig,
+    MeasureConfig,
+    ModelConfig,
+    Section,
+    TeacherConfig,
+    TrainingConfig,
+)
+from convpress.errors import ConvpressError
+
+
+class Config(Section):
+    """Everything about a run."""
+
+    run: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")] = Field(
+        description="Name of the run; its results lie in results/<run>/."
+    )
+    seed: int = Field(0, ge=0, description="Seed of all trainings and decompositions.")
+    compute: ComputeConfig = Field(ComputeConfig(), description="How the machine is used.")  # type: ignore[call-arg]
+    data: DataConfig = Field(description="The images.")
+    models: dict[str, ModelConfig] = Field(description="Baseline networks by name.")
+    baselines: list[str] = Field(min_length=1, description="Networks that stand in baselines.csv.")
+    control: TrainingConfig = Field(
+        description="Recipe of the control: the baseline trained further; its epochs are the variants' total."
+    )
+    teacher: TeacherConfig = Field(description="Distillation.")
+    measure: MeasureConfig = Field(description="Latency.")
+    kernel_search: KernelSearchConfig = Field(description="The study kernel_search.")
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Config:
+        used = {"teacher.model": self.teacher.model, "kernel_search.model": self.kernel_search.model}
+        used |= {f"baselines.{i}": name for i, name in enumerate(self.baselines)}
+        for place, name in used.items():
+            if name not in self.models:
+                raise ValueError(f"{place}: no model {name!r}; models has {sorted(self.models)}")
+        return self
+
+
+def load_config(raw: Mapping[str, Any]) -> Config:
+    """Check a configuration and return it typed.
+
+    Raises `ConvpressError` with one line a mistake: the key's path, what is wrong, what is allowed.
+    """
+    try:
+        return Config.model_validate(dict(raw))
+    except ValidationError as error:
+        raise ConvpressError("; ".join(_explain(item) for item in error.errors())) from None
+
+
+def check_layers(config: Mapping[str, Any]) -> None:
+    """Check layer names and ranks against the networks themselves; builds them without weights.
+
+    Raises `ConvpressError` that names the key and what is possible.
+    """
+    import torch  # late: reading a configuration should not wait for it
+
+    from convpress.layers.surgery import find_conv
+    from convpress.models.registry import create_model
+
+    study = config["kernel_search"]
+    cp = CPConfig(**study["cp"])
+    for name, entry in config["models"].items():
+        try:
+            with torch.device("meta"):
+                model = create_model(entry["architecture"], **entry["arguments"])
+        except ConvpressError as error:
+            raise ConvpressError(f"models.{name}: {error}") from None
+        if name != study["model"]:
+            continue
+        for place, layer in enumerate(study["decompose"]):
+            try:
+                out_channels, in_channels, height, width = find_conv(model, layer).weight.shape
+            except ConvpressError as error:
+                raise ConvpressError(f"kernel_search.decompose.{place}: {error}") from None
+            sizes = sorted((out_channels, in_channels, height, width))
+            rank, largest = cp.rank_for(in_channels), sizes[0] * sizes[1] * sizes[2]
+            if not 1 <= rank <= largest:
+                key = "rank" if cp.rank is not None else "rank_divisor"
+                raise ConvpressError(
+                    f"kernel_search.cp.{key}: {getattr(cp, key)} gives rank {rank} for {layer} with {in_channels} "
+                    f"input channels; ranks from 1 to {largest} are possible there"
+                )
+
+
+def _explain(item: Any) -> str:
+    path = ".".join(str(part) for part in item["loc"]) or "params"
+    if item["type"] == "extra_forbidden":
+        return f"{path}: unknown key; {_allowed_here(item['loc'])}"
+    message = re.sub(r"^Value error, ", "", item["msg"])
+    found = "" if item["type"] in ("missing", "value_error") else f", found {item['input']!r}"
+    return f"{path}: {message[0].lower()}{message[1:]}{found}"
+
+
+def _allowed_here(loc: tuple[Any, ...]) -> str:
+    section = _section_at(loc[:-1])
+    allowed = sorted(section.model_fields)
+    near = difflib.get_close_matches(str(loc[-1]), allowed, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}allowed here: {', '.join(allowed)}"
+
+
+def _section_at(loc: tuple[Any, ...]) -> type[Section]:
+    section: type[Section] = Config
+    for part in loc:
+        field = section.model_fields.get(str(part))
+        found = section_type(field.annotation) if field else None
+        section = found or section  # a key of a dictionary of sections keeps the section
+    return section
+
+
+def section_type(annotation: Any) -> type[Section] | None:
+    """The section that an annotation holds, also inside a dictionary or an option."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if found := section_type(argument):
+            return found
+    return None

@@ -1,0 +1,1 @@
+"""Decompositions of kernels, a file a method, and their sensitivity."""

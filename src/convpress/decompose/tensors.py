@@ -1,0 +1,69 @@
+"""Small things that the decompositions share."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from convpress.errors import ConvpressError
+
+
+def as_float64(tensor: Tensor) -> Tensor:
+    """Return `tensor` detached, in float64.
+
+    Raises:
+        ConvpressError: it holds NaN or infinity.
+    """
+    result = torch.as_tensor(tensor).detach().to(torch.float64)
+    if not bool(torch.isfinite(result).all()):
+        raise ConvpressError("the tensor to decompose holds NaN or infinity; check where it came from.")
+    return result
+
+
+def relative_error(tensor: Tensor, approximation: Tensor) -> float:
+    """Return ||tensor - approximation|| / ||tensor||, Frobenius norms (0 or infinity for a zero tensor)."""
+    exact = tensor.detach().to(torch.float64)
+    difference = float(torch.linalg.vector_norm(exact - approximation.detach().to(torch.float64)))
+    norm = float(torch.linalg.vector_norm(exact))
+    return difference / norm if norm else (0.0 if difference == 0.0 else math.inf)
+
+
+def kernel_to_order3(weight: Tensor) -> Tensor:
+    """Return a kernel (T, S, h, w) as the order-3 tensor (S, h w, T) of Phan et al., ECCV 2020."""
+    return weight.flatten(2).permute(1, 2, 0)
+
+
+def unfold(tensor: Tensor, mode: int) -> Tensor:
+    """Return the mode-n unfolding: mode `mode` as rows, the other modes in their order as columns."""
+    return tensor.movedim(mode, 0).flatten(1)
+
+
+def leading_vectors(rows: Tensor, count: int) -> Tensor:
+    """Return the `count` <= I leading left singular vectors of `rows` (I, J) as orthonormal columns."""
+    _, vectors = torch.linalg.eigh(rows @ rows.T)
+    return vectors[:, -count:].flip(1)
+
+
+def cp_tensor(factors: Sequence[Tensor]) -> Tensor:
+    """Return the tensor that CP factors (I_n, R) stand for."""
+    product = factors[0]
+    for factor in factors[1:-1]:
+        product = product.unsqueeze(-2) * factor
+    return product @ factors[-1].T
+
+
+def mttkrp(tensor: Tensor, factors: Sequence[Tensor], mode: int) -> Tensor:
+    """Return the unfolding along `mode` times the Khatri-Rao product of the other factors, (I, R)."""
+    others = [n for n in range(tensor.ndim) if n != mode]
+    # The longest mode first, as one matrix product.
+    first = max(others, key=lambda n: tensor.shape[n])
+    partial = torch.tensordot(tensor, factors[first], dims=([first], [0]))
+    left = [n for n in range(tensor.ndim) if n != first]
+    for n in sorted((n for n in left if n != mode), key=lambda n: -tensor.shape[n]):
+        shape = [1] * (len(left)) + [factors[n].shape[1]]
+        axis = left.index(n)
+        shape[axis] = factors[n].shape[0]
+        partial = (partial * factors[n].reshape(shape)).sum(axis)
+        left.remove(n)
+    return partial

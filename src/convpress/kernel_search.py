@@ -1,0 +1,150 @@
+"""Learning kernel sizes: from CP layers to masked long factors, and back to dense kernels of the learned sizes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convpress.config.kernel_search import CPConfig, SearchConfig
+from convpress.errors import ConvpressError
+from convpress.layers.base import pair
+from convpress.layers.cp import SeparableCPConv2d
+from convpress.layers.searched import Mask, SearchedConv2d, soft_size
+from convpress.layers.surgery import find_conv, put_layer
+
+
+def extend_cp(layer: SeparableCPConv2d, *, extent: int, sigma: float, mask: Mask) -> SearchedConv2d:
+    """The masked form of a CP layer: factors zero-padded to `extent` taps; `preserving` computes the same as before.
+
+    Source: seed document 000, stage 3; the preserving mask is our own.
+    """
+    rank = layer.reduce.out_channels
+    new = SearchedConv2d(
+        layer.in_channels,
+        layer.out_channels,
+        rank,
+        extent,
+        layer.stride,
+        mask,
+        bias=layer.expand.bias is not None,
+    ).to(layer.expand.weight.dtype)
+    with torch.no_grad():
+        new.sigma.fill_(sigma)
+        for old, target in ((layer.vertical, new.vertical), (layer.horizontal, new.horizontal)):
+            taps = old.weight.reshape(rank, -1)
+            margin = (extent - taps.shape[1]) // 2
+            if margin < 0 or taps.shape[1] % 2 == 0:
+                raise ConvpressError(
+                    f"extent {extent} does not hold a factor of {taps.shape[1]} taps around its centre"
+                )
+            target.copy_(F.pad(taps, (margin, margin)))
+        new.reduce.load_state_dict(layer.reduce.state_dict())
+        new.expand.load_state_dict(layer.expand.state_dict())
+        if mask == "preserving":
+            inside = new.vertical.abs().sum(0) + new.horizontal.abs().sum(0) > 0
+            compensation = torch.where(inside, 1 / new.mask(), 1.0)
+            new.vertical.mul_(compensation)
+            new.horizontal.mul_(compensation)
+    return new
+
+
+def add_branch(conv: nn.Conv2d, rank: int, *, extent: int, sigma: float, seed: int) -> SearchedConv2d:
+    """The dense convolution with a masked long-kernel CP branch beside it that adds nothing at step 0.
+
+    The branch's output factor is zero; the others are random with unit-variance outputs, so gradients reach all.
+    """
+    size = conv.kernel_size[0]
+    if conv.kernel_size[0] != conv.kernel_size[1] or conv.padding != (size // 2, size // 2):
+        raise ConvpressError(f"a branch wants a square kernel with 'same' padding, this one has {conv.kernel_size}")
+    new = SearchedConv2d(
+        conv.in_channels,
+        conv.out_channels,
+        rank,
+        extent,
+        pair(conv.stride, "stride", 1),
+        "branch",
+        size,
+        conv.bias is not None,
+    ).to(conv.weight.dtype)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        new.sigma.fill_(sigma)
+        new.get_parameter("dense.weight").copy_(conv.weight)
+        taps = float(new.mask().square().sum())
+        for parameter, fan_in in (
+            (new.vertical, taps),
+            (new.horizontal, taps),
+            (new.reduce.weight, conv.in_channels),
+        ):
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) / math.sqrt(fan_in))
+        new.expand.weight.zero_()
+        if conv.bias is not None:
+            new.get_parameter("expand.bias").copy_(conv.bias)
+    return new
+
+
+def extend(model: nn.Module, layers: Sequence[str], search: SearchConfig, *, cp: CPConfig, seed: int) -> None:
+    """Make the sizes of `layers` learnable, as `search` says (in place)."""
+    for number, name in enumerate(layers):
+        if search.mask == "branch":
+            conv = find_conv(model, name)
+            rank = cp.rank_for(conv.in_channels)
+            new = add_branch(conv, rank, extent=search.extent, sigma=search.sigma, seed=1000 * seed + number)
+        else:
+            layer = model.get_submodule(name)
+            if not isinstance(layer, SeparableCPConv2d):
+                raise ConvpressError(f"layer {name!r} is a {type(layer).__name__}, a search starts from CP layers")
+            new = extend_cp(layer, extent=search.extent, sigma=search.sigma, mask=search.mask)
+        put_layer(model, name, new)
+
+
+def searched_layers(model: nn.Module) -> Iterator[tuple[str, SearchedConv2d]]:
+    """Names and modules of the layers whose size is being learned."""
+    for name, module in model.named_modules():
+        if isinstance(module, SearchedConv2d):
+            yield name, module
+
+
+def mac_penalty(weight: float) -> Callable[[nn.Module], Tensor]:
+    """A penalty: `weight` times the multiply-accumulates of the recomposed kernels relative to 3x3 ones."""
+
+    def penalty(model: nn.Module) -> Tensor:
+        ratios = [soft_size(layer.sigma) ** 2 / 9 for _, layer in searched_layers(model)]
+        return weight * torch.stack(ratios).mean()
+
+    return penalty
+
+
+def record_sizes(model: nn.Module) -> dict[str, float]:
+    """Sigma and size of each searched layer, for the history."""
+    row: dict[str, float] = {}
+    for name, layer in searched_layers(model):
+        row[f"sigma/{name}"] = float(layer.sigma.detach())
+        row[f"size/{name}"] = layer.size()
+    return row
+
+
+def recompose(model: nn.Module) -> dict[str, int]:
+    """Put dense convolutions of the learned sizes in the place of the searched layers; return the sizes."""
+    sizes = {}
+    for name, layer in list(searched_layers(model)):
+        kernel = layer.kernel().detach()
+        sizes[name] = kernel.shape[-1]
+        conv = nn.Conv2d(
+            layer.in_channels,
+            layer.out_channels,
+            sizes[name],
+            layer.stride,
+            sizes[name] // 2,
+            bias=layer.expand.bias is not None,
+        ).to(kernel.dtype)
+        with torch.no_grad():
+            conv.weight.copy_(kernel)
+            if layer.expand.bias is not None:
+                conv.get_parameter("bias").copy_(layer.expand.bias)
+        put_layer(model, name, conv)
+    return sizes

@@ -1,0 +1,241 @@
+"""What all factorised convolutions share: geometry, construction from a dense layer, shape checks."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from convpress.errors import ConvpressError
+
+Size = int | Sequence[int]
+Padding = int | Sequence[int] | str
+
+
+def pair(value: Size, name: str, least: int) -> tuple[int, int]:
+    """Return an int or a sequence of two ints as a pair.
+
+    Raises:
+        ConvpressError: not one or two integers, or one is below `least`.
+    """
+    numbers = (value, value) if isinstance(value, int) else tuple(value)
+    if len(numbers) != 2 or any(int(number) != number or number < least for number in numbers):
+        raise ConvpressError(f"{name} is {value!r}; one or two integers of at least {least} are allowed.")
+    return int(numbers[0]), int(numbers[1])
+
+
+def check_rank(rank: Any, name: str, largest: int) -> int:
+    """Return `rank` as an int in 1..`largest`.
+
+    Raises:
+        ConvpressError: it is something else.
+    """
+    if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= largest:
+        raise ConvpressError(f"{name} is {rank!r}; this kernel allows an integer from 1 to {largest}.")
+    return rank
+
+
+class FactorisedConv2d(nn.Module, ABC):
+    """A 2-D convolution (T, S, h, w) kept as factors; the base of all layer families.
+
+    Attributes:
+        in_channels, out_channels: S and T.
+        kernel_size, stride, dilation: pairs (vertical, horizontal).
+        padding: a pair, or "same" or "valid" with the meaning they have in ``nn.Conv2d``; zeros are padded.
+    """
+
+    rank_name: ClassVar[str] = "rank"
+    """The keyword of ``__init__`` and ``from_conv`` that holds the rank (or the ranks)."""
+
+    expand: nn.Conv2d
+    """The last 1x1 convolution of every family; it carries the bias."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size,
+        padding: Padding,
+        dilation: Size,
+    ) -> None:
+        """Keep the geometry; the families add their convolutions."""
+        super().__init__()
+        self.in_channels = check_rank(in_channels, "in_channels", 1 << 31)
+        self.out_channels = check_rank(out_channels, "out_channels", 1 << 31)
+        self.kernel_size = pair(kernel_size, "kernel_size", 1)
+        self.stride = pair(stride, "stride", 1)
+        self.dilation = pair(dilation, "dilation", 1)
+        if isinstance(padding, str):
+            if padding not in ("same", "valid"):
+                raise ConvpressError(f"padding is {padding!r}; integers, 'same' or 'valid' are allowed.")
+            if padding == "same" and self.stride != (1, 1):
+                raise ConvpressError(f"padding 'same' needs stride 1, not {self.stride}; give integers.")
+            self.padding: str | tuple[int, int] = padding
+        else:
+            self.padding = pair(padding, "padding", 0)
+
+    @abstractmethod
+    def factors(self) -> tuple[Tensor, ...]:
+        """Return the factors as differentiable views of the parameters."""
+
+    @abstractmethod
+    def kernel(self) -> Tensor:
+        """Return the dense kernel (T, S, h, w) that the factors stand for; differentiable."""
+
+    @abstractmethod
+    def _sensitivity(self, factors: Sequence[Tensor]) -> Tensor: ...
+
+    @abstractmethod
+    def _weights(self, factors: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Return the weight of each convolution, by submodule name, or raise a ConvpressError."""
+
+    @staticmethod
+    @abstractmethod
+    def _ranks_of(factors: Sequence[Tensor]) -> Any:
+        """Return what ``rank_name`` has to be for these factors."""
+
+    @staticmethod
+    @abstractmethod
+    def _decompose(weight: Tensor, rank: Any, options: dict[str, Any]) -> Sequence[Tensor]: ...
+
+    @staticmethod
+    @abstractmethod
+    def _correct(weight: Tensor, factors: Sequence[Tensor], slack: float) -> Sequence[Tensor]: ...
+
+    def sensitivity(self) -> Tensor:
+        """Return the sensitivity of the kernel to noise in the factors, a differentiable scalar.
+
+        It is lim_{s->0} E ||K(theta + s d) - K(theta)||^2 / s^2, d standard normal (Phan et al., ECCV 2020).
+        """
+        factors = self.factors()
+        with torch.autocast(factors[0].device.type, enabled=False):  # products of many norms: not in 16 bits
+            return self._sensitivity(factors)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments that rebuild this layer without its weights; JSON-able."""
+        ranks = self._ranks_of(self.factors())
+        return {
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            self.rank_name: list(ranks) if isinstance(ranks, tuple) else ranks,
+            "kernel_size": list(self.kernel_size),
+            "stride": list(self.stride),
+            "padding": self.padding if isinstance(self.padding, str) else list(self.padding),
+            "dilation": list(self.dilation),
+            "bias": self.expand.bias is not None,
+        }
+
+    @torch.no_grad()
+    def set_factors(self, factors: Sequence[Tensor]) -> None:
+        """Copy factors (any dtype and device) into the parameters.
+
+        Raises:
+            ConvpressError: their number or shapes do not fit this layer, or they are not finite.
+        """
+        have = tuple(tuple(factor.shape) for factor in factors)
+        want = tuple(tuple(factor.shape) for factor in self.factors())
+        if have != want:
+            raise ConvpressError(
+                f"{type(self).__name__}: factors of shapes {have} do not fit; this layer needs {want}."
+            )
+        if not all(bool(torch.isfinite(factor).all()) for factor in factors):
+            raise ConvpressError(f"{type(self).__name__}: the factors hold NaN or infinity; decompose again.")
+        for name, weight in self._weights(factors).items():
+            self.get_parameter(f"{name}.weight").copy_(weight)
+
+    @classmethod
+    def from_factors(
+        cls,
+        factors: Sequence[Tensor],
+        *,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Padding = 0,
+        dilation: Size = 1,
+        bias: Tensor | None = None,
+    ) -> Self:
+        """Build a layer from factors alone; it takes their dtype and device, and sizes from their shapes.
+
+        Raises:
+            ConvpressError: the factors do not fit together or not `kernel_size`.
+        """
+        in_channels, out_channels = cls._channels_of(factors)
+        build: Any = cls
+        layer = build(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            kernel_size=kernel_size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            bias=bias is not None,
+            **{cls.rank_name: cls._ranks_of(factors)},
+        ).to(factors[0])
+        layer.set_factors(factors)
+        if bias is not None:
+            with torch.no_grad():
+                layer.expand.bias.copy_(bias)  # type: ignore[union-attr]
+        return layer
+
+    @staticmethod
+    @abstractmethod
+    def _channels_of(factors: Sequence[Tensor]) -> tuple[int, int]:
+        """Return (S, T), after checking that there are as many factors as the family has."""
+
+    @classmethod
+    def _from_conv(
+        cls,
+        conv: nn.Conv2d,
+        rank: Any,
+        factors: Sequence[Tensor] | None,
+        slack: float | None,
+        options: dict[str, Any],
+    ) -> Self:
+        geometry = conv_geometry(conv)
+        if factors is None and rank is None:
+            raise ConvpressError(f"{cls.__name__}: give {cls.rank_name}= or factors=.")
+        if factors is not None:
+            cls._channels_of(factors)
+            found = cls._ranks_of(factors)
+            if rank is not None and (tuple(rank) if isinstance(rank, Sequence) else rank) != found:
+                raise ConvpressError(
+                    f"{cls.__name__}: {cls.rank_name}={rank!r} but the factors have {found!r}; leave one out."
+                )
+            rank = found
+        # The constructor checks the rank, so it comes before the costly decomposition.
+        layer = cls(**geometry, **{cls.rank_name: rank}).to(conv.weight)
+        weight = conv.weight.detach()
+        if factors is None:
+            factors = cls._decompose(weight, rank, options)
+        if slack is not None:
+            factors = cls._correct(weight, factors, slack)
+        layer.set_factors(factors)
+        if conv.bias is not None:
+            with torch.no_grad():
+                layer.expand.bias.copy_(conv.bias)  # type: ignore[union-attr]
+        return layer.train(conv.training)
+
+
+def conv_geometry(conv: nn.Conv2d) -> dict[str, Any]:
+    """Return the constructor arguments, except the rank, of a factorised layer that stands in for `conv`.
+
+    Raises:
+        ConvpressError: grouped convolution or a padding mode other than zeros.
+    """
+    if conv.groups != 1:
+        raise ConvpressError(
+            f"the convolution has groups={conv.groups}; only groups=1 can be factorised, leave it as it is."
+        )
+    if conv.padding_mode != "zeros":
+        raise ConvpressError(f"padding_mode is {conv.padding_mode!r}; only 'zeros' can be factorised.")
+    return {
+        "in_channels": conv.in_channels,
+        "out_channels": conv.out_channels,
+        "kernel_size": conv.kernel_size,
+        "stride": conv.stride,
+        "padding": conv.padding,
+        "dilation": conv.dilation,
+        "bias": conv.bias is not None,
+    }

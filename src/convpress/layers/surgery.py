@@ -1,0 +1,146 @@
+"""Replacing layers of any network, and remembering what was replaced."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from convpress.errors import ConvpressError
+
+Layer = TypeVar("Layer", bound=type[nn.Module])
+
+LAYERS: dict[str, type[nn.Module]] = {
+    "Conv2d": nn.Conv2d,
+    "BatchNorm2d": nn.BatchNorm2d,
+    "Linear": nn.Linear,
+}
+"""Class name to class of everything a surgery may put into a network."""
+
+# torch's own layers do not tell their arguments; these are the names under which they keep them.
+_PLAIN_ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {
+    nn.Conv2d: (
+        *("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups"),
+        *("bias", "padding_mode"),
+    ),
+    nn.BatchNorm2d: ("num_features", "eps", "momentum", "affine", "track_running_stats"),
+    nn.Linear: ("in_features", "out_features", "bias"),
+}
+
+
+def register_layer(cls: Layer) -> Layer:
+    """Make a layer class known under its name; use as a decorator.
+
+    The class must take JSON-able keyword arguments only and return them from ``arguments()``.
+
+    Raises:
+        ConvpressError: another class already has that name.
+    """
+    known = LAYERS.setdefault(cls.__name__, cls)
+    if known is not cls and known.__qualname__ + known.__module__ != cls.__qualname__ + cls.__module__:
+        raise ConvpressError(
+            f"register_layer: the name {cls.__name__!r} is taken by {known.__module__}; choose another name."
+        )
+    LAYERS[cls.__name__] = cls
+    return cls
+
+
+@dataclass(frozen=True)
+class Surgery:
+    """One replaced layer: its dotted name, its class in :data:`LAYERS`, and the constructor's arguments."""
+
+    layer: str
+    kind: str
+    arguments: dict[str, Any]
+
+
+def surgeries(model: nn.Module) -> list[Surgery]:
+    """Return the surgeries done on `model`, oldest first (a new list)."""
+    return list(getattr(model, "convpress_surgeries", []))
+
+
+def layer_arguments(module: nn.Module) -> dict[str, Any]:
+    """Return the JSON-able keyword arguments that rebuild `module` (without its weights).
+
+    Raises:
+        ConvpressError: the class is not in :data:`LAYERS`.
+    """
+    kind = type(module)
+    if LAYERS.get(kind.__name__) is not kind:
+        raise ConvpressError(
+            f"{kind.__module__}.{kind.__name__} is not a registered layer; decorate it with register_layer "
+            f"or use one of {', '.join(sorted(LAYERS))}."
+        )
+    if kind not in _PLAIN_ARGUMENTS:
+        return module.arguments()  # type: ignore[operator]
+    values = {name: getattr(module, name) for name in _PLAIN_ARGUMENTS[kind]}
+    if "bias" in values:
+        values["bias"] = values["bias"] is not None
+    # Lists, because that is what JSON gives back: a surgery equals itself after a round trip.
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def put_layer(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put `module` in the place of the submodule called `name` and note the surgery on `model`.
+
+    A surgery noted earlier for the same layer, or for a part of it, is dropped: it no longer shows.
+
+    Raises:
+        ConvpressError: there is no such submodule, or the class of `module` is not registered.
+    """
+    _submodule(model, name)
+    surgery = Surgery(name, type(module).__name__, layer_arguments(module))
+    kept = [old for old in surgeries(model) if old.layer != name and not old.layer.startswith(name + ".")]
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, module)
+    model.convpress_surgeries = [*kept, surgery]  # type: ignore[assignment]
+
+
+def find_conv(model: nn.Module, name: str) -> nn.Conv2d:
+    """Return the ``nn.Conv2d`` of `model` called `name`.
+
+    Raises:
+        ConvpressError: there is none; the message names convolutions with similar names.
+    """
+    convolutions = [key for key, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+    module = _submodule(model, name, convolutions)
+    if not isinstance(module, nn.Conv2d):
+        raise ConvpressError(
+            f"layer {name!r} is a {type(module).__name__}, not a Conv2d; convolutions with similar names: "
+            f"{_similar(name, convolutions)}."
+        )
+    return module
+
+
+def replace_conv(
+    model: nn.Module, name: str, cls: type[Any], *, factors: Sequence[Tensor] | None = None, **options: Any
+) -> nn.Module:
+    """Replace the convolution `name` by ``cls.from_conv(conv, factors=factors, **options)`` and return it.
+
+    Example: ``replace_conv(model, "layer1.1.conv2", CPConv2d, rank=10)``.
+
+    Raises:
+        ConvpressError: no such convolution, grouped convolution, impossible rank, or factors that do not fit.
+    """
+    conv = find_conv(model, name)
+    try:
+        layer = cls.from_conv(conv, factors=factors, **options)
+    except ConvpressError as error:
+        raise ConvpressError(f"layer {name!r}: {error}") from error
+    put_layer(model, name, layer)
+    return layer
+
+
+def _submodule(model: nn.Module, name: str, candidates: Sequence[str] | None = None) -> nn.Module:
+    modules = dict(model.named_modules())
+    if name and name in modules:
+        return modules[name]
+    known = list(modules)[1:] if candidates is None else candidates
+    raise ConvpressError(
+        f"{type(model).__name__} has no layer {name!r}; layers with similar names: {_similar(name, known)}."
+    )
+
+
+def _similar(name: str, known: Sequence[str]) -> str:
+    return ", ".join(difflib.get_close_matches(name, known, n=4, cutoff=0.0)) or "none"

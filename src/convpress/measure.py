@@ -1,0 +1,121 @@
+"""Accuracy with its uncertainty, parameters, multiply-accumulates, bytes and latency."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.stats import binomtest
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A fraction of correct answers and its 95 % Wilson interval."""
+
+    accuracy: float
+    n: int
+    ci_low: float
+    ci_high: float
+
+
+def wilson(correct: int, n: int) -> Accuracy:
+    """Accuracy of `correct` out of `n` with the 95 % interval of Wilson (1927)."""
+    interval = binomtest(correct, n).proportion_ci(confidence_level=0.95, method="wilson")
+    return Accuracy(correct / n, n, float(interval.low), float(interval.high))
+
+
+def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
+    """Exact two-sided McNemar p-value of two classifiers on the same images.
+
+    `correct_a` and `correct_b` are boolean arrays of one length. Only the images on which the two disagree
+    count; under the null hypothesis each is a fair coin (McNemar 1947, in its exact binomial form).
+    """
+    only_a = int(np.sum(correct_a & ~correct_b))
+    only_b = int(np.sum(~correct_a & correct_b))
+    if only_a + only_b == 0:
+        return 1.0
+    return float(binomtest(only_a, only_a + only_b, 0.5).pvalue)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Stored trainable numbers."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def count_macs(model: nn.Module, input_shape: Sequence[int]) -> int:
+    """Multiply-accumulates of convolutions and linear layers for one image of `input_shape` (C, H, W)."""
+    probe = torch.zeros(1, *input_shape, device=next(model.parameters()).device)
+    counter = FlopCounterMode(display=False)
+    was_training = model.training
+    with counter, torch.no_grad():
+        model.eval()(probe)
+    model.train(was_training)
+    return counter.get_total_flops() // 2  # the counter takes a multiply-accumulate for two operations
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of one forward pass: median and quartiles of the repeated runs."""
+
+    median_ms: float
+    q1_ms: float
+    q3_ms: float
+    repeats: int
+
+
+@torch.inference_mode()
+def interleaved_latency(
+    models: dict[str, nn.Module],
+    input_shape: Sequence[int],
+    *,
+    batch_size: int = 64,
+    repeats: int = 15,
+    warmup: int = 3,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+) -> dict[str, Latency]:
+    """Time models in turns (A B C A B C ...), so that a drift of the machine's speed meets all alike.
+
+    Channels-last, `dtype` for weights and input, current number of threads.
+    """
+    x = torch.randn(batch_size, *input_shape, generator=torch.Generator().manual_seed(0))
+    x = x.to(device, dtype).contiguous(memory_format=torch.channels_last)
+    ready = {
+        name: model.to(device, dtype).eval().to(memory_format=torch.channels_last) for name, model in models.items()
+    }
+    times: dict[str, list[float]] = {name: [] for name in models}
+    for turn in range(warmup + repeats):
+        for name, model in ready.items():
+            elapsed = _time_once(model, x)
+            if turn >= warmup:
+                times[name].append(1000 * elapsed)
+    return {name: _summary(values) for name, values in times.items()}
+
+
+def _time_once(model: nn.Module, x: Tensor) -> float:
+    if x.is_cuda:
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    model(x)
+    if x.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def _summary(values: list[float]) -> Latency:
+    if len(values) == 1:
+        return Latency(values[0], values[0], values[0], 1)
+    q1, median, q3 = statistics.quantiles(values, n=4)
+    return Latency(median, q1, q3, len(values))
+
+
+def file_bytes(path: Path | str) -> int:
+    """Size of a saved model in bytes."""
+    return Path(path).stat().st_size

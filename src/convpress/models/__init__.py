@@ -1,0 +1,6 @@
+"""The networks. A new one is a file here with a registered function, and a line below."""
+
+from convpress.models import resnet_cifar as resnet_cifar  # importing registers
+from convpress.models.registry import MODELS, create_model, register_model
+
+__all__ = ["MODELS", "create_model", "register_model"]

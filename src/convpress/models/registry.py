@@ -1,0 +1,73 @@
+"""Networks by name. A model made here knows its own name and arguments, so that its file can rebuild it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from torch import nn
+
+from convpress.errors import ConvpressError
+
+Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
+
+MODELS: dict[str, Callable[..., nn.Module]] = {}
+"""Model name to the function that builds it; torchvision's are known as ``torchvision/<name>`` besides."""
+
+TORCHVISION = "torchvision/"
+
+
+def register_model(name: str) -> Callable[[Factory], Factory]:
+    """Make a model known under `name`; use as a decorator of a function with JSON-able keyword arguments.
+
+    Raises:
+        ConvpressError: the name is taken.
+    """
+
+    def register(factory: Factory) -> Factory:
+        if name in MODELS:
+            raise ConvpressError(f"register_model: the name {name!r} is taken; choose another name.")
+        MODELS[name] = factory
+        return factory
+
+    return register
+
+
+def create_model(name: str, **arguments: Any) -> nn.Module:
+    """Build a network with fresh weights and note its architecture in ``model.convpress_architecture``.
+
+    ``torchvision/<name>`` builds a torchvision model; its ``weights`` argument is honoured and not noted, as
+    a file brings its own weights.
+
+    Raises:
+        ConvpressError: unknown name, arguments the model does not take, or arguments that JSON cannot hold.
+    """
+    noted = {key: value for key, value in arguments.items() if key != "weights"}
+    try:
+        json.dumps(noted)
+    except TypeError as error:
+        raise ConvpressError(f"model {name}: arguments must be numbers, texts, lists or dicts ({error}).") from error
+    factory = _factory(name)
+    try:
+        model = factory(**arguments)
+    except (TypeError, ValueError) as error:
+        raise ConvpressError(f"model {name}: cannot be built with {arguments} ({error}).") from error
+    model.convpress_architecture = {"name": name, "arguments": noted}  # type: ignore[assignment]
+    return model
+
+
+def _factory(name: str) -> Callable[..., nn.Module]:
+    if name in MODELS:
+        return MODELS[name]
+    known = sorted(MODELS)
+    if name.startswith(TORCHVISION):
+        import torchvision.models  # two seconds, and rarely needed
+
+        names = torchvision.models.list_models(module=torchvision.models)
+        if name.removeprefix(TORCHVISION) in names:
+            return torchvision.models.get_model_builder(name.removeprefix(TORCHVISION))
+        known = [TORCHVISION + item for item in names]
+    near = difflib.get_close_matches(name, known, n=4, cutoff=0.4) or sorted(MODELS)
+    raise ConvpressError(f"there is no model {name!r}; similar or known: {', '.join(near)}, or torchvision/<name>.")

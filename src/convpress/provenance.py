@@ -1,0 +1,73 @@
+"""What a result was computed with: packages, processor, inputs."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from convpress.files import sha256_file
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pandas",
+    "safetensors",
+    "tensorly",
+    "snakemake",
+    "dvc",
+)
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that results depend on."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except ImportError:
+            versions[name] = "not installed"
+    return versions
+
+
+def processor() -> str:
+    """The processor's name, as the system calls it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def checksums(paths: Iterable[str | Path]) -> dict[str, str]:
+    """Path to sha256 of each file."""
+    return {str(path): sha256_file(Path(path)) for path in paths}
+
+
+def git_state(folder: Path) -> str:
+    """Commit of the working tree, marked when files differ from it; `unknown` outside git."""
+    try:
+        return subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def result_record(inputs: Iterable[str | Path], *, seed: int, code: str, compute: dict[str, Any]) -> dict[str, Any]:
+    """What stands in every metrics file."""
+    return {
+        "seed": seed,
+        "code": code,
+        "compute": compute,
+        "packages": package_versions(),
+        "processor": processor(),
+        "inputs": checksums(inputs),
+    }

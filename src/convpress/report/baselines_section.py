@@ -1,0 +1,77 @@
+"""The page's section on baselines and controls: where everything starts."""
+
+from __future__ import annotations
+
+from convpress.report import wording as say
+from convpress.report.contents import Column, Content, Run, Section, records
+
+COLUMNS = (
+    "model",
+    "variant",
+    "test_accuracy",
+    "test_n",
+    "ci_low",
+    "ci_high",
+    "params",
+    "macs",
+    "bytes",
+    "epochs",
+)
+COMPARISON = ("delta_baseline", "mcnemar_p", "validation_accuracy")
+
+TABLE = (
+    Column("Network", lambda row: f"{say.text(row['model'])}, {say.text(row['variant'])}"),
+    Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
+    Column("95 % interval", lambda row: say.interval(row["ci_low"], row["ci_high"]) or say.MISSING),
+    Column("Points to baseline", lambda row: say.points(_only_control(row, "delta_baseline"))),
+    Column("McNemar", lambda row: say.p_value(_only_control(row, "mcnemar_p"))),
+    Column("Parameters", lambda row: say.count(row["params"])),
+    Column("MACs", lambda row: say.count(row["macs"])),
+    Column("File", lambda row: say.size(row["bytes"])),
+    Column("Epochs", lambda row: say.whole(row["epochs"])),
+)
+
+
+def _only_control(row: dict, key: str) -> object:
+    """A baseline compared with itself says nothing."""
+    return row[key] if row["variant"] == "control" else None
+
+
+def build(run: Run) -> Content:
+    """Baselines and controls of this run."""
+    content = Content()
+    frame = run.table("baselines", (*COLUMNS, *COMPARISON))
+    if frame.empty:
+        content.missing.append("the table of baselines (tables/baselines.csv)")
+        return content
+    content.tables.append(run.view("baselines", "Baselines and controls.", frame, TABLE))
+    for row in records(frame[frame["variant"] == "control"]):
+        base = frame[(frame["model"] == row["model"]) & (frame["variant"] == "baseline")]
+        start = f" from {say.percent(base['test_accuracy'].iloc[0])}" if len(base) else ""
+        change = f"{say.points(row['delta_baseline'])} points, {say.p_value(row['mcnemar_p'])}"
+        content.findings.append(
+            f"Training {row['model']} on for {say.whole(row['epochs'])} epochs takes it{start} to "
+            f"{say.accuracy(row)}: {change}. Whatever a compressed network gains has to be measured against "
+            "this."
+        )
+    if run.used("checkpoints/") or run.used(".th"):
+        content.caveats.append(
+            "The imported checkpoints have seen all 50,000 training images, the validation images among "
+            "them, and their author chose them on the test images. So the baselines' test accuracies are "
+            "slightly flattering, and accuracies on validation images are high and decide little."
+        )
+    return content
+
+
+BASELINES = Section(
+    name="baselines",
+    title="Baselines and controls",
+    question="Where do the networks start, and what does more training alone give?",
+    method=(
+        "Each baseline is evaluated once on the test images as it was imported or trained. The control is "
+        "the same network trained further with the recipe and number of epochs that the compressed "
+        "networks get. Accuracies carry Wilson's 95 % interval; two networks are compared on the same "
+        "images by the exact McNemar test."
+    ),
+    build=build,
+)

@@ -1,0 +1,182 @@
+"""What a section of the report page is made of, and the run's folder that it is made from."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from docutils.core import publish_parts
+from markupsafe import Markup
+
+from convpress.report.wording import absent
+
+TEXT_COLUMNS = ("stage", "variant", "layer", "model", "kernel_sizes", "start")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table on the page: its header, what stands in the cell of a row, numbers or text."""
+
+    header: str
+    show: Callable[[dict[str, Any]], str]
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class TableView:
+    """A table ready for the page: `rows` are lists of text, the first cell of a row is its header."""
+
+    name: str
+    caption: Markup
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[str]]
+    marked: Sequence[str]
+
+
+@dataclass(frozen=True)
+class FigureView:
+    """A picture embedded as a data URI."""
+
+    name: str
+    source: Markup
+    alt: str
+    caption: Markup
+    width: int
+    height: int
+
+
+@dataclass
+class Content:
+    """What a section says about this run; all parts may be empty."""
+
+    cards: list[tuple[str, str, str]] = field(default_factory=list)
+    """Label, large number, small print: for the summary."""
+    summary: list[str] = field(default_factory=list)
+    tables: list[TableView] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
+    figures: list[FigureView] = field(default_factory=list)
+    seed: TableView | None = None
+    seed_note: str = ""
+    caveats: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One entry of the page: a study adds itself to `page.SECTIONS` with this and nothing else."""
+
+    name: str
+    title: str
+    question: str
+    method: str
+    build: Callable[[Run], Content]
+
+
+class Run:
+    """The folder `results/<run>` (tables, figures, provenance) and the folder of captions and references."""
+
+    def __init__(self, folder: Path | str, report_folder: Path | str) -> None:
+        """Nothing is read before it is asked for."""
+        self.folder, self.report_folder = Path(folder), Path(report_folder)
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """provenance.json, or an empty dict where there is none or it is damaged."""
+        try:
+            found = json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def inputs(self) -> list[dict[str, Any]]:
+        """External inputs as recorded: file, sha256, source, verified."""
+        found = self.provenance.get("inputs")
+        return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+    def used(self, name: str) -> bool:
+        """Whether an input with `name` in its file name was used."""
+        return any(name in str(entry.get("file", "")) for entry in self.inputs)
+
+    def table(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
+        """A table with at least `columns`; without rows where the file is missing or empty. Text is never NaN."""
+        return _read(self.folder / "tables" / f"{name}.csv", columns)
+
+    def reference(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
+        """A file of figures to compare with, from the report folder."""
+        return _read(self.report_folder / "reference" / f"{name}.csv", columns, ("value",), comment="#")
+
+    def caption(self, name: str, fallback: str) -> Markup:
+        """The caption in `<name>.rst` as HTML, or `fallback`."""
+        path = self.report_folder / f"{name}.rst"
+        return rst(path.read_text(encoding="utf-8")) if path.is_file() else Markup("<p>{}</p>").format(fallback)
+
+    def view(
+        self,
+        name: str,
+        title: str,
+        frame: pd.DataFrame,
+        columns: Sequence[Column],
+        marked: Sequence[str] = (),
+    ) -> TableView:
+        """A `TableView` of `frame`; `marked` holds a word for each row that stands out, else no text."""
+        rows = [[column.show(row) for column in columns] for row in records(frame)]
+        caption = self.caption(f"table_{name}", title)
+        return TableView(name, caption, columns, rows, marked or [""] * len(rows))
+
+    def figure(self, file: str, title: str, alt: str) -> FigureView | None:
+        """The picture `figures/<file>`, or None where it is missing."""
+        path = self.folder / "figures" / file
+        if not path.is_file():
+            return None
+        data = path.read_bytes()
+        width, height = picture_size(data)
+        kind = "image/svg+xml" if path.suffix == ".svg" else "image/png"
+        source = Markup(f"data:{kind};base64,{base64.b64encode(data).decode()}")
+        return FigureView(path.stem, source, alt, self.caption(path.stem, title), width, height)
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as dicts with text keys."""
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _read(path: Path, columns: Sequence[str], text: Sequence[str] = (), comment: str | None = None) -> pd.DataFrame:
+    text = (*TEXT_COLUMNS, *text)
+    try:
+        frame = pd.read_csv(path, comment=comment, dtype=dict.fromkeys(text, object))
+    except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError):
+        frame = pd.DataFrame()
+    frame = frame.reindex(columns=list(dict.fromkeys([*frame.columns, *columns])))
+    for name in set(text) & set(frame.columns):
+        frame[name] = pd.Series(["" if absent(value) else str(value) for value in frame[name]], dtype=object)
+    return frame
+
+
+def rst(source: str) -> Markup:
+    """reStructuredText of a caption as an HTML fragment; raw HTML and file inclusion are off."""
+    settings = {
+        "raw_enabled": False,
+        "file_insertion_enabled": False,
+        "report_level": 5,
+        "_disable_config": True,
+    }
+    parts = publish_parts(source, writer="html5", settings_overrides=settings)
+    return Markup(parts["body"].strip())
+
+
+def picture_size(data: bytes) -> tuple[int, int]:
+    """Width and height in CSS pixels: of an SVG by its viewBox in points, of a PNG at 200 dots an inch."""
+    if data.startswith(b"\x89PNG"):
+        width, height = struct.unpack(">II", data[16:24])
+        return round(width * 96 / 200), round(height * 96 / 200)
+    box = re.search(rb'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"', data)
+    return (round(float(box[1]) * 96 / 72), round(float(box[2]) * 96 / 72)) if box else (960, 540)

@@ -1,0 +1,249 @@
+"""The page's section on the study kernel_search: its tables, its pictures, the seed's figures beside ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from convpress.report import wording as say
+from convpress.report.contents import Column, Content, Run, Section, TableView, records
+from convpress.report.figures import is_true
+from convpress.report.kernel_search_findings import (
+    NAME,
+    Row,
+    cards,
+    caveats,
+    cp_findings,
+    first,
+    search_findings,
+    stages,
+    summary,
+)
+from convpress.report.style import STAGES
+
+REFERENCE_CHECKPOINT = "resnet32-d509ac18"
+CP_COLUMNS = (
+    "layer",
+    "rank",
+    "relative_error",
+    "corrected_error",
+    "seconds",
+    "iterations",
+    "start",
+    "parafac_error",
+    "parafac_seconds",
+    "sensitivity",
+    "corrected_sensitivity",
+    "reference",
+)
+
+
+def label(row: Row) -> str:
+    """Stage and variant for people."""
+    stage = STAGES.get(row["stage"], row["stage"])
+    return f"{stage}: {row['variant']}" if row["variant"] else str(stage)
+
+
+def _quartiles(row: Row) -> str:
+    low, high = row["latency_q1_ms"], row["latency_q3_ms"]
+    if say.absent(low) or say.absent(high):
+        return say.MISSING
+    return f"{say.significant(low)} to {say.significant(high)}"
+
+
+def _not_control(row: Row, key: str) -> Any:
+    """The control compared with itself says nothing."""
+    return None if row["stage"] == "control" else row[key]
+
+
+TABLE = (
+    Column("Stage", label),
+    Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
+    Column("95 % interval", lambda row: say.interval(row["ci_low"], row["ci_high"]) or say.MISSING),
+    Column("Points to control", lambda row: say.points(_not_control(row, "delta_control"))),
+    Column("McNemar", lambda row: say.p_value(_not_control(row, "mcnemar_p"))),
+    Column("MACs", lambda row: say.count(row["macs"])),
+    Column("Time a batch", lambda row: say.milliseconds(row["latency_ms"])),
+    Column("Quartiles", _quartiles),
+    Column("Speedup", lambda row: say.factor(row["speedup"])),
+    Column("Kernel sizes", lambda row: say.sizes(row["kernel_sizes"])),
+    Column("Parameters", lambda row: say.count(row["params"])),
+    Column("File", lambda row: say.size(row["bytes"])),
+    Column("Right after surgery", lambda row: say.percent(row["accuracy_before"])),
+    Column("Epochs", lambda row: say.whole(row["epochs"])),
+)
+
+CP_TABLE = (
+    Column("Layer", lambda row: say.text(row["layer"])),
+    Column("Rank", lambda row: say.whole(row["rank"])),
+    Column("Error", lambda row: say.number(row["relative_error"])),
+    Column("Tensorlab", lambda row: say.number(row["reference"])),
+    Column("parafac", lambda row: say.number(row["parafac_error"])),
+    Column("Error, corrected", lambda row: say.number(row["corrected_error"])),
+    Column("Sensitivity", lambda row: say.count(row["sensitivity"])),
+    Column("Sensitivity, corrected", lambda row: say.count(row["corrected_sensitivity"])),
+    Column("Best start", lambda row: say.text(row["start"]), numeric=False),
+    Column("Iterations", lambda row: say.whole(row["iterations"])),
+    Column("Time", lambda row: say.duration(row["seconds"])),
+    Column("Time, parafac", lambda row: say.duration(row["parafac_seconds"])),
+)
+
+FIGURES = (
+    (
+        "kernel_search_tradeoff.svg",
+        "Accuracy against cost.",
+        "Two scatter plots of test accuracy, against multiply-accumulates and against milliseconds, with "
+        "the control's interval as a horizontal band. The same numbers are in the table of stages.",
+    ),
+    (
+        "kernel_search_curves.svg",
+        "Loss and accuracy over epochs.",
+        (
+            "Line plots of training loss and of accuracy over epochs, a column for each stage and a line for "
+            "each variant."
+        ),
+    ),
+    (
+        "kernel_search_sizes.svg",
+        "Sigma and kernel size over epochs.",
+        "Small line plots, a column for each layer: sigma above, kernel size in taps below, a line for "
+        "each variant. The last sizes are in the table of stages.",
+    ),
+    (
+        "kernel_search_masks.svg",
+        "The learned masks.",
+        "Bell-shaped masks over 21 taps, a panel for each layer and a line for each variant.",
+    ),
+    (
+        "cp_error.svg",
+        "Relative error of the CP decompositions.",
+        "Dot plots by layer: the relative errors on the left, their differences to the reference on the "
+        "right. The same numbers are in the table of decompositions.",
+    ),
+    (
+        "kernel_search_kernels.png",
+        "Kernels before and after.",
+        ("Small images of kernels: for each layer a row before the search and a row after it for each variant."),
+    ),
+)
+
+
+def comparable(run: Run) -> bool:
+    """Whether the seed's figures and Tensorlab's errors are for this run's network: its checkpoint was used."""
+    controls = run.table("baselines", ("model", "variant"))
+    models = set(controls[controls["variant"] == "control"]["model"])
+    return run.used(REFERENCE_CHECKPOINT) and models <= {"resnet32"}
+
+
+def build(run: Run) -> Content:
+    """What this run says about kernel sizes."""
+    content = Content()
+    frame, cp_error = stages(run), run.table("cp_error", CP_COLUMNS)
+    if comparable(run):
+        reference = run.reference("tensorlab_cp_error", ("layer", "relative_error"))
+        cp_error["reference"] = cp_error["layer"].map(reference.set_index("layer")["relative_error"])
+    if frame.empty:
+        content.missing.append("the table of stages (tables/kernel_search.csv)")
+    else:
+        marked = ["chosen" if is_true(value) else "" for value in frame["selected"]]
+        content.tables.append(run.view(NAME, "Stages and variants of the kernel search.", frame, TABLE, marked))
+        content.summary, content.cards = summary(frame), cards(frame)
+        content.findings += search_findings(frame)
+        content.caveats += caveats(run, frame)
+    if cp_error.empty:
+        content.missing.append("the table of decompositions (tables/cp_error.csv)")
+    else:
+        content.tables.append(run.view("cp_error", "CP decompositions.", cp_error, CP_TABLE))
+        content.findings += cp_findings(cp_error)
+    for file, title, alt in FIGURES:
+        picture = run.figure(file, title, alt)
+        if picture:
+            content.figures.append(picture)
+        else:
+            content.missing.append(f"the picture “{title.rstrip('.')}” (figures/{file})")
+    content.seed, content.seed_note = beside_seed(run, frame)
+    return content
+
+
+def beside_seed(run: Run, frame: pd.DataFrame) -> tuple[TableView | None, str]:
+    """The seed's figures next to ours: by the same method, and by the best of our variants in that stage."""
+    reference = run.reference("seeds", ("study", "figure", "value", "source"))
+    reference = reference[reference["study"] == NAME]
+    if reference.empty:
+        return None, ""
+    rows = [
+        {"value": entry["value"], "figure": entry["figure"], "source": entry["source"]} | _ours(entry["figure"], frame)
+        for entry in records(reference)
+        if entry["figure"] in SEED_FIGURES
+    ]
+    columns = (
+        Column("Figure", lambda row: SEED_FIGURES[row["figure"]][0]),
+        Column("Seed", lambda row: _seed_value(row["value"])),
+        Column("Ours, the seed's method", lambda row: row["same"]),
+        Column("Ours, chosen or best on validation", lambda row: row["best"]),
+        Column("Where in the seed", lambda row: say.text(row["source"]), numeric=False),
+    )
+    note = (
+        ""
+        if comparable(run)
+        else (
+            "The seed's figures are for ResNet-32 on CIFAR-10. This run uses another network or other "
+            "images, so the columns stand side by side and cannot be compared."
+        )
+    )
+    return run.view(f"{NAME}_seed", "The seed's figures beside ours.", pd.DataFrame(rows), columns), note
+
+
+SEED_FIGURES = {
+    "baseline_accuracy": ("Baseline", "baseline", "", "test_accuracy"),
+    "finetune_cp_accuracy": ("CP of six layers, fine-tuned", "finetune_cp", "plain", "test_accuracy"),
+    "search_kernels_accuracy": ("With learned sizes, masked", "search_kernels", "seed", "test_accuracy"),
+    "search_kernels_sizes": ("Kernel sizes", "search_kernels", "seed", "kernel_sizes"),
+    "finetune_recomposed_accuracy": (
+        "Recomposed, fine-tuned",
+        "finetune_recomposed",
+        "seed",
+        "test_accuracy",
+    ),
+}
+"""Figure in seeds.csv: its name on the page, and the stage, the seed's own variant and the column of ours."""
+
+
+def _ours(figure: str, frame: pd.DataFrame) -> dict[str, str]:
+    _, stage, variant, key = SEED_FIGURES[figure]
+    show = say.sizes if key == "kernel_sizes" else say.percent
+    same = first(frame, stage, variant)
+    pool = frame[(frame["stage"] == stage) & frame["test_accuracy"].notna()]
+    picked = pool[pool["selected"].map(is_true).astype(bool)]
+    if picked.empty and pool["validation_accuracy"].notna().any():
+        picked = pool.loc[[pool["validation_accuracy"].idxmax()]]
+    best = records(picked)[0] if len(picked) else None
+    name = f" ({best['variant']})" if best and best["variant"] else ""
+    return {
+        "same": show(same[key]) if same else say.MISSING,
+        "best": show(best[key]) + name if best else say.MISSING,
+    }
+
+
+def _seed_value(value: str) -> str:
+    try:
+        return say.percent(float(value))
+    except ValueError:
+        return say.sizes(value)
+
+
+KERNEL_SEARCH = Section(
+    name=NAME,
+    title="Kernel search",
+    question="Which filter size does each convolution want, and does it beat 3×3 at equal training?",
+    method=(
+        "Chosen convolutions become sums of separable filters (CP decomposition by nonlinear least "
+        "squares), which grow to 21 taps under a bell-shaped mask; the mask's width is trained with the "
+        "weights, and what it leaves is summed back into one dense kernel. The variant seed is the seed's "
+        "way, preserving starts the search without changing the network's outputs, branch keeps the dense "
+        "3×3 kernel and adds the long one beside it. The best variant is chosen on validation images and "
+        "compared on test images with the control, the 3×3 network trained further by the same recipe."
+    ),
+    build=build,
+)

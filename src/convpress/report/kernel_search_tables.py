@@ -1,0 +1,125 @@
+"""The tables of the study kernel_search."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from convpress.checkpoints import load
+from convpress.kernel_search import searched_layers
+from convpress.layers.surgery import find_conv
+from convpress.report.tables import Result, accuracy_columns, compare
+
+SHOWN_FILTERS = 6
+
+
+def cp_error_table(metrics: Sequence[str]) -> pd.DataFrame:
+    """A row a layer: errors, times and sensitivities of the decompositions."""
+    return pd.DataFrame([json.loads(Path(path).read_text()) for path in metrics]).sort_values(
+        "layer", ignore_index=True
+    )
+
+
+def _stage(path: str) -> tuple[str, str]:
+    stage, _, variant = Path(path).stem.partition("-")
+    return stage, variant
+
+
+def history_table(control: str, histories: Sequence[str]) -> pd.DataFrame:
+    """Loss and accuracies by stage, variant and epoch."""
+    frames = [pd.read_csv(control).assign(stage="control", variant="")]
+    for path in histories:
+        stage, variant = _stage(path)
+        frames.append(pd.read_csv(path).assign(stage=stage, variant=variant))
+    columns = ["stage", "variant", "epoch", "lr", "loss", "train_accuracy", "validation_accuracy", "seconds"]
+    return pd.concat(frames, ignore_index=True).reindex(columns=columns)
+
+
+def sizes_table(histories: Sequence[str]) -> pd.DataFrame:
+    """Sigma and kernel size by variant, layer and epoch."""
+    rows = []
+    for path in histories:
+        history = pd.read_csv(path)
+        layers = [column.removeprefix("sigma/") for column in history if column.startswith("sigma/")]
+        for layer in layers:
+            part = history[["epoch", f"sigma/{layer}", f"size/{layer}"]].set_axis(["epoch", "sigma", "size"], axis=1)
+            rows.append(part.assign(variant=_stage(path)[1], layer=layer))
+    return pd.concat(rows, ignore_index=True)[["variant", "layer", "epoch", "sigma", "size"]].astype({"size": int})
+
+
+def masks_table(searched: Mapping[str, str]) -> pd.DataFrame:
+    """The learned masks, peak 1, by variant, layer and tap."""
+    rows: list[dict[str, Any]] = []
+    for variant, path in searched.items():
+        for layer, module in searched_layers(load(path)):
+            mask = module.mask().detach()
+            for index, value in enumerate((mask / mask.max()).tolist()):
+                rows.append({"variant": variant, "layer": layer, "tap": index - module.extent // 2, "mask": value})
+    return pd.DataFrame(rows)
+
+
+def kernels_table(before: str, after: Mapping[str, str], layers: Sequence[str]) -> pd.DataFrame:
+    """Strongest 2-D kernels and the root mean square over all (filter -1), before and after the study."""
+    rows = []
+    for variant, when, path in [("", "before", before), *((v, "after", p) for v, p in after.items())]:
+        model = load(path)
+        for layer in layers:
+            kernel = find_conv(model, layer).weight.detach()
+            for number, image in _images(kernel):
+                for i, line in enumerate(image.tolist()):
+                    for j, value in enumerate(line):
+                        rows.append((variant, layer, when, kernel.shape[-1], number, i, j, value))
+    return pd.DataFrame(rows, columns=["variant", "layer", "when", "size", "filter", "i", "j", "value"])
+
+
+def _images(kernel: Tensor) -> list[tuple[int, Tensor]]:
+    flat = kernel.flatten(0, 1)
+    strongest = flat.flatten(1).norm(dim=1).argsort(descending=True)[:SHOWN_FILTERS]
+    return [(-1, flat.square().mean(0).sqrt()), *enumerate(flat[strongest])]
+
+
+def stages_table(
+    results: Mapping[tuple[str, str], Result],
+    latency: str,
+    history: pd.DataFrame,
+    searched: Mapping[str, str],
+    layers: Sequence[str],
+) -> pd.DataFrame:
+    """A row a stage and variant; the best final variant by validation accuracy is marked as selected."""
+    times = pd.read_csv(latency).set_index("stage")
+    control = next(result for (study, _), result in results.items() if study == "control")
+    rows = []
+    for (study, name), result in results.items():
+        stage, _, variant = name.partition("-") if study == "kernel_search" else (study, "", "")
+        spent = history[(history["stage"] == stage) & (history["variant"] == variant)]
+        time = times.loc["baseline" if study in ("baseline", "control") else name]
+        comparison = compare(result, control)
+        rows.append(
+            {"stage": stage, "variant": variant, "accuracy_before": result.metrics["accuracy_before"]}
+            | accuracy_columns(result)
+            | {"delta_control": comparison["delta"], "mcnemar_p": comparison["mcnemar_p"]}
+            | {f"latency_{key}": time[key] for key in ("q1_ms", "q3_ms")}
+            | {
+                "latency_ms": time["median_ms"],
+                "speedup": times.loc["baseline", "median_ms"] / time["median_ms"],
+            }
+            | {"kernel_sizes": _sizes(searched.get(variant), layers)}
+            | {"epochs": int(spent["epoch"].max()) if len(spent) else 0}
+        )
+    frame = pd.DataFrame(rows)
+    final = frame[frame["stage"] == "finetune_recomposed"]
+    frame["selected"] = frame.index == final["validation_accuracy"].idxmax()
+    return frame
+
+
+def _sizes(searched: str | None, layers: Sequence[str]) -> str:
+    """Learned sizes in the order of `layers`; a recomposed branch is at least as large as its dense kernel."""
+    if searched is None:
+        return ""
+    modules = dict(searched_layers(load(searched)))
+    return " ".join(str(max(modules[layer].size(), modules[layer].dense_size)) for layer in layers)

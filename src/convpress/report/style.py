@@ -1,0 +1,188 @@
+"""One look for all figures: legible in print, in grey and for colour-blind readers; always the same bytes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from convpress.files import atomic_path
+
+INK = "#222222"
+MUTED = "#6b6b6b"
+BAND = "#d9d9d9"
+WIDTH = 7.2
+"""Inches: the text width of a printed page, and two thirds of the report page."""
+
+STYLE: dict[str, Any] = {
+    "font.family": "sans-serif",
+    # Text stays text in SVG: a browser without the first font takes the next; none is wider than the first.
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "sans-serif"],
+    "font.size": 8.5,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8.5,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 8,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.7,
+    "axes.grid": True,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4.5,
+    "legend.frameon": False,
+    "legend.handlelength": 2.6,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "savefig.dpi": 200,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "convpress",
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one series is drawn everywhere; colour, marker and line style all tell it apart."""
+
+    color: str
+    marker: str
+    linestyle: Any = "-"
+
+    def line(self) -> dict[str, Any]:
+        """Keyword arguments for a line with markers."""
+        return {"color": self.color, "marker": self.marker, "linestyle": self.linestyle}
+
+
+_DASH, _DOT, _DASHDOT = (0, (4, 1.6)), (0, (1, 1.3)), (0, (6, 1.5, 1, 1.5))
+
+LOOKS: dict[str, Look] = {
+    "baseline": Look("#222222", "X"),
+    "control": Look("#6b6b6b", "D"),
+    "plain": Look("#4aa3d8", "v", _DASH),
+    "corrected": Look("#117733", "P"),
+    "seed": Look("#dd7700", "o", _DASH),
+    "preserving": Look("#0072b2", "s"),
+    "branch": Look("#882255", "^", _DASHDOT),
+}
+
+_SPARE = [
+    Look(color, marker, linestyle)
+    for (color, marker), linestyle in zip(
+        [
+            ("#44aa99", "<"),
+            ("#aa4499", ">"),
+            ("#999933", "p"),
+            ("#332288", "h"),
+            ("#cc6677", "*"),
+            ("#661100", "d"),
+        ],
+        itertools.cycle(["-", _DASH, _DASHDOT, _DOT]),
+        strict=False,
+    )
+]
+
+STAGES: dict[str, str] = {
+    "baseline": "Baseline",
+    "control": "Control",
+    "finetune_cp": "CP, fine-tuned",
+    "search_kernels": "Size search",
+    "finetune_recomposed": "Recomposed, fine-tuned",
+}
+
+
+def looks(names: Iterable[str]) -> dict[str, Look]:
+    """A look for each name: the fixed one of a known variant, else spare ones in the order of the names."""
+    spare = itertools.cycle(_SPARE)
+    return {name: LOOKS[name] if name in LOOKS else next(spare) for name in dict.fromkeys(names)}
+
+
+def stage_order(stages: Iterable[str]) -> list[str]:
+    """Stages in the order of the story; unknown ones at the end as they come."""
+    present = list(dict.fromkeys(stages))
+    return [s for s in STAGES if s in present] + [s for s in present if s not in STAGES]
+
+
+def figure_style() -> AbstractContextManager[None]:
+    """The context in which figures are made and saved."""
+    return mpl.rc_context(STYLE)  # type: ignore[arg-type]
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of `width` x `height` inches; no global state, no display needed."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(figure: Figure, path: Path | str) -> None:
+    """Write SVG or PNG (by suffix) whole or not at all, without dates or version strings."""
+    path = Path(path)
+    metadata: dict[str, Any] = {"Date": None, "Creator": None} if path.suffix == ".svg" else {"Software": None}
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, metadata=metadata)
+
+
+def save_empty(path: Path | str, message: str) -> None:
+    """A picture that says what is not there, so that a workflow's output exists and nobody is misled."""
+    figure = new_figure(WIDTH, 1.2)
+    figure.text(0.5, 0.5, message, ha="center", va="center", color=MUTED)
+    save(figure, path)
+
+
+def percent_axis(axes: Axes, which: str = "y") -> None:
+    """Label fractions as percent."""
+    axis = axes.yaxis if which == "y" else axes.xaxis
+    axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
+
+
+def wide_axis(axes: Axes, values: Sequence[float], which: str = "x") -> None:
+    """Make the axis logarithmic, with plain numbers at 1, 2, 5, when its values span a factor of three."""
+    positive = [value for value in values if value > 0]
+    if not positive or max(positive) < 3 * min(positive):
+        return
+    axes.set_xscale("log") if which == "x" else axes.set_yscale("log")
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def handle(look: Look, label: str, *, line: bool = True, filled: bool = True, size: float = 5.5) -> Line2D:
+    """A legend entry for a series."""
+    return Line2D(
+        [],
+        [],
+        color=look.color,
+        marker=look.marker,
+        linestyle=look.linestyle if line else "none",
+        markersize=size,
+        markerfacecolor=look.color if filled else "white",
+        label=label,
+    )
+
+
+def legend_above(figure: Figure, handles: Sequence[Any], columns: int = 6) -> None:
+    """One legend over all panels, out of the way of the axis labels."""
+    if handles:
+        figure.legend(handles=list(handles), loc="outside upper left", ncols=min(columns, len(handles)))

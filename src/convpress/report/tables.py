@@ -1,0 +1,87 @@
+"""Tables: results read back, rows built, CSV and Markdown written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from convpress.files import atomic_path, write_csv
+from convpress.measure import mcnemar
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `evaluate` found out about one model: its metrics and, for each test image, whether it was right."""
+
+    metrics: dict[str, Any]
+    correct: np.ndarray
+
+
+def read_results(metrics: Sequence[str], predictions: Sequence[str]) -> dict[tuple[str, str], Result]:
+    """Results by (study, variant)."""
+    results = {}
+    for metrics_path, predictions_path in zip(metrics, predictions, strict=True):
+        record = json.loads(Path(metrics_path).read_text())
+        with np.load(predictions_path) as arrays:
+            results[record["study"], record["variant"]] = Result(record, arrays["correct"])
+    return results
+
+
+def compare(result: Result, other: Result) -> dict[str, float]:
+    """Difference of accuracies (fractions) and exact McNemar p-value."""
+    return {
+        "delta": result.metrics["test_accuracy"] - other.metrics["test_accuracy"],
+        "mcnemar_p": mcnemar(result.correct, other.correct),
+    }
+
+
+ACCURACY_COLUMNS = (
+    "test_accuracy",
+    "test_n",
+    "ci_low",
+    "ci_high",
+    "validation_accuracy",
+    "params",
+    "macs",
+    "bytes",
+)
+
+
+def accuracy_columns(result: Result) -> dict[str, Any]:
+    """The columns that every table of models shares."""
+    return {name: result.metrics[name] for name in ACCURACY_COLUMNS}
+
+
+def baselines_table(results: Mapping[tuple[str, str], Result], histories: Mapping[str, str]) -> pd.DataFrame:
+    """A row a baseline or control; a control is compared with its baseline."""
+    rows = []
+    for (study, model), result in results.items():
+        row = {"model": model, "variant": study} | accuracy_columns(result)
+        row["epochs"] = int(pd.read_csv(histories[model])["epoch"].max()) if study == "control" else 0
+        comparison = compare(result, results["baseline", model])
+        row["delta_baseline"], row["mcnemar_p"] = comparison["delta"], comparison["mcnemar_p"]
+        rows.append(row)
+    return pd.DataFrame(rows).sort_values(["model", "variant"], ignore_index=True)
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV and, beside it, as Markdown with rounded numbers."""
+    write_csv(frame, path)
+    with atomic_path(path.with_suffix(".md")) as temporary:
+        temporary.write_text(frame.map(_short).to_markdown(index=False, disable_numparse=True) + "\n")
+
+
+def _short(value: Any) -> str:
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return ""
+    if isinstance(value, float | np.floating):
+        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    if isinstance(value, int | np.integer) and not isinstance(value, bool) and abs(value) >= 10_000:
+        return f"{value:,}"
+    return str(value)

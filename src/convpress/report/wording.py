@@ -1,0 +1,149 @@
+"""Numbers as people read them: percent with intervals, p-values, units, a dash where nothing was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+MISSING = "–"
+SPACE = "\N{NO-BREAK SPACE}"
+MINUS = "\N{MINUS SIGN}"
+SIGNIFICANT = 0.05
+
+
+def absent(value: Any) -> bool:
+    """Whether a table's cell is empty."""
+    return value is None or value == "" or bool(pd.isna(value))
+
+
+def percent(value: Any, digits: int = 2) -> str:
+    """A fraction as percent: 0.9263 gives 92.63 %."""
+    return MISSING if absent(value) else f"{100 * float(value):.{digits}f}{SPACE}%"
+
+
+def interval(low: Any, high: Any, digits: int = 1) -> str:
+    """A confidence interval of a fraction: 92.1 to 93.1 %."""
+    if absent(low) or absent(high):
+        return ""
+    return f"{100 * float(low):.{digits}f} to {100 * float(high):.{digits}f}{SPACE}%"
+
+
+def accuracy(row: dict[str, Any], key: str = "test_accuracy") -> str:
+    """Accuracy with its interval in brackets, where there is one."""
+    bounds = interval(row.get("ci_low"), row.get("ci_high"))
+    return percent(row.get(key)) + (f" ({bounds})" if bounds and not absent(row.get(key)) else "")
+
+
+def points(difference: Any, digits: int = 2) -> str:
+    """A difference of fractions in percentage points, with its sign: +0.28."""
+    if absent(difference):
+        return MISSING
+    text = f"{100 * abs(float(difference)):.{digits}f}"
+    if float(text) == 0:
+        return text
+    return ("+" if difference > 0 else MINUS) + text
+
+
+def p_value(p: Any) -> str:
+    """`p = 0.03`, `p < 0.001`; three decimals below 0.01."""
+    if absent(p):
+        return MISSING
+    if p < 0.001:
+        return "p < 0.001".replace(" ", SPACE)
+    return f"p = {float(p):.{3 if p < 0.01 else 2}f}".replace(" ", SPACE)
+
+
+def count(value: Any) -> str:
+    """A large number with its unit: 466.9 k, 68.9 M."""
+    if absent(value):
+        return MISSING
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:.1f}{SPACE}{unit}"
+    return f"{value:.0f}"
+
+
+def size(value: Any) -> str:
+    """Bytes: 1.88 MB, 940 kB (powers of ten)."""
+    if absent(value):
+        return MISSING
+    return f"{value / 1e6:.2f}{SPACE}MB" if value >= 1e6 else f"{value / 1e3:.0f}{SPACE}kB"
+
+
+def milliseconds(value: Any) -> str:
+    """104 ms, 8.3 ms: three digits."""
+    return MISSING if absent(value) else f"{significant(value)}{SPACE}ms"
+
+
+def duration(seconds: Any) -> str:
+    """Seconds as people say them: 0.42 s, 41.3 s, 4 min 20 s, 1 h 05 min."""
+    if absent(seconds):
+        return MISSING
+    seconds = float(seconds)
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.{2 if seconds < 10 else 1}f}{SPACE}s"
+    if whole < 3600:
+        return f"{whole // 60}{SPACE}min {whole % 60:02d}{SPACE}s"
+    return f"{whole // 3600}{SPACE}h {whole % 3600 // 60:02d}{SPACE}min"
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A plain number with `digits` decimals."""
+    return MISSING if absent(value) else f"{float(value):.{digits}f}"
+
+
+def significant(value: Any, digits: int = 3) -> str:
+    """A number with at least `digits` significant digits, never in powers of ten."""
+    if absent(value):
+        return MISSING
+    value = float(value)
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    return f"{value:#.{digits}g}"
+
+
+def times(ratio: Any) -> str:
+    """A factor: 1.72 times."""
+    return MISSING if absent(ratio) else f"{float(ratio):.2f}{SPACE}times"
+
+
+def factor(ratio: Any) -> str:
+    """A factor in a table: 1.72×."""
+    return MISSING if absent(ratio) else f"{float(ratio):.2f}×"
+
+
+def whole(value: Any) -> str:
+    """An integer with thousands separated."""
+    return MISSING if absent(value) else f"{int(value):,}"
+
+
+def text(value: Any) -> str:
+    """Text, or the dash."""
+    return MISSING if absent(value) else str(value)
+
+
+def sizes(value: Any) -> str:
+    """Kernel sizes `9 7 11` as `9, 7, 11`."""
+    return MISSING if absent(value) else ", ".join(str(value).split())
+
+
+def listing(items: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *most, last = items
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def verdict(difference: Any, p: Any) -> str:
+    """Better, worse, or not told apart from the control, by the exact McNemar test at the level 0.05."""
+    if absent(difference):
+        return "was not compared with the control"
+    size = points(abs(difference)).lstrip("+")
+    gap = f"{size} points {'above' if difference > 0 else 'below'} it" if float(size) else "level with it"
+    if absent(p):
+        return f"was not tested against the control ({gap})"
+    if p >= SIGNIFICANT:
+        return f"cannot be told apart from the control ({gap}, {p_value(p)})"
+    return f"is {'better' if difference > 0 else 'worse'} than the control ({gap}, {p_value(p)})"

@@ -1,0 +1,344 @@
+"""The one training loop. Studies pass in what is special: objectives, penalties, frozen parts, rates."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from convpress.checkpoints import load_state, save_state
+from convpress.compute import Compute, maybe_compile, prepare
+from convpress.config.sections import TrainingConfig
+from convpress.data import Dataset, crop_and_flip, draw_view
+from convpress.errors import ConvpressError
+from convpress.predict import predict
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's images (N, C, H, W) normalised, labels (N,), and the teacher's logits (N, classes) if any."""
+
+    images: Tensor
+    labels: Tensor
+    teacher_logits: Tensor | None
+
+
+Objective = Callable[[nn.Module, Batch], tuple[Tensor, Tensor | None]]
+"""Maps a model and a batch to its loss and, where there are any, the logits."""
+
+Penalty = Callable[[nn.Module], Tensor]
+"""Maps a model to a term that is added to the loss."""
+
+
+class CachedTeacher:
+    """A teacher's logits for every view of every training image, computed once: (views, images, classes)."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits
+
+    def __call__(self, indices: Tensor, view: int, images: Tensor) -> Tensor:
+        """Logits of the images at `indices` under view number `view`."""
+        return self.logits[view % len(self.logits)][indices].to(images.device, torch.float32)
+
+
+class LiveTeacher:
+    """A teacher that is run on each batch."""
+
+    def __init__(self, model: nn.Module, compute: Compute) -> None:
+        self.model = prepare(model, compute).eval()
+
+    @torch.no_grad()
+    def __call__(self, indices: Tensor, view: int, images: Tensor) -> Tensor:
+        """Logits of `images`."""
+        return self.model(images).float()
+
+
+Teacher = CachedTeacher | LiveTeacher
+
+
+def classification(recipe: TrainingConfig) -> Objective:
+    """Cross-entropy with label smoothing, mixed with the distillation loss of Hinton et al. (2015), eq. 1."""
+    if not recipe.distillation:
+        return lambda model, batch: _cross_entropy(model(batch.images).float(), batch, recipe)
+    weight, temperature = recipe.distillation, recipe.temperature
+
+    def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        hard, logits = _cross_entropy(model(batch.images).float(), batch, recipe)
+        assert batch.teacher_logits is not None
+        soft = F.kl_div(
+            F.log_softmax(logits / temperature, dim=1),
+            F.log_softmax(batch.teacher_logits / temperature, dim=1),
+            reduction="batchmean",
+            log_target=True,
+        )
+        return (1 - weight) * hard + weight * temperature**2 * soft, logits
+
+    return objective
+
+
+def _cross_entropy(logits: Tensor, batch: Batch, recipe: TrainingConfig) -> tuple[Tensor, Tensor]:
+    return F.cross_entropy(logits, batch.labels, label_smoothing=recipe.label_smoothing), logits
+
+
+def schedule_factor(recipe: TrainingConfig, step: int, total: int) -> float:
+    """Learning rate at `step` of `total`, as a fraction of the peak."""
+    progress = step / max(total, 1)
+    match recipe.schedule:
+        case "constant":
+            return 1.0
+        case "cosine":
+            return 0.5 * (1 + math.cos(math.pi * progress))
+        case "one_cycle":
+            if progress < recipe.warmup:
+                return 0.04 + 0.96 * progress / recipe.warmup
+            return 0.5 * (1 + math.cos(math.pi * (progress - recipe.warmup) / (1 - recipe.warmup)))
+        case "steps":
+            return 0.1 ** sum(progress >= milestone for milestone in recipe.milestones)
+
+
+def parameter_groups(model: nn.Module, recipe: TrainingConfig, rates: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Optimiser groups. `rates` maps name patterns (as in shell globs) to their own peak rates, without decay.
+
+    One-dimensional parameters (batch norms, biases) are decayed like all others, as the checkpoints' author does.
+    """
+    groups: dict[str | None, list[Tensor]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            pattern = next((p for p in rates if fnmatch(name, p)), None)
+            groups.setdefault(pattern, []).append(parameter)
+    return [
+        {"params": parameters, "lr": recipe.lr}
+        if pattern is None
+        else {"params": parameters, "lr": rates[pattern], "weight_decay": 0.0}
+        for pattern, parameters in groups.items()
+    ]
+
+
+def _optimizer(groups: list[dict[str, Any]], recipe: TrainingConfig) -> torch.optim.Optimizer:
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+    return torch.optim.SGD(
+        groups,
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=recipe.momentum > 0,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
+
+
+def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
+    """Stop learning of all parameters whose names match one of the glob patterns."""
+    names = [name for name, _ in model.named_parameters()]
+    for pattern in patterns:
+        if not any(fnmatch(name, pattern) for name in names):
+            raise ConvpressError(f"frozen: no parameter matches {pattern!r}; names look like {names[0]!r}")
+    for name, parameter in model.named_parameters():
+        if any(fnmatch(name, pattern) for pattern in patterns):
+            parameter.requires_grad_(False)
+
+
+class Trainer:
+    """A model with its optimiser, schedule and average; runs whole epochs and can be saved between them."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Dataset,
+        recipe: TrainingConfig,
+        compute: Compute,
+        *,
+        seed: int,
+        view_seed: int,
+        objective: Objective | None = None,
+        teacher: Teacher | None = None,
+        penalties: Sequence[Penalty] = (),
+        rates: Mapping[str, float] | None = None,
+    ) -> None:
+        if recipe.distillation and teacher is None:
+            raise ConvpressError("distillation is above 0, but no teacher is given; set it to 0 or pass teacher=")
+        if len(data) < recipe.batch_size:
+            raise ConvpressError(f"batch_size {recipe.batch_size} is larger than the {len(data)} training images")
+        self.model = prepare(model, compute)
+        self.data, self.recipe, self.compute = data, recipe, compute
+        self.seed, self.view_seed = seed, view_seed
+        self.objective = objective or classification(recipe)
+        self.teacher, self.penalties = teacher, tuple(penalties)
+        self.steps_per_epoch = len(data) // recipe.batch_size
+        self.total_steps = recipe.epochs * self.steps_per_epoch
+        self.optimizer = _optimizer(parameter_groups(model, recipe, rates or {}), recipe)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: schedule_factor(recipe, step, self.total_steps)
+        )
+        self.average = (
+            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
+            if recipe.ema
+            else None
+        )
+        self.forward_model = maybe_compile(self.model, compute)
+        self.epoch = 0
+
+    def batches(self) -> Iterator[Batch]:
+        """This epoch's batches: order by (seed, epoch), crops and flips by (view_seed, epoch)."""
+        order = torch.randperm(len(self.data), generator=_generator(self.seed, self.epoch))
+        view = self.epoch if not isinstance(self.teacher, CachedTeacher) else self.epoch % len(self.teacher.logits)
+        draw = draw_view(len(self.data), self.view_seed, view, self.recipe.crop_padding, self.recipe.flip)
+        for step in range(self.steps_per_epoch):
+            indices = order[step * self.recipe.batch_size : (step + 1) * self.recipe.batch_size]
+            pixels = crop_and_flip(self.data.images[indices], draw.at(indices), self.recipe.crop_padding)
+            images = self.data.normalise(pixels.to(self.compute.device))
+            labels = self.data.labels[indices].to(self.compute.device)
+            yield Batch(images, labels, self.teacher(indices, view, images) if self.teacher else None)
+
+    def run_epoch(self, progress: Callable[[], object] = lambda: None) -> dict[str, float]:
+        """One pass; gives back the mean loss and the training accuracy."""
+        self.model.train()
+        autocast = torch.autocast(self.compute.device, torch.bfloat16) if self.compute.bf16 else nullcontext()
+        loss_sum, correct, seen = 0.0, 0, 0
+        for batch in self.batches():
+            with autocast:
+                loss, logits = self.objective(self.forward_model, batch)
+            total = loss + sum(penalty(self.model) for penalty in self.penalties)
+            self.optimizer.zero_grad(set_to_none=True)
+            total.backward()
+            if self.recipe.clip_norm:
+                nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+            self.optimizer.step()
+            self.scheduler.step()
+            if self.average is not None:
+                self.average.update_parameters(self.model)
+            loss_sum += loss.item()
+            seen += len(batch.labels)
+            correct += 0 if logits is None else int((logits.detach().argmax(1) == batch.labels).sum())
+            progress()
+        self.epoch += 1
+        mean = loss_sum / self.steps_per_epoch
+        if not math.isfinite(mean):
+            raise ConvpressError(f"training diverged in epoch {self.epoch} (loss {mean}); lower lr {self.recipe.lr}")
+        return {"loss": mean, "train_accuracy": correct / seen}
+
+    @property
+    def result(self) -> nn.Module:
+        """The averaged model where an average is kept, else the model itself."""
+        return self.average.module if self.average is not None else self.model
+
+    def state(self) -> dict[str, Any]:
+        """All that a later process needs to go on exactly here."""
+        return {
+            "epoch": self.epoch,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else None,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state()`."""
+        self.epoch = state["epoch"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+
+
+def _generator(seed: int, epoch: int) -> torch.Generator:
+    digest = hashlib.sha256(f"order {seed} {epoch}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def run_key(recipe: TrainingConfig, *ingredients: object) -> str:
+    """A name for exactly this training; a saved state with another name is not taken up."""
+    text = json.dumps([recipe.model_dump(), [str(item) for item in ingredients]], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def fit(
+    trainer: Trainer,
+    *,
+    validation: Dataset | None = None,
+    record: Callable[[nn.Module], Mapping[str, float]] = lambda model: {},
+    state_path: Path | None = None,
+    key: str = "",
+) -> list[dict[str, float]]:
+    """Train to the end of the schedule and return the history, a row an epoch.
+
+    With `state_path`, the state is saved after every epoch; a later call with the same `key` goes on from there and
+    ends with the same weights as an unbroken training. Rows hold epoch, lr, loss, train_accuracy,
+    validation_accuracy, seconds, and what `record(model)` adds; row 0 is the start.
+    """
+    history = _take_up(trainer, state_path, key)
+    if not history:
+        history = [{"epoch": 0} | _observe(trainer, validation, record)]
+    bar = tqdm(total=trainer.total_steps, unit="step", disable=not sys.stderr.isatty(), leave=False)
+    bar.update(trainer.epoch * trainer.steps_per_epoch)
+    while trainer.epoch < trainer.recipe.epochs:
+        start = time.perf_counter()
+        rate = float(trainer.scheduler.get_last_lr()[0])
+        row = {"lr": rate} | trainer.run_epoch(bar.update)
+        row |= _observe(trainer, validation, record)
+        row = {"epoch": trainer.epoch} | row | {"seconds": time.perf_counter() - start}
+        history.append(row)
+        log.info(
+            "epoch %d/%d  loss %.4f  train %.4f  validation %.4f  %.0f s",
+            *(trainer.epoch, trainer.recipe.epochs, row["loss"], row["train_accuracy"]),
+            *(row.get("validation_accuracy", math.nan), row["seconds"]),
+        )
+        if state_path is not None:
+            save_state({"key": key, "history": history, "trainer": trainer.state()}, state_path)
+    bar.close()
+    return history
+
+
+def _take_up(trainer: Trainer, state_path: Path | None, key: str) -> list[dict[str, float]]:
+    saved = load_state(state_path) if state_path is not None else None
+    if saved is None or saved.get("key") != key:
+        return []
+    trainer.restore(saved["trainer"])
+    log.info("going on after epoch %d", trainer.epoch)
+    return saved["history"]
+
+
+def _observe(
+    trainer: Trainer, validation: Dataset | None, record: Callable[[nn.Module], Mapping[str, float]]
+) -> dict[str, float]:
+    row = dict(record(trainer.result))
+    if validation is not None:
+        logits = predict(trainer.result, validation, device=trainer.compute.device)
+        row["validation_accuracy"] = float((logits.argmax(1) == validation.labels).float().mean())
+    return row
+
+
+@torch.no_grad()
+def teacher_logits(
+    model: nn.Module, data: Dataset, compute: Compute, *, views: int, view_seed: int, padding: int, flip: bool
+) -> Tensor:
+    """Logits (views, n, classes), float16, of a teacher on the same augmented views that trainings see."""
+    model = prepare(model, compute).eval()
+    result = []
+    for view in range(views):
+        draw = draw_view(len(data), view_seed, view, padding, flip)
+        parts = []
+        for indices in torch.arange(len(data)).split(500):
+            images = crop_and_flip(data.images[indices], draw.at(indices), padding)
+            parts.append(model(data.normalise(images.to(compute.device))).half().cpu())
+        result.append(torch.cat(parts))
+        log.info("teacher: view %d/%d", view + 1, views)
+    return torch.stack(result)

@@ -1,0 +1,343 @@
+"""Saving, loading, importing, resuming."""
+
+import hashlib
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from convpress.checkpoints import (
+    FORMAT,
+    import_pretrained,
+    load,
+    load_state,
+    read_metadata,
+    save_model,
+    save_state,
+)
+from convpress.errors import ConvpressError
+from convpress.files import atomic_path, md5_file, sha256_file
+from convpress.layers import CPConv2d, SeparableCPConv2d, replace_conv, surgeries
+from convpress.models import create_model
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("echo attacked > attacked",)
+
+
+def small_model(**arguments):
+    torch.manual_seed(0)
+    return create_model("resnet8", width=4, **arguments)
+
+
+def same_answers(one, other, size=32):
+    x = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        return torch.equal(one.eval()(x), other(x))
+
+
+# --- save_model, load
+
+
+def test_round_trip_gives_the_same_network(tmp_path):
+    model = small_model(num_classes=5)
+    model(torch.rand(8, 3, 32, 32))  # so that the running statistics are not the initial ones
+    save_model(model, tmp_path / "deep" / "m.safetensors", {"seed": "3"})
+    again = load(tmp_path / "deep" / "m.safetensors")
+    assert same_answers(model, again)
+    assert not again.training
+    assert again.convpress_architecture == model.convpress_architecture
+    assert read_metadata(tmp_path / "deep" / "m.safetensors")["extra"] == {"seed": "3"}
+
+
+def test_round_trip_with_surgeries(tmp_path):
+    model = small_model()
+    replace_conv(model, "layer1.0.conv2", CPConv2d, rank=3)
+    replace_conv(model, "layer3.0.conv1", SeparableCPConv2d, rank=2)
+    save_model(model, tmp_path / "m.safetensors")
+    again = load(tmp_path / "m.safetensors")
+    assert same_answers(model, again)
+    assert surgeries(again) == surgeries(model)
+    assert isinstance(again.layer1[0].conv2, CPConv2d)
+    save_model(again, tmp_path / "again.safetensors")
+    assert sha256_file(tmp_path / "again.safetensors") == sha256_file(tmp_path / "m.safetensors")
+
+
+def test_round_trip_of_a_torchvision_network_with_surgery(tmp_path):
+    model = create_model("torchvision/squeezenet1_1", num_classes=4)
+    replace_conv(model, "features.3.expand3x3", CPConv2d, rank=2)
+    save_model(model, tmp_path / "m.safetensors")
+    assert same_answers(model, load(tmp_path / "m.safetensors"), size=64)
+
+
+def test_half_precision_and_channels_last_survive(tmp_path):
+    model = small_model().to(torch.bfloat16, memory_format=torch.channels_last)
+    save_model(model, tmp_path / "m.safetensors")
+    again = load(tmp_path / "m.safetensors")
+    assert again.conv1.weight.dtype == torch.bfloat16
+    assert torch.equal(again.conv1.weight, model.conv1.weight)
+    assert again.bn1.num_batches_tracked.dtype == torch.int64
+
+
+def test_same_model_same_bytes_in_every_process(tmp_path):
+    code = (
+        "import sys, torch; from convpress.models import create_model; from convpress.checkpoints import save_model\n"
+        "torch.manual_seed(0); save_model(create_model('resnet8', width=4), sys.argv[1], {'b': '1', 'a': '2'})"
+    )
+    save_model(small_model(), tmp_path / "0", {"a": "2", "b": "1"})
+    for number in ("1", "2"):
+        subprocess.run([sys.executable, "-c", code, tmp_path / number], check=True)
+    assert len({sha256_file(tmp_path / number) for number in "012"}) == 1
+
+
+def test_loading_leaves_the_random_state_alone(tmp_path):
+    save_model(small_model(), tmp_path / "m.safetensors")
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    load(tmp_path / "m.safetensors")
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_model_of_unknown_origin_is_not_saved(tmp_path):
+    with pytest.raises(ConvpressError, match="create_model"):
+        save_model(torch.nn.Linear(2, 2), tmp_path / "m.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("keep", [0, 5, 200, -1])
+def test_truncated_file(tmp_path, keep):
+    path = tmp_path / "m.safetensors"
+    save_model(small_model(), path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ConvpressError, match=r"m\.safetensors: damaged"):
+        load(path)
+
+
+def write_with(path, **changes):
+    metadata = {"convpress": str(FORMAT), "architecture": json.dumps(small_model().convpress_architecture)}
+    metadata |= {"surgeries": "[]", "extra": "{}"}
+    save_file(small_model().state_dict(), path, {key: value for key, value in (metadata | changes).items() if value})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"convpress": None}, "not one of convpress"),
+        ({"convpress": str(FORMAT + 1)}, f"later convpress; this one reads up to {FORMAT}"),
+        ({"convpress": "new"}, "metadata are damaged"),
+        ({"architecture": None}, "metadata are damaged"),
+        ({"architecture": "{"}, "metadata are damaged"),
+        ({"architecture": "{}"}, "cannot be rebuilt"),
+        ({"architecture": '{"name": "resnet9", "arguments": {}}'}, "there is no model 'resnet9'"),
+        (
+            {"architecture": '{"name": "resnet8", "arguments": {"width": 8}}'},
+            r"does not fit resnet8: .*has shape \(4, 3, 3, 3\)",
+        ),
+        (
+            {"surgeries": '[{"layer": "conv1", "kind": "Magic", "arguments": {}}]'},
+            "conv1 is a Magic, which is not registered",
+        ),
+        (
+            {"surgeries": '[{"layer": "conv1", "kind": "Conv2d", "arguments": {"deep": 1}}]'},
+            "cannot be rebuilt",
+        ),
+        (
+            {"surgeries": '[{"layer": "conv9", "kind": "Linear", "arguments": {"in_features": 1, "out_features": 1}}]'},
+            "conv9",
+        ),
+    ],
+)
+def test_foreign_newer_and_inconsistent_files(tmp_path, changes, words):
+    path = tmp_path / "m.safetensors"
+    write_with(path, **changes)
+    with pytest.raises(ConvpressError, match=rf"m\.safetensors: .*{words}"):
+        load(path)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ConvpressError, match="no such model file"):
+        load(tmp_path / "m.safetensors")
+
+
+# --- import_pretrained
+
+
+def reference_checkpoint(model, path, prefix="module."):
+    """A file as the reference trainer writes it: old container, no batch counters, prefix of DataParallel."""
+    state = {prefix + key: value for key, value in model.state_dict().items() if "num_batches" not in key}
+    torch.save({"state_dict": state, "best_prec1": 91.7}, path, _use_new_zipfile_serialization=False)
+    return path
+
+
+@pytest.mark.parametrize("prefix", ["module.", "", "net.module."])
+def test_import_strips_the_prefix(tmp_path, prefix):
+    source = small_model()
+    source(torch.rand(8, 3, 32, 32))
+    path = reference_checkpoint(source, tmp_path / "a.th", prefix)
+    model = import_pretrained(path, create_model("resnet8", width=4), prefix=prefix)
+    assert same_answers(source, model)
+
+
+def test_import_of_a_bare_state_dict(tmp_path):
+    source = small_model()
+    torch.save(source.state_dict(), tmp_path / "a.pt")
+    assert same_answers(source, import_pretrained(tmp_path / "a.pt", create_model("resnet8", width=4)))
+
+
+def test_another_network_is_recognised(tmp_path):
+    path = reference_checkpoint(create_model("resnet20"), tmp_path / "a.th")
+    model = create_model("resnet32")
+    before = model.conv1.weight.clone()
+    words = r"a\.th: does not fit resnet32, it looks like resnet20: layer1\.3\.conv1\.weight is missing.* and \d+ more"
+    with pytest.raises(ConvpressError, match=words):
+        import_pretrained(path, model)
+    assert torch.equal(model.conv1.weight, before)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        (
+            "conv1.weight",
+            torch.zeros(4, 3, 5, 5),
+            r"conv1\.weight has shape \(4, 3, 5, 5\), not \(4, 3, 3, 3\)",
+        ),
+        (
+            "conv1.weight",
+            torch.zeros(4, 3, 3, 3).double(),
+            r"conv1\.weight is torch\.float64, not torch\.float32",
+        ),
+        ("conv7.weight", torch.zeros(1), r"conv7\.weight is not expected"),
+        ("conv1.weight", None, r"conv1\.weight is missing"),
+    ],
+)
+def test_first_mismatch_is_named(tmp_path, key, value, words):
+    state = dict(small_model().state_dict())
+    state.pop(key, None)
+    if value is not None:
+        state[key] = value
+    torch.save(state, tmp_path / "a.th")
+    with pytest.raises(ConvpressError, match=words):
+        import_pretrained(tmp_path / "a.th", small_model())
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("part", [0, 0.001, 0.02, 0.3, 0.999])
+def test_truncated_checkpoint(tmp_path, zipped, part):
+    path = tmp_path / "a.th"
+    torch.save({"state_dict": small_model().state_dict()}, path, _use_new_zipfile_serialization=zipped)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(part * len(content))])
+    with pytest.raises(ConvpressError, match=r"a\.th: damaged"):
+        import_pretrained(path, small_model())
+
+
+def test_altered_checkpoint_is_known_by_the_checksum_in_its_name(tmp_path):
+    path = reference_checkpoint(small_model(), tmp_path / "a.th")
+    content = bytearray(path.read_bytes())
+    good = tmp_path / f"a-{hashlib.sha256(content).hexdigest()[:8]}.th"
+    good.write_bytes(content)
+    import_pretrained(good, small_model())
+    content[-10] ^= 1
+    good.write_bytes(content)
+    with pytest.raises(ConvpressError, match="altered, its sha256 does not start with"):
+        import_pretrained(good, small_model())
+
+
+@pytest.mark.parametrize("style", ["pickle", "zip", "legacy"])
+def test_a_pickle_that_runs_code_is_refused(tmp_path, monkeypatch, style):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "a.th"
+    if style == "pickle":
+        path.write_bytes(pickle.dumps({"state_dict": Evil()}, protocol=2))
+    else:
+        torch.save({"state_dict": Evil()}, path, _use_new_zipfile_serialization=style == "zip")
+    with pytest.raises(ConvpressError, match=r"refused, its pickle wants to run posix\.system"):
+        import_pretrained(path, small_model())
+    assert not (tmp_path / "attacked").exists()
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"state_dict": {}}, {"epoch": 3}])
+def test_no_state_dict(tmp_path, content):
+    torch.save(content, tmp_path / "a.th")
+    with pytest.raises(ConvpressError, match="holds no state dict"):
+        import_pretrained(tmp_path / "a.th", small_model())
+
+
+@pytest.mark.skipif(not os.environ.get("CONVPRESS_MIRROR"), reason="CONVPRESS_MIRROR is not set")
+def test_the_real_checkpoints_fit_only_their_networks():
+    folder = Path(os.environ["CONVPRESS_MIRROR"].split(os.pathsep)[0]) / "checkpoints"
+    files = {
+        "resnet20": "resnet20-12fca82f.th",
+        "resnet32": "resnet32-d509ac18.th",
+        "resnet56": "resnet56-4bfd9763.th",
+    }
+    for name, file in files.items():
+        import_pretrained(folder / file, create_model(name))
+        other = "resnet20" if name != "resnet20" else "resnet56"
+        with pytest.raises(ConvpressError, match=f"does not fit {other}, it looks like {name}"):
+            import_pretrained(folder / file, create_model(other))
+
+
+# --- save_state, load_state
+
+
+def test_state_of_a_training_comes_back(tmp_path):
+    model = small_model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model(torch.rand(2, 3, 32, 32)).sum().backward()
+    optimizer.step()
+    state = {
+        "optimizer": optimizer.state_dict(),
+        "history": [{"loss": 0.5}],
+        "key": "k",
+        "rng": torch.get_rng_state(),
+    }
+    save_state(state, tmp_path / "s.pt")
+    again = load_state(tmp_path / "s.pt")
+    assert again["history"] == state["history"]
+    for index, slot in state["optimizer"]["state"].items():
+        assert torch.equal(again["optimizer"]["state"][index]["momentum_buffer"], slot["momentum_buffer"])
+    assert torch.equal(again["rng"], state["rng"])
+
+
+def test_missing_or_damaged_state_means_start_anew(tmp_path, caplog):
+    assert load_state(tmp_path / "s.pt") is None
+    save_state({"a": torch.zeros(100)}, tmp_path / "s.pt")
+    (tmp_path / "s.pt").write_bytes((tmp_path / "s.pt").read_bytes()[:300])
+    assert load_state(tmp_path / "s.pt") is None
+    assert "s.pt: damaged" in caplog.text
+
+
+# --- files
+
+
+def test_atomic_path_leaves_the_old_file_when_writing_fails(tmp_path):
+    path = tmp_path / "new" / "table.csv"
+    with atomic_path(path) as temporary:
+        assert (temporary.parent, temporary.suffix) == (path.parent, ".csv")
+        temporary.write_text("old")
+
+    def write_half():
+        with atomic_path(path) as temporary:
+            temporary.write_text("ne")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_checksums(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256_file(tmp_path / "a").startswith("ba7816bf8f01cfea")
+    assert md5_file(tmp_path / "a") == "900150983cd24fb0d6963f7d28e17f72"

@@ -1,0 +1,89 @@
+"""What a change in the code reruns."""
+
+from pathlib import Path
+
+import pytest
+
+from convpress.codehash import _digest, code_hash
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def tree(tmp_path):
+    package = tmp_path / "pack"
+    (package / "inner").mkdir(parents=True)
+    files = {
+        "script.py": "from pack.a import f\nf()\n",
+        "other.py": "import json\n",
+        "pack/__init__.py": "X = 1\n",
+        "pack/a.py": '"""Doc."""\nfrom pack.inner import g\n\n\ndef f():\n    """Doc of f."""\n    return g()\n',
+        "pack/b.py": "B = 1\n",
+        "pack/inner/__init__.py": "def g():\n    return 1\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def both(tree):
+    _digest.cache_clear()
+    return code_hash(tree / "script.py", [tree]), code_hash(tree / "other.py", [tree])
+
+
+def replace(tree, name, old, new):
+    text = (tree / name).read_text()
+    assert old in text
+    (tree / name).write_text(text.replace(old, new))
+
+
+def test_direct_and_indirect_imports_count(tree):
+    script, other = both(tree)
+    replace(tree, "pack/inner/__init__.py", "return 1", "return 2")
+    assert both(tree)[0] != script
+    assert both(tree)[1] == other
+
+
+def test_reverting_gives_the_old_hash(tree):
+    before = both(tree)
+    replace(tree, "pack/a.py", "g()\n", "g() + 1\n")
+    replace(tree, "pack/a.py", "g() + 1\n", "g()\n")
+    assert both(tree) == before
+
+
+@pytest.mark.parametrize(("old", "new"), [("Doc of f.", "Better."), ("return g()", "return g()  # why"), ("Doc.", "D")])
+def test_words_do_not_count(tree, old, new):
+    before = both(tree)
+    replace(tree, "pack/a.py", old, new)
+    assert both(tree) == before
+
+
+def test_modules_that_are_not_imported_do_not_count(tree):
+    before = both(tree)
+    replace(tree, "pack/b.py", "B = 1", "B = 2")
+    replace(tree, "pack/__init__.py", "X = 1", "X = 2")
+    assert both(tree) == before
+
+
+def test_extra_modules_count(tree):
+    with_b = code_hash(tree / "other.py", [tree], ["pack.b"])
+    assert with_b != both(tree)[1]
+    replace(tree, "pack/b.py", "B = 1", "B = 2")
+    _digest.cache_clear()
+    assert code_hash(tree / "other.py", [tree], ["pack.b"]) != with_b
+
+
+def test_training_scripts_do_not_depend_on_the_report():
+    roots = [ROOT / "src", ROOT / "scripts"]
+    for script in ("finetune.py", "evaluate.py", "search_kernels.py", "teacher_logits.py"):
+        seen = {Path(script)}
+        pending = [ROOT / "scripts" / script]
+        from convpress.codehash import _files_of
+
+        while pending:
+            path = pending.pop()
+            if path not in seen:
+                seen.add(path)
+                pending += [file for module in _digest(path)[1] for file in _files_of(module, roots)]
+        assert not [path for path in seen if "report" in path.parts]
+        assert any(path.name == "predict.py" for path in seen)

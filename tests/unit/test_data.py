@@ -1,0 +1,188 @@
+"""Data sets, splits and augmentation."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from convpress import cifar
+from convpress.checkpoints import import_pretrained
+from convpress.data import (
+    CIFAR_MEAN,
+    CIFAR_STD,
+    Dataset,
+    augment,
+    batches,
+    crop_and_flip,
+    draw_view,
+    load_cifar10,
+    load_digits,
+    stratified_indices,
+    train_val_split,
+)
+from convpress.errors import ConvpressError
+from convpress.models import create_model
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def random_images(n=16, size=8):
+    return torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8, generator=generator())
+
+
+def dataset(n=20):
+    return Dataset(random_images(n), torch.arange(n) % 10, CIFAR_MEAN, CIFAR_STD, 10)
+
+
+def test_crops_and_flips_equal_the_slow_way():
+    images, padding = random_images(), 3
+    view = draw_view(len(images), seed=5, view=1, padding=padding)
+    for i, out in enumerate(crop_and_flip(images, view, padding)):
+        padded = torch.zeros(3, 14, 14, dtype=torch.uint8)
+        padded[:, 3:11, 3:11] = images[i]
+        row, column = view.rows[i], view.columns[i]
+        wanted = padded[:, row : row + 8, column : column + 8]
+        assert torch.equal(out, wanted.flip(2) if view.flipped[i] else wanted)
+
+
+def test_every_offset_is_drawn_about_equally_often_and_half_are_flipped():
+    n = 20_000
+    view = draw_view(n, seed=0, view=0, padding=4)
+    for offsets in (view.rows, view.columns):
+        counts = torch.bincount(offsets, minlength=9)
+        assert len(counts) == 9
+        assert (counts - n / 9).abs().max() < 5 * (n / 9) ** 0.5
+    assert abs(int(view.flipped.sum()) - n / 2) < 5 * (n / 4) ** 0.5
+    correlation = torch.corrcoef(torch.stack([view.rows.double(), view.columns.double()]))[0, 1]
+    assert abs(correlation) < 5 / n**0.5
+
+
+def test_without_flips_the_crops_stay_and_nothing_is_mirrored():
+    images = random_images(200)
+    with_flips, without = (draw_view(200, 1, 0, flip=flip) for flip in (True, False))
+    assert torch.equal(with_flips.rows, without.rows)
+    assert not without.flipped.any()
+    assert torch.equal(augment(images, generator(), padding=0, flip=False), images)
+
+
+def test_views_do_not_depend_on_the_batches_and_differ_from_each_other():
+    images, view = random_images(), draw_view(16, 3, 7)
+    whole = crop_and_flip(images, view)
+    order = torch.randperm(16, generator=generator())
+    assert torch.equal(crop_and_flip(images[order], view.at(order)), whole[order])
+    assert not torch.equal(draw_view(16, 3, 8).rows, view.rows)
+    assert not torch.equal(draw_view(16, 4, 7).rows, view.rows)
+
+
+def test_augment_is_repeatable_and_pads_with_black():
+    images = torch.full((500, 3, 32, 32), 200, dtype=torch.uint8)
+    out = augment(images, generator(1))
+    assert torch.equal(out, augment(images, generator(1)))
+    assert out.unique().tolist() == [0, 200]
+    assert out.dtype == torch.uint8
+
+
+def test_normalise_is_the_formula_in_channels_last():
+    data = dataset()
+    out = data.normalise(data.images)
+    assert out.dtype == torch.float32
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    for channel in range(3):
+        wanted = (data.images[:, channel].double() / 255 - CIFAR_MEAN[channel]) / CIFAR_STD[channel]
+        torch.testing.assert_close(out[:, channel].double(), wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_split_is_stratified_deterministic_and_complete():
+    labels = torch.arange(1000) % 10
+    images = torch.arange(1000).to(torch.uint8).view(-1, 1, 1, 1)
+    data = Dataset(images, labels, (0.5,), (0.5,), 10)
+    train, val = train_val_split(data, 100, seed=1)
+    assert torch.bincount(val.labels).tolist() == [10] * 10
+    assert len(train) == 900
+    rest, chosen = stratified_indices(labels, 100, seed=1)
+    assert torch.equal(torch.cat([rest, chosen]).sort().values, torch.arange(1000))
+    assert torch.equal(val.images, data.images[chosen])
+    assert torch.equal(chosen, stratified_indices(labels, 100, seed=1)[1])
+    assert not torch.equal(chosen, stratified_indices(labels, 100, seed=2)[1])
+
+
+def test_uneven_classes_get_their_nearest_share():
+    labels = torch.tensor([0] * 50 + [1] * 33 + [2] * 17)
+    _, chosen = stratified_indices(labels, 10, seed=0)
+    assert torch.bincount(labels[chosen]).tolist() == [5, 3, 2]
+
+
+@pytest.mark.parametrize("n_val", [0, 20, -1])
+def test_impossible_split(n_val):
+    with pytest.raises(ConvpressError, match="1 to 19"):
+        train_val_split(dataset(), n_val, seed=0)
+
+
+def test_digits_are_fixed_and_stratified():
+    train, test = load_digits()
+    assert (len(train), len(test)) == (1437, 360)
+    assert train.images.shape[1:] == (3, 32, 32)
+    assert torch.bincount(test.labels).min() >= 35
+    pixels = train.normalise(train.images)
+    assert abs(pixels.mean()) < 1e-3
+    assert abs(pixels.std() - 1) < 1e-3
+    again, _ = load_digits()
+    assert torch.equal(again.images, train.images)
+
+
+def test_batches_cover_the_data_once_in_order_or_shuffled():
+    data = dataset(20)
+    plain = list(batches(data, 8))
+    assert [len(y) for _, y in plain] == [8, 8, 4]
+    assert torch.equal(torch.cat([y for _, y in plain]), data.labels)
+    assert torch.equal(torch.cat([x for x, _ in plain]), data.normalise(data.images))
+    shuffled = torch.cat([y for _, y in batches(data, 8, generator())])
+    assert not torch.equal(shuffled, data.labels)
+    assert torch.equal(shuffled.sort().values, data.labels.sort().values)
+    assert [len(y) for _, y in batches(data, 8, generator(), augmented=True, drop_last=True)] == [8, 8]
+    with pytest.raises(ConvpressError, match="generator"):
+        next(batches(data, 8, augmented=True))
+
+
+def test_bad_tensors_are_refused():
+    images, labels = random_images(4), torch.zeros(4, dtype=torch.int64)
+    for wrong_images, wrong_labels in [
+        (images.float(), labels),
+        (images, labels.int()),
+        (images, labels[:3]),
+        (images, labels + 10),
+    ]:
+        with pytest.raises(ConvpressError):
+            Dataset(wrong_images, wrong_labels, CIFAR_MEAN, CIFAR_STD, 10)
+
+
+def test_a_damaged_or_foreign_cifar_file_is_named(tmp_path):
+    path = tmp_path / "cifar10.safetensors"
+    for content in (b"", b"\x10" + bytes(30)):
+        path.write_bytes(content)
+        with pytest.raises(ConvpressError, match=r"cifar10\.safetensors: cannot be read"):
+            load_cifar10(path)
+    save_file({"weight": torch.zeros(2)}, path)
+    with pytest.raises(ConvpressError, match=r"cifar10\.safetensors: holds \['weight'\]"):
+        load_cifar10(path)
+
+
+@pytest.mark.skipif(not os.environ.get("CONVPRESS_MIRROR"), reason="CONVPRESS_MIRROR is not set")
+@pytest.mark.parametrize(
+    ("name", "file", "correct"),
+    [("resnet20", "resnet20-12fca82f.th", 9173), ("resnet32", "resnet32-d509ac18.th", 9263)],
+)
+def test_imported_checkpoints_score_as_published(name, file, correct):
+    mirror = Path(os.environ["CONVPRESS_MIRROR"].split(os.pathsep)[0])
+    content = (mirror / cifar.BINARY_FOLDER / "test_batch.bin").read_bytes()
+    pixels, labels = cifar._parse_binary(content, "test_batch.bin", cifar.RECORDS)
+    images = torch.from_numpy(pixels.reshape(-1, 3, 32, 32).copy())
+    data = Dataset(images, torch.from_numpy(labels).long(), CIFAR_MEAN, CIFAR_STD, 10)
+    model = import_pretrained(mirror / "checkpoints" / file, create_model(name))
+    with torch.inference_mode():
+        model = model.to(memory_format=torch.channels_last)
+        assert sum(int((model(x).argmax(1) == y).sum()) for x, y in batches(data, 500)) == correct

@@ -1,0 +1,83 @@
+"""Intervals, tests, counts."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from convpress.measure import count_macs, count_parameters, interleaved_latency, mcnemar, wilson
+from convpress.models.registry import create_model
+
+
+@pytest.mark.parametrize(("correct", "n"), [(0, 10), (9263, 10000), (7, 9), (10, 10)])
+def test_wilson_is_the_closed_form(correct, n):
+    z, p = 1.959963984540054, correct / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    found = wilson(correct, n)
+    assert found.ci_low == pytest.approx(max(0, centre - half), abs=1e-12)
+    assert found.ci_high == pytest.approx(min(1, centre + half), abs=1e-12)
+    assert found.accuracy == p
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(0, 0), (3, 1), (5, 0), (4, 4), (2, 9)])
+def test_mcnemar_is_the_sum_over_all_coin_throws(only_a, only_b):
+    a = np.array([True] * only_a + [False] * only_b + [True, False])
+    b = np.array([False] * only_a + [True] * only_b + [True, False])
+    n = only_a + only_b
+    at_least_as_odd = sum(
+        abs(sum(throw) - n / 2) >= abs(only_a - n / 2) for throw in itertools.product((0, 1), repeat=n)
+    )
+    assert mcnemar(a, b) == pytest.approx(at_least_as_odd / 2**n)
+    assert mcnemar(a, b) == mcnemar(b, a)
+
+
+@pytest.mark.parametrize(
+    ("name", "macs", "params"),
+    [
+        ("resnet20", 40_551_040, 269_722),
+        ("resnet32", 68_862_592, 464_154),
+        ("resnet56", 125_485_696, 853_018),
+    ],
+)
+def test_macs_and_parameters_of_the_cifar_networks(name, macs, params):
+    model = create_model(name)
+    assert count_macs(model, (3, 32, 32)) == macs
+    assert count_parameters(model) == params
+
+
+def test_macs_by_hand_with_groups_stride_and_bias():
+    model = nn.Sequential(
+        nn.Conv2d(4, 8, (3, 5), stride=2, padding=(1, 2), groups=2), nn.Flatten(), nn.Linear(8 * 16, 3)
+    )
+    assert count_macs(model, (4, 8, 8)) == 8 * 16 * (2 * 3 * 5) + 8 * 16 * 3
+
+
+def test_counting_leaves_the_mode_alone():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    model.train()
+    mean = model[1].running_mean.clone()
+    count_macs(model, (3, 8, 8))
+    assert model.training
+    assert torch.equal(model[1].running_mean, mean)
+
+
+def test_latency_is_taken_in_turns():
+    calls = []
+
+    class Spy(nn.Module):
+        def __init__(self, name):
+            super().__init__()
+            self.name = name
+
+        def forward(self, x):
+            calls.append(self.name)
+            return x
+
+    found = interleaved_latency({"a": Spy("a"), "b": Spy("b")}, (3, 4, 4), batch_size=2, repeats=3, warmup=1)
+    assert calls == ["a", "b"] * 4
+    assert found["a"].repeats == 3
+    assert found["a"].q1_ms <= found["a"].median_ms <= found["a"].q3_ms

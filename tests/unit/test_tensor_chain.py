@@ -1,0 +1,109 @@
+"""The ring of three cores: its algebra, and alternating least squares on it."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from convpress.decompose.tensor_chain import chain_block, chain_core, chain_decompose, chain_tensor
+from convpress.decompose.tensors import relative_error
+from convpress.errors import ConvpressError
+
+
+def normal(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def ring(shape, ranks, seed=0):
+    return [normal(ranks[n], shape[n], ranks[(n + 1) % 3], seed=seed + n) for n in range(3)]
+
+
+SIZES = st.tuples(*[st.integers(1, 4)] * 3)
+
+
+@given(SIZES, SIZES, st.integers(0, 100))
+@settings(max_examples=30, deadline=None, derandomize=True)
+def test_the_tensor_is_the_trace_of_the_core_slices(shape, ranks, seed):
+    cores = ring(shape, ranks, seed)
+    expected = torch.einsum("asb,bpc,cta->spt", *cores)
+    torch.testing.assert_close(chain_tensor(cores), expected)
+
+
+@given(SIZES, SIZES, st.integers(0, 2), st.integers(0, 100))
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_block_systems_are_those_of_the_design_matrix(shape, ranks, n, seed):
+    X, cores = normal(*shape, seed=seed + 50), ring(shape, ranks, seed)
+    # The columns of Z are the tensors of the unit cores.
+    r, size, r_next = cores[n].shape
+    columns = []
+    for index in range(r * r_next):
+        unit = torch.zeros(r, 1, r_next, dtype=torch.float64)
+        unit.view(-1)[index] = 1.0
+        others = list(cores)
+        others[n] = unit
+        columns.append(chain_tensor(others).movedim(n, 0).flatten())
+    Z = torch.stack(columns, 1)
+    product, gram = chain_block(X, cores, n)
+    torch.testing.assert_close(product, X.movedim(n, 0).flatten(1) @ Z)
+    torch.testing.assert_close(gram, Z.T @ Z)
+    assert torch.equal(chain_core(cores[n].movedim(1, 0).flatten(1), cores[n]), cores[n])
+
+
+@pytest.mark.parametrize("ranks", [(2, 2, 2), (1, 3, 4), (3, 2, 1), (2, 3, 2)])
+def test_it_finds_an_exact_ring(ranks):
+    X = chain_tensor(ring((10, 9, 11), ranks))
+    result = chain_decompose(X, ranks, starts=6, max_iterations=2000, tolerance=1e-14)
+    assert result.relative_error < 1e-4
+    assert result.relative_error == pytest.approx(relative_error(X, chain_tensor(result.factors)))
+
+
+def test_an_open_chain_with_full_ranks_is_exact():
+    X = normal(4, 9, 6)
+    assert chain_decompose(X, (1, 4, 6)).relative_error < 1e-5
+    assert [tuple(core.shape) for core in chain_decompose(X, (1, 4, 6)).factors] == [(1, 4, 4), (4, 9, 6), (6, 6, 1)]
+
+
+def test_an_open_chain_is_close_to_the_bound_of_the_singular_values():
+    X = normal(8, 9, 8)
+    error2 = chain_decompose(X, (1, 4, 4)).relative_error ** 2
+    tails = [torch.linalg.svdvals(X.movedim(n, 0).flatten(1))[4:].square().sum() for n in (0, 2)]
+    lowest, highest = float(max(tails) / X.square().sum()), float(sum(tails) / X.square().sum())
+    assert lowest <= error2 <= highest
+
+
+def test_the_result_depends_on_the_seed_alone_and_more_starts_do_not_harm():
+    X = normal(8, 9, 10)
+    first, second = (chain_decompose(X, (2, 3, 3), starts=5, seed=3) for _ in range(2))
+    for a, b in zip(first.factors, second.factors, strict=True):
+        assert torch.equal(a, b)
+    assert first.seed == 3
+    assert chain_decompose(X, (2, 3, 3), starts=1).start == "svd0"
+    few = chain_decompose(X, (2, 3, 3), starts=1, max_iterations=30).relative_error
+    many = chain_decompose(X, (2, 3, 3), starts=6, max_iterations=30).relative_error
+    assert many <= few
+
+
+def test_better_than_a_single_svd_sweep():
+    X = normal(12, 9, 14)
+    rough = chain_decompose(X, (2, 4, 4), starts=1, max_iterations=1).relative_error
+    assert chain_decompose(X, (2, 4, 4)).relative_error < 0.98 * rough
+
+
+def test_a_zero_tensor_is_no_problem():
+    assert chain_decompose(torch.zeros(3, 4, 5), (1, 2, 2)).relative_error == 0.0
+
+
+@pytest.mark.parametrize(
+    ("tensor", "options", "message"),
+    [
+        (normal(3, 4, 5), {"ranks": (1, 4, 2)}, r"r1 can be at most 3 .* \(3, 4, 5\)"),
+        (normal(3, 4, 5), {"ranks": (1, 2)}, "three integers"),
+        (normal(3, 4, 5), {"ranks": 2}, "three integers"),
+        (normal(3, 4, 5), {"ranks": (1, 2, 2), "starts": 0}, "at least 1"),
+        (normal(3, 4), {"ranks": (1, 2, 2)}, "order 2; order 3"),
+        (torch.full((3, 4, 5), torch.inf), {"ranks": (1, 2, 2)}, "infinity"),
+    ],
+)
+def test_mistakes_get_one_clear_sentence(tensor, options, message):
+    with pytest.raises(ConvpressError, match=message):
+        chain_decompose(tensor, **options)

@@ -1,0 +1,223 @@
+"""The training loop: exact resuming, seeds, losses, schedules."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from convpress.compute import Compute
+from convpress.config.sections import TrainingConfig
+from convpress.data import Dataset
+from convpress.errors import ConvpressError
+from convpress.train import (
+    Batch,
+    CachedTeacher,
+    LiveTeacher,
+    Trainer,
+    classification,
+    fit,
+    freeze,
+    run_key,
+    schedule_factor,
+    teacher_logits,
+)
+
+CPU = Compute("cpu", "fp32", False, True, 1)
+
+
+@pytest.fixture
+def data():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (96, 3, 8, 8), dtype=torch.uint8, generator=generator)
+    return Dataset(images, torch.arange(96) % 4, (0.5,) * 3, (0.25,) * 3, 4)
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 4),
+    )
+
+
+def recipe(**changes):
+    return TrainingConfig(**({"epochs": 4, "batch_size": 16, "lr": 0.05, "ema": 0.9, "crop_padding": 2} | changes))
+
+
+def trainer(data, training, model=None, **options):
+    return Trainer(model or network(), data, training, CPU, seed=1, view_seed=2, **options)
+
+
+def weights(run):
+    return torch.cat([value.flatten().double() for value in run.result.state_dict().values()])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_resumed_equals_unbroken(data, tmp_path, optimizer):
+    training = recipe(optimizer=optimizer)
+    whole = trainer(data, training)
+    history = fit(whole, validation=data, state_path=tmp_path / "a.pt", key="k")
+
+    class Killed(Exception):
+        pass
+
+    broken = trainer(data, training)
+    original = broken.run_epoch
+
+    def run_epoch(progress):
+        if broken.epoch == 2:
+            raise Killed
+        return original(progress)
+
+    broken.run_epoch = run_epoch
+    with pytest.raises(Killed):
+        fit(broken, validation=data, state_path=tmp_path / "b.pt", key="k")
+    resumed = trainer(data, training)
+    resumed_history = fit(resumed, validation=data, state_path=tmp_path / "b.pt", key="k")
+    assert torch.equal(weights(resumed), weights(whole))
+    timeless = [[row[k] for k in row if k != "seconds"] for row in history]
+    assert timeless == [[row[k] for k in row if k != "seconds"] for row in resumed_history]
+
+
+def test_state_of_another_run_is_not_taken_up(data, tmp_path):
+    first = trainer(data, recipe(epochs=1))
+    fit(first, state_path=tmp_path / "s.pt", key="one")
+    second = trainer(data, recipe(epochs=2))
+    history = fit(second, state_path=tmp_path / "s.pt", key="two")
+    assert [row["epoch"] for row in history] == [0, 1, 2]
+
+
+def test_same_seed_same_bits_other_seed_other_weights(data):
+    runs = [trainer(data, recipe()), trainer(data, recipe())]
+    for run in runs:
+        fit(run)
+    assert torch.equal(weights(runs[0]), weights(runs[1]))
+    other = Trainer(network(), data, recipe(), CPU, seed=5, view_seed=2)
+    fit(other)
+    assert not torch.equal(weights(other), weights(runs[0]))
+
+
+def test_training_learns(data):
+    by_colour = Dataset((data.labels * 60).to(torch.uint8)[:, None, None, None].expand(96, 3, 8, 8).contiguous(),
+                        data.labels, data.mean, data.std, 4)  # fmt: skip
+    run = trainer(by_colour, recipe(epochs=30, crop_padding=0))
+    history = fit(run, validation=by_colour)
+    assert history[-1]["validation_accuracy"] > 0.9
+    assert history[-1]["loss"] < history[1]["loss"]
+
+
+def test_distillation_is_the_formula():
+    logits, teacher = torch.randn(6, 4), torch.randn(6, 4)
+    labels = torch.arange(6) % 4
+    training = recipe(distillation=0.3, temperature=2.5, label_smoothing=0.1)
+    loss, _ = classification(training)(lambda x: x, Batch(logits, labels, teacher))
+    p, q = F.softmax(teacher / 2.5, 1), F.softmax(logits / 2.5, 1)
+    soft = (p * (p / q).log()).sum(1).mean()
+    hard = F.cross_entropy(logits, labels, label_smoothing=0.1)
+    assert torch.isclose(loss, 0.7 * hard + 0.3 * 2.5**2 * soft, rtol=1e-5)
+
+
+def test_cached_teacher_equals_live_teacher(data):
+    teacher = network().eval()
+    cached = teacher_logits(teacher, data, CPU, views=2, view_seed=2, padding=2, flip=True)
+    training = recipe(distillation=0.5, epochs=2)
+    runs = [trainer(data, training, teacher=t) for t in (CachedTeacher(cached), LiveTeacher(teacher, CPU))]
+    for run in runs:
+        for epoch in range(2):
+            run.epoch = epoch
+            batch = next(run.batches())
+            live = teacher(batch.images)
+            assert torch.allclose(batch.teacher_logits, live, atol=2e-3)
+
+
+def test_views_of_the_teacher_repeat(data):
+    cached = CachedTeacher(torch.randn(2, 96, 4))
+    run = trainer(data, recipe(distillation=0.5), teacher=cached)
+    run.epoch = 3
+    again = trainer(data, recipe(distillation=0.5), teacher=cached)
+    again.epoch = 1
+    order = {tuple(b.images.flatten().tolist()[:5]) for b in run.batches()}
+    assert order  # batches exist; the same view in another order shows the same images
+    total = lambda r: sum(float(b.images.double().sum()) for b in r.batches())  # noqa: E731
+    assert total(run) == pytest.approx(total(again), rel=1e-9)
+
+
+def test_schedules():
+    one_cycle = recipe(schedule="one_cycle", warmup=0.25)
+    factors = [schedule_factor(one_cycle, step, 100) for step in range(101)]
+    assert max(factors) == pytest.approx(1.0)
+    assert factors.index(max(factors)) == 25
+    assert factors[-1] == pytest.approx(0.0, abs=1e-12)
+    assert schedule_factor(recipe(schedule="cosine"), 50, 100) == pytest.approx(0.5)
+    steps = recipe(schedule="steps", milestones=[0.5, 0.75])
+    assert [schedule_factor(steps, s, 100) for s in (0, 50, 75)] == pytest.approx([1, 0.1, 0.01])
+    assert schedule_factor(recipe(schedule="constant"), 99, 100) == 1.0
+
+
+def test_own_rates_and_frozen_parts(data):
+    model = network()
+    freeze(model, ["0.*"])
+    before = model[0].weight.clone()
+    run = trainer(data, recipe(ema=0.0), model, rates={"5.bias": 1e-9})
+    bias = model[5].bias.clone()
+    fit(run)
+    assert torch.equal(model[0].weight, before)
+    assert torch.allclose(model[5].bias, bias, atol=1e-6)
+    with pytest.raises(ConvpressError, match="no parameter matches"):
+        freeze(model, ["nothing*"])
+
+
+def test_penalties_join_the_loss(data):
+    heavy = trainer(data, recipe(ema=0.0), penalties=[lambda model: 5 * model[5].weight.square().sum()])
+    light = trainer(data, recipe(ema=0.0))
+    fit(heavy), fit(light)
+    assert heavy.result[5].weight.norm() < 0.5 * light.result[5].weight.norm()
+
+
+def test_average_is_the_formula(data):
+    run = trainer(data, recipe(ema=0.9, epochs=1, batch_size=48))
+    expected = None
+
+    def follow(optimizer, args, kwargs):
+        nonlocal expected
+        now = run.model[5].weight.detach().clone()
+        expected = now if expected is None else 0.9 * expected + 0.1 * now
+
+    run.optimizer.register_step_post_hook(follow)
+    fit(run)
+    assert torch.allclose(run.result[5].weight, expected, atol=1e-6)
+
+
+def test_divergence_is_said(data):
+    with pytest.raises(ConvpressError, match=r"diverged in epoch \d.*lower lr"):
+        fit(trainer(data, recipe(lr=1e30, ema=0.0)))
+
+
+def test_mistakes_are_said(data):
+    with pytest.raises(ConvpressError, match="no teacher"):
+        trainer(data, recipe(distillation=0.5))
+    with pytest.raises(ConvpressError, match="larger than the 96"):
+        trainer(data, recipe(batch_size=97))
+
+
+def test_key_depends_on_every_ingredient():
+    keys = {
+        run_key(recipe(), 0, "a"),
+        run_key(recipe(), 1, "a"),
+        run_key(recipe(lr=0.1), 0, "a"),
+        run_key(recipe(), 0, "b"),
+    }
+    assert len(keys) == 4
+
+
+def test_loss_is_finite_and_logged(data):
+    history = fit(trainer(data, recipe(epochs=1)), record=lambda model: {"norm": model[5].weight.norm().item()})
+    assert history[0]["epoch"] == 0
+    assert "norm" in history[0]
+    assert math.isfinite(history[1]["loss"])
