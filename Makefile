@@ -50,6 +50,7 @@ format: install ## let ruff and snakefmt write the layout
 
 docs: install ## the parameter reference, from the schema
 	$(BIN)/python -m convpress.config.reference > docs/parameters.md
+	$(BIN)/python -m convpress.report.readme
 
 benchmark: install ## measure training throughput and decomposition on this machine
 	$(BIN)/python benchmarks/train_throughput.py

@@ -7,14 +7,16 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "src"))
 
 from convpress.codehash import code_hash
-from convpress.config.schema import check_layers, load_config
+from convpress.config.schema import load_config
 from convpress.errors import ConvpressError
+from convpress.preflight import check_layers, check_writable
 
 try:
     config = load_config(config).model_dump(mode="json")
     check_layers(config)
+    check_writable(Path("results", config["run"]).absolute())
 except ConvpressError as error:
-    raise WorkflowError(f"params: {error}")
+    sys.exit(f"convpress: {error}")
 
 RESULTS = f"results/{config['run']}"
 MODELS = f"{RESULTS}/models"

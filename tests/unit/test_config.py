@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from convpress.config.reference import markdown, rows
-from convpress.config.schema import check_layers, load_config
+from convpress.config.schema import load_config
 from convpress.errors import ConvpressError
+from convpress.preflight import check_layers, check_writable
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -101,3 +102,10 @@ def test_every_key_is_described():
 
 def test_reference_page_is_up_to_date():
     assert (ROOT / "docs" / "parameters.md").read_text() == markdown() + "\n", "call `make docs`"
+
+
+def test_a_results_folder_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "results").write_text("a file")
+    with pytest.raises(ConvpressError, match=r"results is a file, not a folder; move it away"):
+        check_writable(tmp_path / "results" / "run")
+    check_writable(tmp_path / "new" / "deeper")

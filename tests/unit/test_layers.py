@@ -43,8 +43,7 @@ def random_factors(family, conv, *, rank=None, seed=0):
     }
     small = {SeparableCPConv2d: 3, CPConv2d: 3, TuckerConv2d: (2, 3), TensorChainConv2d: (2, 2, 2)}
     return [
-        torch.randn(shape, generator=generator, dtype=torch.float64)
-        for shape in shapes[family](rank or small[family])
+        torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes[family](rank or small[family])
     ]
 
 
@@ -300,9 +299,7 @@ BAD_CALLS = [
         r"the factors must be a core",
     ),
     (
-        lambda m: replace_conv(
-            m, "stem", CPConv2d, factors=[f / 0 for f in random_factors(CPConv2d, m.stem)]
-        ),
+        lambda m: replace_conv(m, "stem", CPConv2d, factors=[f / 0 for f in random_factors(CPConv2d, m.stem)]),
         r"hold NaN or infinity",
     ),
     (lambda m: CPConv2d(3, 4, 2, 3, stride=2, padding="same"), r"'same' needs stride 1"),

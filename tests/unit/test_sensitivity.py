@@ -101,7 +101,7 @@ def test_ridge_root_solves_its_equation(data):
     spent = float((share * (mu / (strength + mu)) ** 2).sum())
     assert mu > 0.0
     assert spent == pytest.approx(budget, rel=1e-9)
-    assert spent <= budget * (1.0 + 1e-12)
+    assert spent <= budget * (1.0 + 1e-11)
     assert ridge_root(strength, share, 0.0) == ridge_root(strength, 0.0 * share, 1.0) == 0.0
 
 
@@ -191,9 +191,7 @@ def test_the_gauge_is_the_identity_when_both_sides_are_equal():
     seed=st.integers(0, 10_000),
 )
 @settings(max_examples=150, deadline=None, derandomize=True)
-def test_never_more_sensitive_and_never_beyond_the_error(
-    kind, order, sizes, ranks, slack, start, magnitude, seed
-):
+def test_never_more_sensitive_and_never_beyond_the_error(kind, order, sizes, ranks, slack, start, magnitude, seed):
     sensitivity, correct, rebuild, family = kind
     shape = tuple(sizes[: order if kind is CP else 3])
     X, blocks = magnitude * normal(*shape, seed=seed), blocks_of(kind, shape, ranks, seed)

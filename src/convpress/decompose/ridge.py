@@ -45,9 +45,10 @@ class RidgeBlock:
 
     def solve(self, mu: float) -> Tensor:
         """Return U = X Z (Z'Z + mu W)^-1, (I, R)."""
+        diagonal = self._gram if self._gram.ndim == 1 else self._gram.diagonal()
+        ridge = max(mu, _NULL * float(diagonal.sum()), torch.finfo(diagonal.dtype).tiny)
         if self._gram.ndim == 1:
-            return self._unwhiten(self._product / (self._gram + max(mu, _NULL * float(self._gram.max()))))
-        ridge = max(mu, _NULL * float(self._gram.trace()))
+            return self._unwhiten(self._product / (self._gram + ridge))
         system = self._gram + ridge * torch.eye(len(self._gram), dtype=self._gram.dtype)
         return self._unwhiten(torch.linalg.solve(system, self._product.T).T)
 
@@ -61,7 +62,8 @@ class RidgeBlock:
             norm2: ||X||^2.
             bound2: the largest squared error allowed; must be below `norm2`.
         """
-        strength, vectors = torch.linalg.eigh(self._gram)
+        gram = torch.diag(self._gram) if self._gram.ndim == 1 else self._gram
+        strength, vectors = torch.linalg.eigh(gram)
         kept = strength > _NULL * strength[-1]
         strength, vectors = strength[kept], vectors[:, kept]
         rotated = self._product @ vectors
@@ -75,7 +77,7 @@ def ridge_root(strength: Tensor, share: Tensor, budget: float) -> float:
 
     This is the equation of the residual in ``RidgeBlock.within`` without its constant: the left side grows
     from 0 to sum(share), so the root is unique. It is bracketed, then found by Newton steps in log mu that
-    stay inside the bracket; the lower end is returned, which never spends more than the budget.
+    stay inside the bracket. Where they do not converge to 1e-13, the lower end is returned: within the budget.
     """
     total = float(share.sum())
     if budget <= 0.0 or total <= 0.0:
@@ -88,8 +90,10 @@ def ridge_root(strength: Tensor, share: Tensor, budget: float) -> float:
     for _ in range(200):
         part = mu / (strength + mu)
         spent = float(torch.dot(share, part.square()))
-        low, high = (mu, high) if spent <= budget else (low, mu)
-        if high - low <= 1e-14 * high or abs(spent - budget) <= 1e-13 * budget:
+        if abs(spent - budget) <= 1e-13 * budget:
+            return mu
+        low, high = (mu, high) if spent < budget else (low, mu)
+        if high - low <= 1e-14 * high:
             break
         slope = 2.0 * float(torch.dot(share, part.square() * (1.0 - part)))  # d spent / d log mu
         trial = mu * 2.0 ** max(-40.0, min(40.0, 1.4427 * (budget - spent) / slope)) if slope > 0.0 else mu

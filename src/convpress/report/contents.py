@@ -112,7 +112,7 @@ class Run:
 
     def reference(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
         """A file of figures to compare with, from the report folder."""
-        return _read(self.report_folder / "reference" / f"{name}.csv", columns, ("value",), comment="#")
+        return _read(self.report_folder / "reference" / f"{name}.csv", columns, ("value",))
 
     def caption(self, name: str, fallback: str) -> Markup:
         """The caption in `<name>.rst` as HTML, or `fallback`."""
@@ -149,10 +149,10 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
-def _read(path: Path, columns: Sequence[str], text: Sequence[str] = (), comment: str | None = None) -> pd.DataFrame:
+def _read(path: Path, columns: Sequence[str], text: Sequence[str] = ()) -> pd.DataFrame:
     text = (*TEXT_COLUMNS, *text)
     try:
-        frame = pd.read_csv(path, comment=comment, dtype=dict.fromkeys(text, object))
+        frame = pd.read_csv(path, dtype=dict.fromkeys(text, object))
     except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError):
         frame = pd.DataFrame()
     frame = frame.reindex(columns=list(dict.fromkeys([*frame.columns, *columns])))

@@ -126,7 +126,7 @@ def _tradeoff_point(axes: Axes, row: dict[Any, Any], look: style.Look) -> None:
         axes.plot([row["latency_q1_ms"], row["latency_q3_ms"]], [y, y], **bars)
     face = "white" if masked else look.color
     edge = look.color if masked else "white"
-    axes.plot(x, y, look.marker, ms=7, mfc=face, mec=edge, mew=1.4 if masked else 0.4, zorder=4)
+    axes.plot(x, y, look.marker, ms=7 * look.scale, mfc=face, mec=edge, mew=1.4 if masked else 0.4, zorder=4)
     if is_true(row["selected"]):
         axes.plot(x, y, "o", ms=13, mfc="none", mec=style.INK, mew=1.1, zorder=5)
 

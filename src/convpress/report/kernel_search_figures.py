@@ -17,7 +17,7 @@ from convpress.report.figures import complete
 
 CP_SERIES = {
     "relative_error": ("convpress, nonlinear least squares", style.Look("#0072b2", "o")),
-    "corrected_error": ("convpress, corrected sensitivity", style.Look("#117733", "P")),
+    "corrected_error": ("convpress, corrected sensitivity", style.LOOKS["corrected"]),
     "parafac_error": ("tensorly parafac, same starts", style.Look("#dd7700", "^")),
     "reference": ("Tensorlab cpd_nls (reference)", style.Look("#222222", "|")),
 }
@@ -54,7 +54,7 @@ def draw_sizes(sizes: pd.DataFrame | None, path: Path | str) -> None:
 def _draw_layer_sizes(top: Axes, bottom: Axes, rows: pd.DataFrame, variants: dict[str, style.Look]) -> None:
     for position, (name, look) in enumerate(variants.items()):
         line = rows[rows["variant"] == name].sort_values("epoch", kind="stable")
-        marks: dict[str, Any] = {"markevery": max(1, len(line) // 6), "markeredgewidth": 0, "markersize": 4}
+        marks: dict[str, Any] = {"markevery": max(1, len(line) // 6), "markeredgewidth": 0}
         dodge = 0.22 * (position - (len(variants) - 1) / 2)
         top.plot(line["epoch"], line["sigma"], **look.line(), **marks)
         bottom.plot(line["epoch"], line["size"] + dodge, drawstyle="steps-post", **look.line(), **marks)
@@ -132,7 +132,8 @@ def draw_cp_error(cp_error: pd.DataFrame | None, reference: pd.DataFrame | None,
     """
     frame = complete(cp_error, ("layer", "relative_error", "corrected_error", "parafac_error"))
     if reference is not None:
-        frame = frame.assign(reference=frame["layer"].map(reference.set_index("layer")["relative_error"]))
+        known = complete(reference, ("layer", "relative_error")).set_index("layer")["relative_error"]
+        frame = frame.assign(reference=frame["layer"].map(known))
     with style.figure_style():
         shown = {key: value for key, value in CP_SERIES.items() if key in frame and frame[key].notna().any()}
         if not shown:
@@ -161,7 +162,12 @@ def _draw_errors(axes: Axes, frame: pd.DataFrame, shown: dict[str, tuple[str, st
     for position, (key, (_, look)) in enumerate(shown.items()):
         dodge = 0.16 * (position - (len(shown) - 1) / 2)
         edge, marker_size = (1.6, 7) if look.marker == "|" else (0, 5)
-        marks: dict[str, Any] = {"color": look.color, "marker": look.marker, "ms": marker_size, "mew": edge}
+        marks: dict[str, Any] = {
+            "color": look.color,
+            "marker": look.marker,
+            "ms": marker_size * look.scale,
+            "mew": edge,
+        }
         axes.plot(frame[key], rows + dodge, ls="none", **marks)
     groups = frame["layer"].str.split(".").str[0]
     for row in np.flatnonzero((groups != groups.shift()).to_numpy())[1:]:

@@ -154,7 +154,9 @@ def build(run: Run) -> Content:
     if cp_error.empty:
         content.missing.append("the table of decompositions (tables/cp_error.csv)")
     else:
-        content.tables.append(run.view("cp_error", "CP decompositions.", cp_error, CP_TABLE))
+        known = cp_error["reference"].notna().any()
+        columns = [column for column in CP_TABLE if known or column.header != "Tensorlab"]
+        content.tables.append(run.view("cp_error", "CP decompositions.", cp_error, columns))
         content.findings += cp_findings(cp_error)
     for file, title, alt in FIGURES:
         picture = run.figure(file, title, alt)

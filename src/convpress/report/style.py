@@ -69,10 +69,17 @@ class Look:
     color: str
     marker: str
     linestyle: Any = "-"
+    scale: float = 1.0
+    """Some markers look smaller than others of their size."""
 
-    def line(self) -> dict[str, Any]:
+    def line(self, size: float = 4.5) -> dict[str, Any]:
         """Keyword arguments for a line with markers."""
-        return {"color": self.color, "marker": self.marker, "linestyle": self.linestyle}
+        return {
+            "color": self.color,
+            "marker": self.marker,
+            "linestyle": self.linestyle,
+            "markersize": size * self.scale,
+        }
 
 
 _DASH, _DOT, _DASHDOT = (0, (4, 1.6)), (0, (1, 1.3)), (0, (6, 1.5, 1, 1.5))
@@ -81,7 +88,7 @@ LOOKS: dict[str, Look] = {
     "baseline": Look("#222222", "X"),
     "control": Look("#6b6b6b", "D"),
     "plain": Look("#4aa3d8", "v", _DASH),
-    "corrected": Look("#117733", "P"),
+    "corrected": Look("#117733", "*", scale=1.5),
     "seed": Look("#dd7700", "o", _DASH),
     "preserving": Look("#0072b2", "s"),
     "branch": Look("#882255", "^", _DASHDOT),
@@ -176,7 +183,7 @@ def handle(look: Look, label: str, *, line: bool = True, filled: bool = True, si
         color=look.color,
         marker=look.marker,
         linestyle=look.linestyle if line else "none",
-        markersize=size,
+        markersize=size * look.scale,
         markerfacecolor=look.color if filled else "white",
         label=label,
     )

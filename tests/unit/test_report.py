@@ -1,0 +1,345 @@
+"""Figures and page: the same bytes twice, nothing crashes on what is missing, text is escaped, rules say what holds."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from convpress.errors import ConvpressError
+from convpress.report import figures, kernel_search_figures, wording
+from convpress.report.contents import Content, Section, picture_size, rst
+from convpress.report.figures import is_true
+from convpress.report.page import SECTIONS, render_page
+
+REPORT = Path(__file__).parents[2] / "report"
+LAYERS = ("layer1.1.conv2", "layer2.1.conv2")
+VARIANTS = ("seed", "branch")
+
+
+def history() -> pd.DataFrame:
+    stages = [("control", np.nan), ("search_kernels", "seed"), ("search_kernels", "branch")]
+    rows = [(*stage, epoch, 1 / epoch, 0.8, 0.9) for stage in stages for epoch in (1, 2)]
+    return pd.DataFrame(rows, columns=["stage", "variant", "epoch", "loss", "train_accuracy", "validation_accuracy"])
+
+
+def sizes() -> pd.DataFrame:
+    rows = [(v, layer, epoch, -1.5 + epoch, 7 + 2 * epoch) for v in VARIANTS for layer in LAYERS for epoch in (0, 1)]
+    return pd.DataFrame(rows, columns=["variant", "layer", "epoch", "sigma", "size"])
+
+
+def masks() -> pd.DataFrame:
+    rows = [(v, layer, tap, np.exp(-(tap**2) / 4)) for v in VARIANTS for layer in LAYERS for tap in range(-10, 11)]
+    return pd.DataFrame(rows, columns=["variant", "layer", "tap", "mask"])
+
+
+def cp_error() -> pd.DataFrame:
+    frame = pd.DataFrame({"layer": LAYERS, "rank": 8, "relative_error": [0.67, 0.71], "seconds": [0.4, 1.2]})
+    return frame.assign(corrected_error=[0.68, np.nan], parafac_error=0.69, iterations=90, start="hosvd")
+
+
+def kernels() -> pd.DataFrame:
+    images = [(np.nan, "before", 3), ("seed", "after", 5), ("branch", "after", 3)]
+    rows = [
+        (variant, layer, when, size, index, i, j, float(np.sin(i + 2 * j + index)))
+        for variant, when, size in images
+        for layer in LAYERS
+        for index in (-1, 0)
+        for i in range(size)
+        for j in range(size)
+    ]
+    return pd.DataFrame(rows, columns=["variant", "layer", "when", "size", "filter", "i", "j", "value"])
+
+
+def stages() -> pd.DataFrame:
+    rows = [
+        ("finetune_recomposed", "branch", 0.94, 0.004, 120e6, 20.0, "5 7", True),
+        ("baseline", "", 0.92, 0.2, 69e6, 10.0, "", False),
+        ("control", "", 0.93, 1.0, 69e6, 10.0, "", False),
+        ("search_kernels", "branch", 0.91, 0.0001, 99e6, np.nan, "5 7", False),
+        ("finetune_recomposed", "seed", 0.925, 0.4, 300e6, 40.0, "9 11", False),
+    ]
+    columns = ["stage", "variant", "test_accuracy", "mcnemar_p", "macs", "latency_ms", "kernel_sizes", "selected"]
+    frame = pd.DataFrame(rows, columns=columns)
+    accuracy = frame["test_accuracy"]
+    frame = frame.assign(ci_low=accuracy - 0.005, ci_high=accuracy + 0.005, delta_control=accuracy - 0.93)
+    frame = frame.assign(validation_accuracy=accuracy, params=1e5, bytes=4e5, test_n=10_000, epochs=[2, 0, 6, 4, 2])
+    return frame.assign(accuracy_before=0.5, speedup=1.0, latency_q1_ms=frame["latency_ms"] - 1, latency_q3_ms=np.nan)
+
+
+def baselines() -> pd.DataFrame:
+    frame = pd.DataFrame({"model": "resnet32", "variant": ["baseline", "control"], "test_accuracy": [0.92, 0.93]})
+    return frame.assign(test_n=100, ci_low=0.9, ci_high=0.95, params=466906, macs=68862592, epochs=[0, 6])
+
+
+REFERENCE = pd.DataFrame({"layer": LAYERS, "relative_error": [0.6748, 0.7067]})
+
+DRAWN = {
+    "kernel_search_curves.svg": (figures.draw_curves, [history]),
+    "kernel_search_tradeoff.svg": (figures.draw_tradeoff, [stages]),
+    "kernel_search_sizes.svg": (kernel_search_figures.draw_sizes, [sizes]),
+    "kernel_search_masks.svg": (kernel_search_figures.draw_masks, [masks, sizes]),
+    "cp_error.svg": (kernel_search_figures.draw_cp_error, [cp_error, lambda: REFERENCE]),
+    "kernel_search_kernels.png": (kernel_search_figures.draw_kernels, [kernels]),
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run folder with tables, figures and provenance."""
+    folder = tmp_path_factory.mktemp("results") / "made"
+    (folder / "tables").mkdir(parents=True)
+    for name, frame in (("baselines", baselines()), ("kernel_search", stages()), ("cp_error", cp_error())):
+        frame.to_csv(folder / "tables" / f"{name}.csv", index=False)
+    for file, (draw, frames) in DRAWN.items():
+        draw(*(frame() for frame in frames), folder / "figures" / file)
+    provenance = {
+        "run": "made",
+        "seed": 0,
+        "packages": {"torch": "2.14.1"},
+        "inputs": [
+            {"file": "data/checkpoints/resnet32-d509ac18.th", "sha256": "d5", "source": "mirror", "verified": True},
+            {"file": "test_batch.bin", "sha256": "ab", "source": "mirror", "verified": False},
+        ],
+        "stage_seconds": {"finetune_cp": 75.0},
+    }
+    (folder / "provenance.json").write_text(json.dumps(provenance))
+    return folder
+
+
+def page_of(folder: Path, **options: Path) -> str:
+    output = folder / "report.html"
+    render_page(folder, output, **({"report_folder": REPORT} | options))
+    return output.read_text(encoding="utf-8")
+
+
+def text_of(html: str) -> str:
+    """The page's words, blanks made equal."""
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", "", html)))
+
+
+@pytest.mark.parametrize("file", DRAWN)
+def test_figures_are_the_same_bytes_twice(file: str, run: Path, tmp_path: Path) -> None:
+    draw, frames = DRAWN[file]
+    draw(*(frame() for frame in frames), tmp_path / file)
+    data = (tmp_path / file).read_bytes()
+    assert data == (run / "figures" / file).read_bytes()
+    assert b"date" not in data.lower()[:2000]
+
+
+@pytest.mark.parametrize("file", DRAWN)
+@pytest.mark.parametrize("empty", [None, pd.DataFrame()], ids=["none", "no rows"])
+def test_figures_without_data_say_so(file: str, empty: pd.DataFrame | None, tmp_path: Path) -> None:
+    draw, frames = DRAWN[file]
+    draw(*(None if empty is None else empty for _ in frames), tmp_path / file)
+    if file.endswith(".svg"):
+        assert "in this run" in (tmp_path / file).read_text()
+
+
+def test_svg_text_stays_text_and_is_escaped(tmp_path: Path) -> None:
+    draw, path = kernel_search_figures.draw_sizes, tmp_path / "sizes.svg"
+    draw(sizes().assign(layer="<b>layer</b>"), path)
+    assert "&lt;b&gt;layer&lt;/b&gt;" in path.read_text()
+
+
+def test_unknown_stages_and_variants_are_drawn(tmp_path: Path) -> None:
+    frame = pd.concat([history(), history().assign(stage="later", variant="new")])
+    figures.draw_curves(frame, tmp_path / "curves.svg")
+    assert {"later", "new"} <= set(re.findall(r">(\w+)</text>", (tmp_path / "curves.svg").read_text()))
+
+
+def test_cp_error_without_reference_compares_with_parafac(tmp_path: Path) -> None:
+    kernel_search_figures.draw_cp_error(cp_error(), None, tmp_path / "cp.svg")
+    assert "Difference to tensorly parafac" in (tmp_path / "cp.svg").read_text()
+    kernel_search_figures.draw_cp_error(cp_error()[["layer", "relative_error"]], None, tmp_path / "one.svg")
+    assert "Difference" not in (tmp_path / "one.svg").read_text()
+
+
+def test_page_is_the_same_bytes_twice_and_needs_no_network(run: Path) -> None:
+    page = page_of(run)
+    assert page == page_of(run)
+    links = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert links
+    assert all(link.startswith(("#", "data:")) for link in links)
+    assert "<script" not in page
+    assert len(page) < 5_000_000
+
+
+class Outline(HTMLParser):
+    """Collects ids, references to them, and tags that stay open."""
+
+    VOID = frozenset({"meta", "link", "img", "br"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.targets: set[str] = set()
+        self.open: list[str] = []
+        self.bare_images = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.ids += [str(values["id"])] if "id" in values else []
+        self.targets |= {str(values[key]).removeprefix("#") for key in ("aria-labelledby",) if key in values}
+        self.targets |= {values["href"][1:]} if (values.get("href") or "").startswith("#") else set()
+        self.bare_images += tag == "img" and not values.get("alt")
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_page_is_well_formed_and_accessible(run: Path) -> None:
+    outline, page = Outline(), page_of(run)
+    outline.feed(page)
+    assert outline.open == []
+    assert len(outline.ids) == len(set(outline.ids))
+    assert outline.targets <= set(outline.ids)
+    assert outline.bare_images == 0
+    assert page.count("<caption>") == page.count("<table")
+    assert page.count('<th scope="row"') == page.count("<tr") - page.count("<thead")
+
+
+def test_summary_and_findings_follow_the_tables(run: Path) -> None:
+    text = text_of(page_of(run))
+    assert "the network gets 94.00 % (93.5 to 94.5 %) of 10,000 test images right" in text
+    assert "It is better than the control (1.00 points above it, p = 0.004)" in text
+    assert "trained for as many epochs (6)" in text
+    assert "1.74 times the multiply-accumulates, 2.00 times the time" in text
+    assert "variant seed (92.50 %) cannot be told apart from the control (0.50 points below it, p = 0.40)" in text
+    assert "On 1 of 2 layers the relative error of our decomposition is at or below Tensorlab's" in text
+    assert "9, 7, 11, 9, 11, 11" in text  # the seed's own sizes
+    rows = re.findall(r'<th scope="row">([^<]+?) *<', page_of(run))
+    assert rows.index("Baseline") < rows.index("Control") < rows.index("Size search: branch")
+    assert rows.index("Size search: branch") < rows.index("Recomposed, fine-tuned: branch")
+
+
+def test_caveats_follow_the_provenance(run: Path, tmp_path: Path) -> None:
+    text = text_of(page_of(run))
+    assert "have seen all 50,000 training images" in text
+    assert "test_batch.bin (mirror, unverified)" in text
+    assert "2 to 4 epochs a stage, where the seed trains 50" in text
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    (folder / "provenance.json").write_text('{"run": "quickstart", "inputs": []}')
+    text = text_of(page_of(folder))
+    assert "have seen all 50,000" not in text
+    assert "unverified" not in text
+    assert "cannot be compared" in text
+    assert "at or below Tensorlab's" not in text
+    assert "This is the quickstart" in text
+
+
+@pytest.mark.parametrize("gone", ["tables", "figures", "provenance.json", "everything"])
+def test_page_names_what_is_missing(gone: str, run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    for path in list(folder.iterdir()) if gone == "everything" else [folder / gone]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    text = text_of(page_of(folder, report_folder=tmp_path / "nowhere"))
+    assert "Not in this run" in text
+
+
+def test_page_survives_empty_cells_and_damaged_files(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    tables = folder / "tables"
+    stages().assign(**{c: np.nan for c in stages() if c not in ("stage", "variant")}).to_csv(
+        tables / "kernel_search.csv"
+    )
+    (tables / "cp_error.csv").write_text("")
+    (folder / "provenance.json").write_text("{")
+    baselines()[["model", "variant"]].to_csv(tables / "baselines.csv")
+    text = text_of(page_of(folder))
+    assert "No final variant of the kernel search is marked as chosen" in text
+    assert "nan" not in text.lower().split()
+    assert wording.MISSING in text
+
+
+def test_page_escapes_what_it_is_given(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    evil = "<script>alert(1)</script>"
+    cp_error().assign(layer=evil).to_csv(folder / "tables" / "cp_error.csv", index=False)
+    (folder / "provenance.json").write_text(json.dumps({"run": evil, "inputs": [{"file": evil, "verified": False}]}))
+    page = page_of(folder)
+    assert evil not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+def test_page_without_a_folder_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ConvpressError, match=r"nothing: there is no such results folder"):
+        render_page(tmp_path / "nothing", tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_section_is_added_with_one_entry(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    section = Section("later", "A later study", "Why?", "So.", lambda run: Content(findings=["It works."]))
+    monkeypatch.setattr("convpress.report.page.SECTIONS", [*SECTIONS, section])
+    text = text_of(page_of(run))
+    assert "A later study" in text
+    assert "It works." in text
+
+
+def test_every_table_and_figure_has_a_caption() -> None:
+    names = [f"table_{name}" for name in ("baselines", "cp_error", "kernel_search", "kernel_search_seed")]
+    for name in [*(Path(file).stem for file in DRAWN), *names]:
+        assert rst((REPORT / f"{name}.rst").read_text(encoding="utf-8")).startswith("<p><strong>")
+
+
+def test_captions_cannot_bring_raw_html() -> None:
+    assert "<script>" not in rst(".. raw:: html\n\n   <script>x</script>\n")
+    assert "&lt;script&gt;" in rst("a <script> in text")
+
+
+@pytest.mark.parametrize(
+    ("shown", "wanted"),
+    [
+        (wording.percent(0.9263), "92.63 %"),
+        (wording.percent(np.nan), wording.MISSING),
+        (wording.interval(0.921, 0.9312), "92.1 to 93.1 %"),
+        (wording.points(-0.0013), "−0.13"),
+        (wording.points(0.00001), "0.00"),
+        (wording.p_value(0.0312), "p = 0.03"),
+        (wording.p_value(0.0042), "p = 0.004"),
+        (wording.p_value(0.0001), "p < 0.001"),
+        (wording.p_value(1.0), "p = 1.00"),
+        (wording.count(68_862_592), "68.9 M"),
+        (wording.size(1_880_000), "1.88 MB"),
+        (wording.milliseconds(104.2), "104 ms"),
+        (wording.milliseconds(8.0), "8.00 ms"),
+        (wording.duration(0.42), "0.42 s"),
+        (wording.duration(3900), "1 h 05 min"),
+        (wording.listing(["a", "b", "c"]), "a, b and c"),
+        (wording.verdict(0.002, 0.3), "cannot be told apart from the control (0.20 points above it, p = 0.30)"),
+        (wording.verdict(0.0, 1.0), "cannot be told apart from the control (level with it, p = 1.00)"),
+        (wording.verdict(np.nan, np.nan), "was not compared with the control"),
+    ],
+)
+def test_numbers_read_well(shown: str, wanted: str) -> None:
+    assert shown.replace(wording.SPACE, " ") == wanted
+
+
+@pytest.mark.parametrize("value", [True, "True", "true", 1, np.True_])
+def test_yes_in_a_table(value: object) -> None:
+    assert is_true(value)
+
+
+@pytest.mark.parametrize("value", [False, "False", "", np.nan, None, 0])
+def test_no_in_a_table(value: object) -> None:
+    assert not is_true(value)
+
+
+def test_picture_sizes_are_read(run: Path) -> None:
+    for file in DRAWN:
+        width, height = picture_size((run / "figures" / file).read_bytes())
+        assert 600 < width < 1000
+        assert 100 < height < 1500

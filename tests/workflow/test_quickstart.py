@@ -1,0 +1,87 @@
+"""The quickstart, for real: all rules, all tables, and nothing to do the second time."""
+
+import json
+
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.workflow
+
+COLUMNS = {
+    "baselines": "model variant test_accuracy test_n ci_low ci_high params macs",
+    "cp_error": "layer rank relative_error seconds iterations",
+    "kernel_search": "stage variant accuracy_before test_accuracy params macs latency_ms kernel_sizes",
+}
+
+
+def table(project, name):
+    return pd.read_csv(project.folder / "results" / "quickstart" / "tables" / f"{name}.csv")
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_tables_keep_the_contract(quickstart, name):
+    frame = table(quickstart, name)
+    assert set(COLUMNS[name].split()) <= set(frame.columns)
+    assert len(frame)
+    markdown = quickstart.folder / "results" / "quickstart" / "tables" / f"{name}.md"
+    assert len(markdown.read_text().splitlines()) == len(frame) + 2
+
+
+def test_the_baseline_reads_digits(quickstart):
+    baselines = table(quickstart, "baselines").set_index("variant")
+    assert baselines.loc["baseline", "test_accuracy"] > 0.9
+    assert baselines.loc["baseline", "ci_low"] < baselines.loc["baseline", "test_accuracy"]
+
+
+def test_the_study_tells_its_story(quickstart):
+    study = table(quickstart, "kernel_search").set_index(["stage", "variant"]).sort_index()
+    preserving, seed = study.loc["search_kernels", "preserving"], study.loc["search_kernels", "seed"]
+    start = study.loc["finetune_cp", "corrected"]
+    assert preserving["accuracy_before"] == start["test_accuracy"]
+    assert seed["accuracy_before"] < preserving["accuracy_before"]
+    assert study.loc["search_kernels", "branch"]["accuracy_before"] == study.loc["baseline"]["test_accuracy"].item()
+    assert study["selected"].sum() == 1
+    sizes = study.loc["finetune_recomposed", "preserving"]["kernel_sizes"].split()
+    assert all(int(size) % 2 == 1 for size in sizes)
+    assert start["params"] < study.loc["baseline"]["params"].item()
+
+
+def test_errors_of_the_decomposition(quickstart):
+    errors = table(quickstart, "cp_error")
+    assert (errors["relative_error"] <= errors["parafac_error"] * 1.0001).all()
+    assert (errors["corrected_error"] <= errors["relative_error"] * 1.02 + 1e-9).all()
+    assert (errors["corrected_sensitivity"] <= errors["sensitivity"]).all()
+
+
+def test_metrics_say_what_they_were_computed_with(quickstart):
+    metrics = quickstart.folder / "results" / "quickstart" / "metrics"
+    record = json.loads((metrics / "kernel_search" / "finetune_cp-plain.json").read_text())["provenance"]
+    assert record["seed"] == 0
+    assert record["packages"]["torch"].startswith("2.14.1")
+    assert all(len(digest) == 64 for digest in record["inputs"].values())
+    assert {"seed", "code", "packages", "compute", "inputs", "processor"} <= set(record)
+
+
+def test_the_page_is_whole_and_needs_no_network(quickstart):
+    page = (quickstart.folder / "results" / "quickstart" / "report.html").read_text()
+    assert "</html>" in page
+    assert 'src="http' not in page
+    assert '<link rel="stylesheet" href="http' not in page
+    assert len(page) < 5_000_000
+
+
+def test_second_run_has_nothing_to_do(quickstart):
+    result = quickstart.done("-n", overlay="config/quickstart.yaml")
+    assert "Nothing to be done" in result.stdout + result.stderr
+
+
+def test_a_deleted_table_brings_back_its_rule_and_what_depends_on_it(quickstart):
+    path = quickstart.folder / "results" / "quickstart" / "tables" / "baselines.csv"
+    content = path.read_bytes()
+    path.unlink()
+    result = quickstart.done("-n", "--quiet", "rules", overlay="config/quickstart.yaml")
+    listed = result.stdout + result.stderr
+    assert "baseline_tables" in listed
+    assert "train_baseline" not in listed
+    quickstart.done(overlay="config/quickstart.yaml")
+    assert path.read_bytes() == content
