@@ -3,6 +3,7 @@
 KS = config["kernel_search"]
 STUDY = "kernel_search"
 BASE = f"{MODELS}/baseline/{KS['model']}.safetensors"
+CP_REFERENCE = "report/reference/tensorlab_cp_error.csv"  # of the imported ResNet-32 alone
 CP_STARTS = ["plain", "corrected"]
 
 
@@ -178,6 +179,7 @@ rule kernel_search_tables:
 rule kernel_search_figures:
     input:
         rules.kernel_search_tables.output,
+        CP_REFERENCE if CHECKPOINTS.get(KS["model"]) == "resnet32-d509ac18.th" else [],
     output:
         curves=report(f"{FIGURES}/kernel_search_curves.svg", caption="../report/kernel_search_curves.rst", category="kernel_search"),
         sizes=report(f"{FIGURES}/kernel_search_sizes.svg", caption="../report/kernel_search_sizes.rst", category="kernel_search"),

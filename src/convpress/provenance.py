@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from collections.abc import Iterable
@@ -59,6 +60,23 @@ def git_state(folder: Path) -> str:
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def run_record(
+    root: Path, config: dict[str, Any], inputs: list[dict[str, Any]], metrics: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What stands in a run's provenance.json; the machine is the one that made the last metrics."""
+    compute = metrics[-1]["provenance"]["compute"]
+    return {
+        "run": config["run"],
+        "seed": config["seed"],
+        "processor": metrics[-1]["provenance"]["processor"],
+        "cores": os.cpu_count(),
+        "git": git_state(root),
+        "packages": metrics[-1]["provenance"]["packages"],
+        "inputs": inputs,
+        **compute,
+    }
 
 
 def result_record(inputs: Iterable[str | Path], *, seed: int, code: str, compute: dict[str, Any]) -> dict[str, Any]:

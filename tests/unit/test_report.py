@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -81,7 +82,7 @@ def baselines() -> pd.DataFrame:
 
 REFERENCE = pd.DataFrame({"layer": LAYERS, "relative_error": [0.6748, 0.7067]})
 
-DRAWN = {
+DRAWN: dict[str, tuple[Callable[..., None], list[Callable[[], pd.DataFrame]]]] = {
     "kernel_search_curves.svg": (figures.draw_curves, [history]),
     "kernel_search_tradeoff.svg": (figures.draw_tradeoff, [stages]),
     "kernel_search_sizes.svg": (kernel_search_figures.draw_sizes, [sizes]),
@@ -162,6 +163,14 @@ def test_cp_error_without_reference_compares_with_parafac(tmp_path: Path) -> Non
     assert "Difference" not in (tmp_path / "one.svg").read_text()
 
 
+def test_all_pictures_are_drawn_from_tables_by_name(run: Path, tmp_path: Path) -> None:
+    tables = {"cp_error": cp_error(), "tensorlab_cp_error": REFERENCE}
+    paths = {"cp_error": tmp_path / "cp_error.svg", "kernels": tmp_path / "kernels.png"}
+    kernel_search_figures.draw_all(tables, paths)
+    assert paths["cp_error"].read_bytes() == (run / "figures" / "cp_error.svg").read_bytes()
+    assert paths["kernels"].stat().st_size > 0
+
+
 def test_page_is_the_same_bytes_twice_and_needs_no_network(run: Path) -> None:
     page = page_of(run)
     assert page == page_of(run)
@@ -188,7 +197,7 @@ class Outline(HTMLParser):
         values = dict(attrs)
         self.ids += [str(values["id"])] if "id" in values else []
         self.targets |= {str(values[key]).removeprefix("#") for key in ("aria-labelledby",) if key in values}
-        self.targets |= {values["href"][1:]} if (values.get("href") or "").startswith("#") else set()
+        self.targets |= {str(values["href"])[1:]} if str(values.get("href")).startswith("#") else set()
         self.bare_images += tag == "img" and not values.get("alt")
         if tag not in self.VOID:
             self.open.append(tag)

@@ -9,7 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from convpress.decompose.correction import balancing_gauge
-from convpress.decompose.ridge import RidgeBlock, ridge_root
+from convpress.decompose.cp import cp_nls
+from convpress.decompose.ridge import ridge_root
 from convpress.decompose.sensitivity import (
     _CP,
     _Chain,
@@ -21,9 +22,9 @@ from convpress.decompose.sensitivity import (
     sensitivity_cp,
     sensitivity_tucker,
 )
-from convpress.decompose.tensor_chain import chain_decompose, chain_tensor
+from convpress.decompose.tensor_chain import chain_tensor
 from convpress.decompose.tensors import cp_tensor, kernel_to_order3, mttkrp, relative_error
-from convpress.decompose.tucker import tucker_decompose, tucker_tensor
+from convpress.decompose.tucker import tucker_tensor
 from convpress.errors import ConvpressError
 
 
@@ -190,7 +191,7 @@ def test_the_gauge_is_the_identity_when_both_sides_are_equal():
     magnitude=st.sampled_from([1e-6, 1.0, 1e5]),
     seed=st.integers(0, 10_000),
 )
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 def test_never_more_sensitive_and_never_beyond_the_error(kind, order, sizes, ranks, slack, start, magnitude, seed):
     sensitivity, correct, rebuild, family = kind
     shape = tuple(sizes[: order if kind is CP else 3])
@@ -208,7 +209,7 @@ def test_never_more_sensitive_and_never_beyond_the_error(kind, order, sizes, ran
     elif start == "dead":
         blocks[0] = torch.zeros_like(blocks[0])
     assume(all(bool(torch.isfinite(block).all()) for block in blocks))
-    corrected = correct(X, blocks, slack, max_sweeps=15)
+    corrected = correct(X, blocks, slack, max_sweeps=10)
     assert [block.shape for block in corrected] == [block.shape for block in blocks]
     assert all(bool(torch.isfinite(block).all()) for block in corrected)
     assert float(sensitivity(corrected)) <= float(sensitivity(blocks))
@@ -254,6 +255,37 @@ def test_mttkrp_and_rebuild_follow_their_definitions(shape, rank, mode, seed):
     others = [factor for n, factor in enumerate(factors) if n != mode]
     expected = torch.einsum("zabc,ar,br,cr->zr", X.movedim(mode, 0), *others)
     torch.testing.assert_close(mttkrp(X, factors, mode), expected)
+
+
+@pytest.fixture(scope="module")
+def resnet32():
+    folders = [Path(part) for part in os.environ.get("CONVPRESS_MIRROR", "").split(os.pathsep) if part]
+    found = [path for folder in folders if (path := folder / "checkpoints/resnet32-d509ac18.th").is_file()]
+    if not found:
+        pytest.skip("needs the checkpoint resnet32-d509ac18.th in a folder of CONVPRESS_MIRROR")
+    state = torch.load(found[0], map_location="cpu", weights_only=True)["state_dict"]
+    return lambda layer: state[f"module.{layer}.weight"].double()
+
+
+# Factor by which the sensitivity has to fall at 2 % more error, and where it has to end, over ||K||^2: what others
+# reached from one start of nonlinear least squares.
+@pytest.mark.parametrize(
+    ("layer", "order", "rank", "iterations", "factor", "reached"),
+    [
+        ("layer3.2.conv1", 3, 64, 40, 10, 378),
+        ("layer2.2.conv2", 4, 16, 200, 1000, 740),
+        ("layer1.2.conv1", 4, 16, 200, 500, 198),
+    ],
+)
+def test_fragile_factors_of_real_kernels_become_stable(resnet32, layer, order, rank, iterations, factor, reached):
+    kernel = resnet32(layer) if order == 4 else kernel_to_order3(resnet32(layer))
+    plain = cp_nls(kernel, rank, seed=0, max_iterations=iterations, tolerance=0.0).factors
+    corrected = correct_cp(kernel, plain, 0.02)
+    norm2, before, after = float(kernel.square().sum()), sensitivity_cp(plain), sensitivity_cp(corrected)
+    assert float(before) > factor * float(after)
+    assert float(after) < reached * norm2
+    errors = [relative_error(kernel, cp_tensor(factors)) for factors in (plain, corrected)]
+    assert errors[1] <= 1.02 * errors[0] * (1 + 1e-12)
 
 
 GOOD = blocks_of(CP, (3, 4, 5), (2, 0, 0))

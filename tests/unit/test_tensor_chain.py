@@ -34,7 +34,7 @@ def test_the_tensor_is_the_trace_of_the_core_slices(shape, ranks, seed):
 def test_block_systems_are_those_of_the_design_matrix(shape, ranks, n, seed):
     X, cores = normal(*shape, seed=seed + 50), ring(shape, ranks, seed)
     # The columns of Z are the tensors of the unit cores.
-    r, size, r_next = cores[n].shape
+    r, _, r_next = cores[n].shape
     columns = []
     for index in range(r * r_next):
         unit = torch.zeros(r, 1, r_next, dtype=torch.float64)

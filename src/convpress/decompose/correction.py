@@ -13,7 +13,7 @@ from convpress.errors import ConvpressError
 Blocks = list[Tensor]
 
 _MOMENTUM = 0.9
-_OVERSHOOT = 0.05
+_OVERSHOOT = 0.01
 """Extra error of the first sweep. From a point that is too stable the search comes back to the bound along a
 well-conditioned path; from a plain decomposition at zero slack no single block can move at all."""
 _WINDOW = 10

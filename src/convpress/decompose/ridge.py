@@ -1,75 +1,81 @@
 """One block step of the error-preserving correction: the least sensitivity within an error bound."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-Restore = Callable[[Tensor], Tensor]
 
 _NULL = 1e-14
 """Directions weaker than this, relative to the strongest one, are rounding noise."""
 
 
+@dataclass(frozen=True)
 class RidgeBlock:
     """The problem min tr(U W U') for one block U of a factorisation, X ~ U Z', the other blocks fixed.
 
     Both for a given multiplier mu and for a given bound on ||X - U Z'||^2 the solution has the ridge form
     U = X Z (Z'Z + mu W)^-1 (Phan, Tichavsky, Cichocki, "Error preserving correction", 2018).
 
-    Args:
+    Attributes:
         product: X Z, (I, R).
         gram: Z'Z, (R, R), or (R,) when it is diagonal.
         weight: W, positive semidefinite, (R, R), or (R,) when it is diagonal; both it and `gram` or only it.
-        restore: applied to every solution; brings it back from a basis in which the arguments were given.
+        restore: applied to every solution; brings it back from a basis in which the above were given.
     """
 
-    def __init__(self, product: Tensor, gram: Tensor, weight: Tensor, restore: Restore | None = None) -> None:
-        """Whiten with W = L L': afterwards the weight is the identity."""
-        self._restore = restore
-        if weight.ndim == 1:
-            floor = weight.max() * _NULL + torch.finfo(weight.dtype).tiny
-            self._whitening = weight.clamp_min(floor).rsqrt()
-            self._product = product * self._whitening
-            self._gram = gram * self._whitening**2 if gram.ndim == 1 else _scaled(gram, self._whitening)
-        else:
-            jitter = _NULL * weight.diagonal().mean() + torch.finfo(weight.dtype).tiny
-            lower = torch.linalg.cholesky(weight + jitter * torch.eye(len(weight), dtype=weight.dtype))
-            self._whitening = torch.linalg.inv(lower).T
-            self._product = product @ self._whitening
-            self._gram = self._whitening.T @ gram @ self._whitening
-
-    def _unwhiten(self, block: Tensor) -> Tensor:
-        block = block * self._whitening if self._whitening.ndim == 1 else block @ self._whitening.T
-        return block if self._restore is None else self._restore(block)
+    product: Tensor
+    gram: Tensor
+    weight: Tensor
+    restore: Callable[[Tensor], Tensor] = lambda solution: solution
 
     def solve(self, mu: float) -> Tensor:
         """Return U = X Z (Z'Z + mu W)^-1, (I, R)."""
-        diagonal = self._gram if self._gram.ndim == 1 else self._gram.diagonal()
-        ridge = max(mu, _NULL * float(diagonal.sum()), torch.finfo(diagonal.dtype).tiny)
-        if self._gram.ndim == 1:
-            return self._unwhiten(self._product / (self._gram + ridge))
-        system = self._gram + ridge * torch.eye(len(self._gram), dtype=self._gram.dtype)
-        return self._unwhiten(torch.linalg.solve(system, self._product.T).T)
+        tiny = torch.finfo(self.product.dtype).tiny
+        mu = max(mu, _NULL * _trace(self.gram) / max(_trace(self.weight), tiny))
+        if self.gram.ndim == 1:
+            return self.restore(self.product / (self.gram + mu * self.weight + tiny))
+        weight = self.weight if self.weight.ndim == 2 else torch.diag(self.weight)
+        return self.restore(solve_positive(self.gram + mu * weight, self.product))
 
     def within(self, norm2: float, bound2: float) -> tuple[Tensor, float]:
-        """Return the U of least tr(U W U') with ||X - U Z'||^2 <= bound2, and its multiplier.
+        """Return the U of least tr(U W U') with ||X - U Z'||^2 <= bound2, and its multiplier mu.
 
-        With the whitened Gram matrix V diag(s) V' and F = X Z L^-T, U = F V (S + mu I)^-1 V' L^-1. When even
+        With W = L L', L^-1 Z'Z L^-T = V diag(s) V' and F = X Z L^-T, U = F V (S + mu I)^-1 V' L^-1. When even
         the least-squares solution misses the bound, that one is returned, and 0.
 
         Args:
             norm2: ||X||^2.
             bound2: the largest squared error allowed; must be below `norm2`.
         """
-        gram = torch.diag(self._gram) if self._gram.ndim == 1 else self._gram
-        strength, vectors = torch.linalg.eigh(gram)
+        whitening = self._whitening()
+        gram = torch.diag(self.gram) if self.gram.ndim == 1 else self.gram
+        strength, vectors = torch.linalg.eigh(whitening.T @ gram @ whitening)
         kept = strength > _NULL * strength[-1]
-        strength, vectors = strength[kept], vectors[:, kept]
-        rotated = self._product @ vectors
+        strength, basis = strength[kept], whitening @ vectors[:, kept]
+        rotated = self.product @ basis
         share = rotated.square().sum(0) / strength  # the squared norm that each direction explains
         mu = ridge_root(strength, share, bound2 - (norm2 - float(share.sum())))
-        return self._unwhiten((rotated / (strength + mu)) @ vectors.T), mu
+        return self.restore((rotated / (strength + mu)) @ basis.T), mu
+
+    def _whitening(self) -> Tensor:
+        """Return L^-T, (R, R)."""
+        if self.weight.ndim == 1:
+            floor = _NULL * float(self.weight.max()) + torch.finfo(self.weight.dtype).tiny
+            return torch.diag(self.weight.clamp_min(floor).rsqrt())
+        jitter = _NULL * _trace(self.weight) + torch.finfo(self.weight.dtype).tiny
+        lower = torch.linalg.cholesky(_lifted(self.weight, jitter))
+        identity = torch.eye(len(lower), dtype=lower.dtype)
+        return torch.linalg.solve_triangular(lower.T, identity, upper=True)
+
+
+def solve_positive(system: Tensor, rows: Tensor) -> Tensor:
+    """Return `rows` (I, R) times the inverse of a positive semidefinite `system` (R, R)."""
+    lower, failed = torch.linalg.cholesky_ex(system)
+    if int(failed):
+        jitter = 1e-12 * _trace(system) + torch.finfo(system.dtype).tiny
+        lower = torch.linalg.cholesky(_lifted(system, jitter))
+    return torch.cholesky_solve(rows.T, lower).T
 
 
 def ridge_root(strength: Tensor, share: Tensor, budget: float) -> float:
@@ -101,5 +107,9 @@ def ridge_root(strength: Tensor, share: Tensor, budget: float) -> float:
     return low
 
 
-def _scaled(gram: Tensor, scale: Tensor) -> Tensor:
-    return gram * scale * scale[:, None]
+def _trace(matrix: Tensor) -> float:
+    return float(matrix.sum() if matrix.ndim == 1 else matrix.trace())
+
+
+def _lifted(matrix: Tensor, jitter: float) -> Tensor:
+    return matrix + jitter * torch.eye(len(matrix), dtype=matrix.dtype)

@@ -18,7 +18,7 @@ from convpress.decompose.tensors import as_float64, cp_tensor, mttkrp
 from convpress.decompose.tucker import tucker_tensor
 from convpress.errors import ConvpressError
 
-MAX_SWEEPS = 300
+MAX_SWEEPS = 600
 TOLERANCE = 1e-3
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from convpress.decompose.tensors import as_float64
+from convpress.decompose.ridge import RidgeBlock
+from convpress.decompose.tensors import as_float64, leading_vectors
 from convpress.errors import ConvpressError
 
 _TRIAL_SWEEPS = 30
@@ -75,7 +76,7 @@ def chain_decompose(
     starts: int = 4,
     seed: int = 0,
     max_iterations: int = 500,
-    tolerance: float = 1e-6,
+    tolerance: float = 1e-5,
 ) -> ChainResult:
     """Decompose an order-3 tensor (S, P, T) into a ring of three cores by alternating least squares.
 
@@ -164,9 +165,8 @@ def _alternate(X: Tensor, cores: list[Tensor], sweeps: int, tolerance: float) ->
 
 def _least_squares(product: Tensor, gram: Tensor) -> Tensor:
     """Solve U gram = product; the tiny ridge holds degenerate rings without showing in the error."""
-    ridge = 1e-12 * float(gram.diagonal().mean()) + torch.finfo(gram.dtype).tiny
-    system = gram + ridge * torch.eye(len(gram), dtype=gram.dtype)
-    return torch.linalg.solve(system, product.T).T
+    ridge = 1e-12 * float(gram.diagonal().mean())
+    return RidgeBlock(product, gram, torch.ones(len(gram), dtype=gram.dtype)).solve(ridge)
 
 
 def _even(cores: list[Tensor]) -> list[Tensor]:
@@ -196,12 +196,16 @@ def _svd_start(X: Tensor, ranks: tuple[int, int, int], cut: int, generator: torc
 
 def _split(matrix: Tensor, rank: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return A (I, rank), B (rank, J), A B the best approximation; surplus columns hold small noise."""
-    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-    kept = min(rank, len(values))
-    weight = values[:kept].sqrt()
-    small = 0.01 * float(values.mean()) ** 0.5
+    if matrix.shape[0] > matrix.shape[1]:
+        right, left = _split(matrix.T, rank, generator)
+        return left.T, right.T
+    kept = min(rank, matrix.shape[0])
+    vectors = leading_vectors(matrix, kept)
+    rows = vectors.T @ matrix
+    weight = torch.linalg.vector_norm(rows, dim=1).sqrt()
+    small = 0.01 * float(weight.mean())
     A = small * torch.randn(matrix.shape[0], rank, generator=generator, dtype=matrix.dtype)
     B = small * torch.randn(rank, matrix.shape[1], generator=generator, dtype=matrix.dtype)
-    A[:, :kept] = left[:, :kept] * weight
-    B[:kept] = weight[:, None] * right[:kept]
+    A[:, :kept] = vectors * weight
+    B[:kept] = rows / weight.clamp_min(torch.finfo(matrix.dtype).tiny)[:, None]
     return A, B

@@ -10,12 +10,12 @@ from convpress.errors import ConvpressError
 
 
 def as_float64(tensor: Tensor) -> Tensor:
-    """Return `tensor` detached, in float64.
+    """Return `tensor` detached, in float64 on the CPU, where small dense algebra is fastest.
 
     Raises:
         ConvpressError: it holds NaN or infinity.
     """
-    result = torch.as_tensor(tensor).detach().to(torch.float64)
+    result = torch.as_tensor(tensor).detach().to("cpu", torch.float64)
     if not bool(torch.isfinite(result).all()):
         raise ConvpressError("the tensor to decompose holds NaN or infinity; check where it came from.")
     return result

@@ -34,7 +34,7 @@ def tucker_tensor(core: Tensor, u1: Tensor, u3: Tensor) -> Tensor:
 
 
 def tucker_decompose(
-    tensor: Tensor, ranks: Sequence[int], *, max_iterations: int = 200, tolerance: float = 1e-9
+    tensor: Tensor, ranks: Sequence[int], *, max_iterations: int = 100, tolerance: float = 1e-7
 ) -> TuckerResult:
     """Decompose a tensor (S, P, T) along its first and last mode by higher-order orthogonal iteration.
 

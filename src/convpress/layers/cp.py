@@ -7,6 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from convpress.decompose.cp import cp_decompose
 from convpress.decompose.sensitivity import correct_cp, sensitivity_cp
 from convpress.decompose.tensors import kernel_to_order3
 from convpress.errors import ConvpressError
@@ -239,6 +240,4 @@ def _along(values: tuple[int, int], axis: int, other: int) -> tuple[int, int]:
 
 
 def _cp(tensor: Tensor, rank: int, options: dict[str, Any]) -> Sequence[Tensor]:
-    from convpress.decompose.cp import cp_decompose
-
     return cp_decompose(tensor, rank, **options).factors

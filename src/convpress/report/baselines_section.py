@@ -54,7 +54,7 @@ def build(run: Run) -> Content:
             f"{say.accuracy(row)}: {change}. Whatever a compressed network gains has to be measured against "
             "this."
         )
-    if run.used("checkpoints/") or run.used(".th"):
+    if run.used(".th"):
         content.caveats.append(
             "The imported checkpoints have seen all 50,000 training images, the validation images among "
             "them, and their author chose them on the test images. So the baselines' test accuracies are "

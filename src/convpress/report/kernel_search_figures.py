@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from convpress.report import style
-from convpress.report.figures import complete
+from convpress.report.figures import complete, draw_curves, draw_tradeoff
 
 CP_SERIES = {
     "relative_error": ("convpress, nonlinear least squares", style.Look("#0072b2", "o")),
@@ -21,6 +23,25 @@ CP_SERIES = {
     "parafac_error": ("tensorly parafac, same starts", style.Look("#dd7700", "^")),
     "reference": ("Tensorlab cpd_nls (reference)", style.Look("#222222", "|")),
 }
+
+
+def draw_all(tables: Mapping[str, pd.DataFrame], paths: Mapping[str, Path]) -> None:
+    """Draw the pictures named in `paths` (curves, tradeoff, sizes, masks, cp_error, kernels) from `tables` by name.
+
+    A table `tensorlab_cp_error`, where given, is the reference of the CP errors. A missing table gives a picture
+    that says so; an unknown name raises KeyError.
+    """
+    frame = tables.get
+    draw: dict[str, Callable[[Path], None]] = {
+        "curves": partial(draw_curves, frame("kernel_search_history")),
+        "tradeoff": partial(draw_tradeoff, frame("kernel_search")),
+        "sizes": partial(draw_sizes, frame("kernel_search_sizes")),
+        "masks": partial(draw_masks, frame("kernel_search_masks"), frame("kernel_search_sizes")),
+        "cp_error": partial(draw_cp_error, frame("cp_error"), frame("tensorlab_cp_error")),
+        "kernels": partial(draw_kernels, frame("kernel_search_kernels")),
+    }
+    for name, path in paths.items():
+        draw[name](path)
 
 
 def draw_sizes(sizes: pd.DataFrame | None, path: Path | str) -> None:

@@ -93,9 +93,7 @@ def caveats(run: Run, contents: list[Content]) -> list[str]:
     found = [caveat for content in contents for caveat in content.caveats]
     unverified = [entry for entry in run.inputs if not verified(entry)]
     if unverified:
-        names = say.listing(
-            f"{say.text(entry.get('file'))} ({say.text(entry.get('source'))}, unverified)" for entry in unverified
-        )
+        names = say.listing(f"{say.text(entry.get('file'))} ({_origin(entry)}, unverified)" for entry in unverified)
         found.append(
             f"These inputs do not have the official checksums: {names}. Results with the official files can "
             "differ slightly."
@@ -104,10 +102,16 @@ def caveats(run: Run, contents: list[Content]) -> list[str]:
     one = "one run" if seed is None else f"one run with seed {seed}"
     found.append(
         f"All numbers are from {one}. The intervals and p-values speak of other test images, not of other "
-        "random starts: a repeated training would scatter by a few tenths of a point as well."
+        "random starts: a training from another seed gives other numbers, too."
     )
     found.append("Times hold for the processor, threads and precision named under Provenance, and for no others.")
     return found
+
+
+def _origin(entry: dict[str, Any]) -> str:
+    """How an input came (mirror, download, ...) and, where recorded, what it was first made from."""
+    source, origin = say.text(entry.get("source")), entry.get("origin")
+    return source if not origin or origin == entry.get("file") else f"{source}: {origin}"
 
 
 def verified(entry: dict[str, Any]) -> bool:
@@ -139,7 +143,7 @@ def provenance_tables(run: Run) -> list[TableView]:
         rows = [
             [
                 say.text(entry.get("file")),
-                say.text(entry.get("source")),
+                _origin(entry),
                 "verified" if verified(entry) else "unverified",
                 say.text(entry.get("sha256")),
             ]

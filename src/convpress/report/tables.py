@@ -70,6 +70,12 @@ def baselines_table(results: Mapping[tuple[str, str], Result], histories: Mappin
     return pd.DataFrame(rows).sort_values(["model", "variant"], ignore_index=True)
 
 
+def stage_seconds(histories: Sequence[str]) -> dict[str, float]:
+    """Seconds of computing in each training, by the name of its history."""
+    paths = [Path(path) for path in histories]
+    return {f"{path.parent.name}/{path.stem}": float(pd.read_csv(path)["seconds"].sum()) for path in paths}
+
+
 def write_table(frame: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV and, beside it, as Markdown with rounded numbers."""
     write_csv(frame, path)
