@@ -3,6 +3,7 @@
 `snakemake` computes the cifar10 run, `snakemake --configfile config/quickstart.yaml` a small run in minutes.
 """
 
+
 configfile: "params.yaml"
 
 

@@ -1,7 +1,6 @@
 """Baselines, their control, the teacher's answers, and the two rules that every study inherits: finetune and evaluate."""
 
 
-
 def architecture_code(script):
     """The network's own code is found by name, not by import: it joins the hash here."""
     home = lambda w: "resnet_cifar" if config["models"][w.model]["architecture"].startswith("resnet") else ""
@@ -18,11 +17,11 @@ rule import_baseline:
         model=f"{MODELS}/baseline/{{model}}.safetensors",
     log:
         f"{LOGS}/import_baseline/{{model}}.log",
+    wildcard_constraints:
+        model="|".join(CHECKPOINTS) or "none",
     params:
         model=lambda w: config["models"][w.model],
         code=architecture_code("import_baseline.py"),
-    wildcard_constraints:
-        model="|".join(CHECKPOINTS) or "none",
     script:
         "../scripts/import_baseline.py"
 
@@ -35,15 +34,15 @@ rule train_baseline:
         history=f"{RESULTS}/histories/baseline/{{model}}.csv",
     log:
         f"{LOGS}/train_baseline/{{model}}.log",
+    wildcard_constraints:
+        model="|".join(TRAINED) or "none",
+    threads: THREADS
     params:
         model=lambda w: config["models"][w.model],
         data=config["data"],
         compute=config["compute"],
         seed=config["seed"],
         code=architecture_code("train_baseline.py"),
-    wildcard_constraints:
-        model="|".join(TRAINED) or "none",
-    threads: THREADS
     script:
         "../scripts/train_baseline.py"
 
@@ -56,6 +55,7 @@ rule teacher_logits:
         logits=f"{MODELS}/teacher/logits.safetensors",
     log:
         f"{LOGS}/teacher_logits.log",
+    threads: THREADS
     params:
         views=config["teacher"]["views"],
         crop_padding=config["control"]["crop_padding"],
@@ -64,7 +64,6 @@ rule teacher_logits:
         compute=config["compute"],
         seed=config["seed"],
         code=code("teacher_logits.py"),
-    threads: THREADS
     script:
         "../scripts/teacher_logits.py"
 
@@ -84,6 +83,7 @@ rule finetune:
         history=f"{RESULTS}/histories/control/{{model}}.csv",
     log:
         f"{LOGS}/finetune/{{model}}.log",
+    threads: THREADS
     params:
         recipe=config["control"],
         resume=f"{RESULTS}/resume/control/{{model}}.pt",
@@ -91,7 +91,6 @@ rule finetune:
         compute=config["compute"],
         seed=config["seed"],
         code=code("finetune.py"),
-    threads: THREADS
     script:
         "../scripts/finetune.py"
 
@@ -115,12 +114,12 @@ rule evaluate:
         predictions=f"{RESULTS}/predictions/{{study}}/{{variant}}.npz",
     log:
         f"{LOGS}/evaluate/{{study}}/{{variant}}.log",
+    threads: THREADS
     params:
         data=config["data"],
         compute=config["compute"],
         seed=config["seed"],
         code=code("evaluate.py"),
-    threads: THREADS
     script:
         "../scripts/evaluate.py"
 

@@ -23,10 +23,10 @@ rule fetch_checkpoint:
         provenance="data/checkpoints/{checkpoint}.json",
     log:
         f"{LOGS}/fetch_checkpoint/{{checkpoint}}.log",
-    params:
-        code=code("fetch_checkpoint.py"),
     wildcard_constraints:
         checkpoint=r"[^/]+\.th",
+    params:
+        code=code("fetch_checkpoint.py"),
     script:
         "../scripts/fetch_checkpoint.py"
 

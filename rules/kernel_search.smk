@@ -15,12 +15,12 @@ rule decompose_cp:
         metrics=f"{RESULTS}/metrics/{STUDY}/cp/{{layer}}.json",
     log:
         f"{LOGS}/decompose_cp/{{layer}}.log",
+    threads: THREADS
     params:
         cp=KS["cp"],
         threads=THREADS,
         seed=config["seed"],
         code=code("decompose_cp.py"),
-    threads: THREADS
     script:
         "../scripts/decompose_cp.py"
 
@@ -77,6 +77,7 @@ rule search_kernels:
         history=f"{RESULTS}/histories/{STUDY}/search_kernels-{{search}}.csv",
     log:
         f"{LOGS}/search_kernels/{{search}}.log",
+    threads: THREADS
     params:
         search=lambda w: KS["search"][w.search],
         layers=KS["layers"],
@@ -86,7 +87,6 @@ rule search_kernels:
         compute=config["compute"],
         seed=config["seed"],
         code=code("search_kernels.py"),
-    threads: THREADS
     script:
         "../scripts/search_kernels.py"
 
@@ -138,11 +138,11 @@ rule kernel_search_latency:
         latency=f"{RESULTS}/metrics/{STUDY}/latency.csv",
     log:
         f"{LOGS}/kernel_search_latency.log",
+    threads: workflow.cores or 1  # alone on the machine, or the times mean nothing
     params:
         measure=config["measure"],
         compute=config["compute"],
         code=code("kernel_search_latency.py"),
-    threads: workflow.cores or 1  # alone on the machine, or the times mean nothing
     script:
         "../scripts/kernel_search_latency.py"
 
@@ -181,12 +181,28 @@ rule kernel_search_figures:
         rules.kernel_search_tables.output,
         CP_REFERENCE if CHECKPOINTS.get(KS["model"]) == "resnet32-d509ac18.th" else [],
     output:
-        curves=report(f"{FIGURES}/kernel_search_curves.svg", caption="../report/kernel_search_curves.rst", category="kernel_search"),
-        sizes=report(f"{FIGURES}/kernel_search_sizes.svg", caption="../report/kernel_search_sizes.rst", category="kernel_search"),
-        masks=report(f"{FIGURES}/kernel_search_masks.svg", caption="../report/kernel_search_masks.rst", category="kernel_search"),
+        curves=report(
+            f"{FIGURES}/kernel_search_curves.svg",
+            caption="../report/kernel_search_curves.rst",
+            category="kernel_search",
+        ),
+        sizes=report(
+            f"{FIGURES}/kernel_search_sizes.svg", caption="../report/kernel_search_sizes.rst", category="kernel_search"
+        ),
+        masks=report(
+            f"{FIGURES}/kernel_search_masks.svg", caption="../report/kernel_search_masks.rst", category="kernel_search"
+        ),
         cp_error=report(f"{FIGURES}/cp_error.svg", caption="../report/cp_error.rst", category="kernel_search"),
-        kernels=report(f"{FIGURES}/kernel_search_kernels.png", caption="../report/kernel_search_kernels.rst", category="kernel_search"),
-        tradeoff=report(f"{FIGURES}/kernel_search_tradeoff.svg", caption="../report/kernel_search_tradeoff.rst", category="kernel_search"),
+        kernels=report(
+            f"{FIGURES}/kernel_search_kernels.png",
+            caption="../report/kernel_search_kernels.rst",
+            category="kernel_search",
+        ),
+        tradeoff=report(
+            f"{FIGURES}/kernel_search_tradeoff.svg",
+            caption="../report/kernel_search_tradeoff.rst",
+            category="kernel_search",
+        ),
     log:
         f"{LOGS}/kernel_search_figures.log",
     params:
@@ -198,5 +214,7 @@ rule kernel_search_figures:
 TARGETS += [rules.kernel_search_tables.input, rules.kernel_search_tables.output, rules.kernel_search_figures.output]
 TARGETS += expand(rules.decompose_cp.output, layer=KS["decompose"])
 TARGETS += expand(rules.replace_cp.output, start=CP_STARTS) + expand(rules.finetune_cp.output, start=CP_STARTS)
-TARGETS += expand(rules.search_kernels.output, search=KS["search"]) + expand(rules.recompose.output, search=KS["search"])
+TARGETS += expand(rules.search_kernels.output, search=KS["search"]) + expand(
+    rules.recompose.output, search=KS["search"]
+)
 TARGETS += expand(rules.finetune_recomposed.output, search=KS["search"])

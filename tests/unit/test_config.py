@@ -55,7 +55,11 @@ def test_params_are_valid():
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("kernel_search.layerz", ["x"], r"kernel_search\.layerz: unknown key; did you mean 'layers'\? allowed here: .*cp"),
+        (
+            "kernel_search.layerz",
+            ["x"],
+            r"kernel_search\.layerz: unknown key; did you mean 'layers'\? allowed here: .*cp",
+        ),
         ("epochs", 3, r"^epochs: unknown key; allowed here: baselines, compute"),
         ("kernel_search.search.seed.extent", 20, r"kernel_search\.search\.seed\.extent: 20 is even"),
         ("kernel_search.search.seed.training.epocs", 1, r"seed\.training\.epocs: unknown key; did you mean 'epochs'"),

@@ -23,7 +23,7 @@ from convpress.decompose.sensitivity import (
     sensitivity_tucker,
 )
 from convpress.decompose.tensor_chain import chain_tensor
-from convpress.decompose.tensors import cp_tensor, kernel_to_order3, mttkrp, relative_error
+from convpress.decompose.tensors import cp_tensor, kernel_to_order3, relative_error
 from convpress.decompose.tucker import tucker_tensor
 from convpress.errors import ConvpressError
 
@@ -191,7 +191,7 @@ def test_the_gauge_is_the_identity_when_both_sides_are_equal():
     magnitude=st.sampled_from([1e-6, 1.0, 1e5]),
     seed=st.integers(0, 10_000),
 )
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 def test_never_more_sensitive_and_never_beyond_the_error(kind, order, sizes, ranks, slack, start, magnitude, seed):
     sensitivity, correct, rebuild, family = kind
     shape = tuple(sizes[: order if kind is CP else 3])
@@ -209,7 +209,7 @@ def test_never_more_sensitive_and_never_beyond_the_error(kind, order, sizes, ran
     elif start == "dead":
         blocks[0] = torch.zeros_like(blocks[0])
     assume(all(bool(torch.isfinite(block).all()) for block in blocks))
-    corrected = correct(X, blocks, slack, max_sweeps=10)
+    corrected = correct(X, blocks, slack, max_sweeps=8)
     assert [block.shape for block in corrected] == [block.shape for block in blocks]
     assert all(bool(torch.isfinite(block).all()) for block in corrected)
     assert float(sensitivity(corrected)) <= float(sensitivity(blocks))
@@ -246,17 +246,6 @@ def test_two_nearly_cancelling_components_are_tamed_at_zero_slack():
     assert float(after) < 1e-3 * float(before)
 
 
-@given(st.tuples(*[st.integers(1, 5)] * 4), st.integers(1, 3), st.integers(0, 3), st.integers(0, 99))
-@settings(max_examples=20, deadline=None, derandomize=True)
-def test_mttkrp_and_rebuild_follow_their_definitions(shape, rank, mode, seed):
-    X = normal(*shape, seed=seed)
-    factors = [normal(size, rank, seed=seed + n) for n, size in enumerate(shape)]
-    torch.testing.assert_close(cp_tensor(factors), torch.einsum("ar,br,cr,dr->abcd", *factors))
-    others = [factor for n, factor in enumerate(factors) if n != mode]
-    expected = torch.einsum("zabc,ar,br,cr->zr", X.movedim(mode, 0), *others)
-    torch.testing.assert_close(mttkrp(X, factors, mode), expected)
-
-
 @pytest.fixture(scope="module")
 def resnet32():
     folders = [Path(part) for part in os.environ.get("CONVPRESS_MIRROR", "").split(os.pathsep) if part]
@@ -267,8 +256,7 @@ def resnet32():
     return lambda layer: state[f"module.{layer}.weight"].double()
 
 
-# Factor by which the sensitivity has to fall at 2 % more error, and where it has to end, over ||K||^2: what others
-# reached from one start of nonlinear least squares.
+# By what the sensitivity has to fall at 2 % more error, and where it has to end over ||K||^2: what others reached.
 @pytest.mark.parametrize(
     ("layer", "order", "rank", "iterations", "factor", "reached"),
     [

@@ -73,14 +73,14 @@ def test_an_open_chain_is_close_to_the_bound_of_the_singular_values():
 
 def test_the_result_depends_on_the_seed_alone_and_more_starts_do_not_harm():
     X = normal(8, 9, 10)
-    first, second = (chain_decompose(X, (2, 3, 3), starts=5, seed=3) for _ in range(2))
+    first, second = (chain_decompose(X, (2, 3, 3), starts=5, seed=3, max_iterations=50) for _ in range(2))
     for a, b in zip(first.factors, second.factors, strict=True):
         assert torch.equal(a, b)
     assert first.seed == 3
-    assert chain_decompose(X, (2, 3, 3), starts=1).start == "svd0"
-    few = chain_decompose(X, (2, 3, 3), starts=1, max_iterations=30).relative_error
-    many = chain_decompose(X, (2, 3, 3), starts=6, max_iterations=30).relative_error
-    assert many <= few
+    few = chain_decompose(X, (2, 3, 3), starts=1, max_iterations=20)
+    assert few.start == "svd0"
+    many = chain_decompose(X, (2, 3, 3), starts=5, max_iterations=20)
+    assert many.relative_error <= few.relative_error
 
 
 def test_better_than_a_single_svd_sweep():

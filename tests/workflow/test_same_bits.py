@@ -13,7 +13,9 @@ def run(project, tiny, cores):
     (project.folder / "tiny.yaml").write_text(tiny)
     project.done("--cores", str(cores), "--configfile", *OVERLAYS)
     folder = project.folder / "results" / "tiny"
-    tables = {path.stem: pd.read_csv(path).drop(columns=list(TIMES), errors="ignore") for path in folder.glob("tables/*.csv")}
+    tables = {
+        path.stem: pd.read_csv(path).drop(columns=list(TIMES), errors="ignore") for path in folder.glob("tables/*.csv")
+    }
     models = {path.name: path.read_bytes() for path in sorted(folder.glob("models/**/*.safetensors"))}
     return tables, models
 

@@ -88,11 +88,14 @@ def _sweeps(
     for _ in range(max_sweeps):
         push = min(_MOMENTUM, momentum / (momentum + 3))
         trial = [new + push * (new - old) for new, old in zip(blocks, previous, strict=True)]
-        for n in range(last):
-            trial[n] = problem.shaped(problem.block(trial, n).solve(mu), trial, n)
-        solution, root = problem.block(trial, last).within(norm2, target2)
-        trial[last] = problem.shaped(solution, trial, last)
-        previous, blocks = blocks, problem.balance(trial)
+        try:
+            for n in range(last):
+                trial[n] = problem.shaped(problem.block(trial, n).solve(mu), trial, n)
+            solution, root = problem.block(trial, last).within(norm2, target2)
+            trial[last] = problem.shaped(solution, trial, last)
+            previous, blocks = blocks, problem.balance(trial)
+        except torch.linalg.LinAlgError:
+            return  # degenerate beyond repair: the best iterate so far stands
         value = float(problem.sensitivity(blocks))
         if not math.isfinite(value):
             return

@@ -31,12 +31,15 @@ class RidgeBlock:
 
     def solve(self, mu: float) -> Tensor:
         """Return U = X Z (Z'Z + mu W)^-1, (I, R)."""
-        tiny = torch.finfo(self.product.dtype).tiny
-        mu = max(mu, _NULL * _trace(self.gram) / max(_trace(self.weight), tiny))
+        jitter = _NULL * _trace(self.gram) + torch.finfo(self.product.dtype).tiny
         if self.gram.ndim == 1:
-            return self.restore(self.product / (self.gram + mu * self.weight + tiny))
+            return self.restore(self.product / (self.gram + mu * self.weight + jitter))
         weight = self.weight if self.weight.ndim == 2 else torch.diag(self.weight)
-        return self.restore(solve_positive(self.gram + mu * weight, self.product))
+        for lift in (1.0, 1e3, 1e6):  # the first one does, but for designs that are singular beyond rounding
+            lower, failed = torch.linalg.cholesky_ex(_lifted(self.gram + mu * weight, lift * jitter))
+            if not int(failed):
+                break
+        return self.restore(torch.cholesky_solve(self.product.T, lower).T)
 
     def within(self, norm2: float, bound2: float) -> tuple[Tensor, float]:
         """Return the U of least tr(U W U') with ||X - U Z'||^2 <= bound2, and its multiplier mu.
@@ -67,15 +70,6 @@ class RidgeBlock:
         lower = torch.linalg.cholesky(_lifted(self.weight, jitter))
         identity = torch.eye(len(lower), dtype=lower.dtype)
         return torch.linalg.solve_triangular(lower.T, identity, upper=True)
-
-
-def solve_positive(system: Tensor, rows: Tensor) -> Tensor:
-    """Return `rows` (I, R) times the inverse of a positive semidefinite `system` (R, R)."""
-    lower, failed = torch.linalg.cholesky_ex(system)
-    if int(failed):
-        jitter = 1e-12 * _trace(system) + torch.finfo(system.dtype).tiny
-        lower = torch.linalg.cholesky(_lifted(system, jitter))
-    return torch.cholesky_solve(rows.T, lower).T
 
 
 def ridge_root(strength: Tensor, share: Tensor, budget: float) -> float:
