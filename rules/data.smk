@@ -6,7 +6,7 @@ CHECKPOINTS = {name: model["checkpoint"] for name, model in config["models"].ite
 
 rule fetch_data:
     output:
-        images=DATASET,
+        images=update(DATASET),  # a file that lies there already is looked at first
         provenance=f"data/{config['data']['name']}.json",
     log:
         f"{LOGS}/fetch_data.log",
@@ -19,7 +19,7 @@ rule fetch_data:
 
 rule fetch_checkpoint:
     output:
-        checkpoint="data/checkpoints/{checkpoint}",
+        checkpoint=update("data/checkpoints/{checkpoint}"),  # a file that lies there already is looked at first
         provenance="data/checkpoints/{checkpoint}.json",
     log:
         f"{LOGS}/fetch_checkpoint/{{checkpoint}}.log",

@@ -10,7 +10,8 @@ from convpress.compute import resolve
 from convpress.config.sections import TrainingConfig
 from convpress.data import load_dataset
 from convpress.files import sha256_file, write_csv
-from convpress.train import CachedTeacher, Trainer, fit, run_key
+from convpress.teachers import CachedTeacher
+from convpress.train import Trainer, fit, run_key
 
 with job(snakemake):
     settings, params, inputs = sections(snakemake), snakemake.params, snakemake.input

@@ -11,7 +11,8 @@ from convpress.config.kernel_search import CPConfig, SearchConfig
 from convpress.data import load_dataset
 from convpress.files import sha256_file, write_csv
 from convpress.kernel_search import extend, mac_penalty, record_sizes
-from convpress.train import CachedTeacher, Trainer, fit, run_key
+from convpress.teachers import CachedTeacher
+from convpress.train import Trainer, fit, run_key
 
 with job(snakemake):
     settings, params, inputs = sections(snakemake), snakemake.params, snakemake.input

@@ -9,7 +9,7 @@ from convpress.checkpoints import load
 from convpress.compute import resolve
 from convpress.data import load_dataset
 from convpress.files import atomic_path
-from convpress.train import teacher_logits
+from convpress.teachers import teacher_logits
 
 with job(snakemake):
     settings, params = sections(snakemake), snakemake.params

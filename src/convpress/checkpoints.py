@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
@@ -43,6 +44,7 @@ def save_model(model: nn.Module, path: Path | str, extra: Mapping[str, str] | No
     """
     from convpress.layers.surgery import surgeries
 
+    model = getattr(model, "_orig_mod", model)  # torch.compile wraps the model and renames its weights
     architecture = getattr(model, "convpress_architecture", None)
     if architecture is None:
         raise ConvpressError(
@@ -153,7 +155,7 @@ def _rebuild(path: Path | str, metadata: Mapping[str, Any]) -> nn.Module:
             put_layer(model, surgery["layer"], LAYERS[surgery["kind"]](**surgery["arguments"]))
     except ConvpressError as error:
         raise ConvpressError(f"{path}: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise ConvpressError(f"{path}: its network cannot be rebuilt ({error!r}); make it again.") from error
     return model
 
@@ -168,6 +170,13 @@ def import_pretrained(path: Path | str, model: nn.Module, prefix: str = "module.
     Raises:
         ConvpressError: the file is missing, damaged, altered, wants to run code, or is of another network.
     """
+    path = Path(path)
+    named = _HASH_IN_NAME.search(path.name)
+    if named and path.is_file() and not sha256_file(path).startswith(named[1]):
+        raise ConvpressError(
+            f"{path}: damaged or altered, its sha256 does not start with {named[1]} as its name says; delete it "
+            "and fetch it again, or rename it if these digits are no checksum."
+        )
     state = _read_state_dict(path, prefix)
     _check_state(path, state, model, counters_optional=True)
     model.load_state_dict(state, strict=False)  # the check above is the stricter one
@@ -189,12 +198,6 @@ def _torch_load(path: Path | str) -> Any:
     path = Path(path)
     if not path.is_file():
         raise ConvpressError(f"{path}: there is no such checkpoint; fetch it first.")
-    named = _HASH_IN_NAME.search(path.name)
-    if named and not sha256_file(path).startswith(named[1]):
-        raise ConvpressError(
-            f"{path}: damaged or altered, its sha256 does not start with {named[1]} as its name says; "
-            "delete it and fetch it again."
-        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's thoughts on old pickle protocols
@@ -260,9 +263,18 @@ def _recognise(state: Mapping[str, Tensor]) -> str | None:
 
 
 def save_state(state: Mapping[str, Any], path: Path | str) -> None:
-    """Write the state of a training (tensors, numbers, texts, and lists and dicts of them); atomic."""
+    """Write the state of a training (tensors, numbers, texts, and lists, tuples and dicts of them); atomic."""
     with atomic_path(path) as temporary:
-        torch.save(dict(state), temporary)
+        torch.save(_plain(dict(state)), temporary)
+
+
+def _plain(value: Any) -> Any:
+    """Turn numpy's numbers into Python's, for safe loading refuses them, and would do so only when resuming."""
+    if type(value) is dict:  # a state dict is an OrderedDict, which stays what it is
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(item) for item in value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def load_state(path: Path | str) -> dict[str, Any] | None:

@@ -73,22 +73,34 @@ class Dataset:
 
 
 def load_cifar10(path: Path | str) -> tuple[Dataset, Dataset]:
-    """Training (50,000) and test (10,000) images from the file of :func:`convpress.inputs.fetch_cifar10`.
+    """Training (50,000) and test (10,000) images from the file that :func:`convpress.inputs.fetch_cifar10` wrote.
 
     Raises:
         ConvpressError: the file is missing, damaged, or holds something else.
     """
+    tensors = _read(path)
+    return _both_parts(path, tensors, CIFAR_MEAN, CIFAR_STD)
+
+
+def _read(path: Path | str) -> dict[str, Tensor]:
     wanted = {"train_images", "train_labels", "test_images", "test_labels"}
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise ConvpressError(f"{path}: cannot be read as CIFAR-10 ({error}); delete it and fetch it again.") from error
+        raise ConvpressError(
+            f"{path}: cannot be read as a data set ({error}); delete it and fetch it again."
+        ) from error
     if set(tensors) != wanted:
-        raise ConvpressError(f"{path}: holds {sorted(tensors)[:6]} in place of {sorted(wanted)}; fetch CIFAR-10 again.")
+        raise ConvpressError(f"{path}: holds {sorted(tensors)[:6]} in place of {sorted(wanted)}; fetch it again.")
+    return tensors
+
+
+def _both_parts(
+    path: Path | str, tensors: dict[str, Tensor], mean: tuple[float, ...], std: tuple[float, ...]
+) -> tuple[Dataset, Dataset]:
     try:
         train, test = (
-            Dataset(tensors[f"{part}_images"], tensors[f"{part}_labels"], CIFAR_MEAN, CIFAR_STD, 10)
-            for part in ("train", "test")
+            Dataset(tensors[f"{part}_images"], tensors[f"{part}_labels"], mean, std, 10) for part in ("train", "test")
         )
     except ConvpressError as error:
         raise ConvpressError(f"{path}: {error}") from error
@@ -109,18 +121,25 @@ def load_digits() -> tuple[Dataset, Dataset]:
     images = large.round().clamp(0, 255).to(torch.uint8).repeat(1, 3, 1, 1)
     labels = torch.from_numpy(embedded.target.astype(np.int64))
     rest, chosen = stratified_indices(labels, DIGITS_TEST_SIZE, DIGITS_SPLIT_SEED)
-    pixels = images[rest].to(torch.float64) / 255
-    mean, std = (pixels.mean().item(),) * 3, (pixels.std().item(),) * 3
+    mean, std = _statistics(images[rest])
     return Dataset(images[rest], labels[rest], mean, std, 10), Dataset(images[chosen], labels[chosen], mean, std, 10)
 
 
+def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of grey images, once for each of three channels."""
+    pixels = images.to(torch.float64) / 255
+    return (pixels.mean().item(),) * 3, (pixels.std().item(),) * 3
+
+
 def load_dataset(path: Path | str, config: DataConfig) -> tuple[Dataset, Dataset, Dataset]:
-    """Training, validation and test images, split as `config` says.
+    """Training, validation and test images of a file that `fetch_dataset` wrote, split as `config` says.
 
     Raises:
         ConvpressError: the file is damaged, or more validation images are asked for than there are.
     """
-    train, test = load_digits() if config.name == "digits" else load_cifar10(path)
+    tensors = _read(path)
+    mean, std = (CIFAR_MEAN, CIFAR_STD) if config.name == "cifar10" else _statistics(tensors["train_images"])
+    train, test = _both_parts(path, tensors, mean, std)
     return *train_val_split(train, config.validation, config.split_seed), test
 
 

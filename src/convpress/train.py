@@ -10,14 +10,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
@@ -26,133 +23,12 @@ from convpress.compute import Compute, maybe_compile, prepare
 from convpress.config.sections import TrainingConfig
 from convpress.data import Dataset, crop_and_flip, draw_view
 from convpress.errors import ConvpressError
+from convpress.objectives import Batch, Objective, Penalty, classification
+from convpress.optimizers import make_optimizer, parameter_groups, schedule_factor
 from convpress.predict import predict
+from convpress.teachers import CachedTeacher, Teacher
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One step's images (N, C, H, W) normalised, labels (N,), and the teacher's logits (N, classes) if any."""
-
-    images: Tensor
-    labels: Tensor
-    teacher_logits: Tensor | None
-
-
-Objective = Callable[[nn.Module, Batch], tuple[Tensor, Tensor | None]]
-"""Maps a model and a batch to its loss and, where there are any, the logits."""
-
-Penalty = Callable[[nn.Module], Tensor]
-"""Maps a model to a term that is added to the loss."""
-
-
-class CachedTeacher:
-    """A teacher's logits for every view of every training image, computed once: (views, images, classes)."""
-
-    def __init__(self, logits: Tensor) -> None:
-        self.logits = logits
-
-    def __call__(self, indices: Tensor, view: int, images: Tensor) -> Tensor:
-        """Logits of the images at `indices` under view number `view`."""
-        return self.logits[view % len(self.logits)][indices].to(images.device, torch.float32)
-
-
-class LiveTeacher:
-    """A teacher that is run on each batch."""
-
-    def __init__(self, model: nn.Module, compute: Compute) -> None:
-        self.model = prepare(model, compute).eval()
-
-    @torch.no_grad()
-    def __call__(self, indices: Tensor, view: int, images: Tensor) -> Tensor:
-        """Logits of `images`."""
-        return self.model(images).float()
-
-
-Teacher = CachedTeacher | LiveTeacher
-
-
-def classification(recipe: TrainingConfig) -> Objective:
-    """Cross-entropy with label smoothing, mixed with the distillation loss of Hinton et al. (2015), eq. 1."""
-    if not recipe.distillation:
-        return lambda model, batch: _cross_entropy(model(batch.images).float(), batch, recipe)
-    weight, temperature = recipe.distillation, recipe.temperature
-
-    def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        hard, logits = _cross_entropy(model(batch.images).float(), batch, recipe)
-        assert batch.teacher_logits is not None
-        soft = F.kl_div(
-            F.log_softmax(logits / temperature, dim=1),
-            F.log_softmax(batch.teacher_logits / temperature, dim=1),
-            reduction="batchmean",
-            log_target=True,
-        )
-        return (1 - weight) * hard + weight * temperature**2 * soft, logits
-
-    return objective
-
-
-def _cross_entropy(logits: Tensor, batch: Batch, recipe: TrainingConfig) -> tuple[Tensor, Tensor]:
-    return F.cross_entropy(logits, batch.labels, label_smoothing=recipe.label_smoothing), logits
-
-
-def schedule_factor(recipe: TrainingConfig, step: int, total: int) -> float:
-    """Learning rate at `step` of `total`, as a fraction of the peak."""
-    progress = step / max(total, 1)
-    match recipe.schedule:
-        case "constant":
-            return 1.0
-        case "cosine":
-            return 0.5 * (1 + math.cos(math.pi * progress))
-        case "one_cycle":
-            if progress < recipe.warmup:
-                return 0.04 + 0.96 * progress / recipe.warmup
-            return 0.5 * (1 + math.cos(math.pi * (progress - recipe.warmup) / (1 - recipe.warmup)))
-        case "steps":
-            return 0.1 ** sum(progress >= milestone for milestone in recipe.milestones)
-
-
-def parameter_groups(model: nn.Module, recipe: TrainingConfig, rates: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Optimiser groups. `rates` maps name patterns (as in shell globs) to their own peak rates, without decay.
-
-    One-dimensional parameters (batch norms, biases) are decayed like all others, as the checkpoints' author does.
-    """
-    groups: dict[str | None, list[Tensor]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            pattern = next((p for p in rates if fnmatch(name, p)), None)
-            groups.setdefault(pattern, []).append(parameter)
-    return [
-        {"params": parameters, "lr": recipe.lr}
-        if pattern is None
-        else {"params": parameters, "lr": rates[pattern], "weight_decay": 0.0}
-        for pattern, parameters in groups.items()
-    ]
-
-
-def _optimizer(groups: list[dict[str, Any]], recipe: TrainingConfig) -> torch.optim.Optimizer:
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
-    return torch.optim.SGD(
-        groups,
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        nesterov=recipe.momentum > 0,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
-
-
-def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
-    """Stop learning of all parameters whose names match one of the glob patterns."""
-    names = [name for name, _ in model.named_parameters()]
-    for pattern in patterns:
-        if not any(fnmatch(name, pattern) for name in names):
-            raise ConvpressError(f"frozen: no parameter matches {pattern!r}; names look like {names[0]!r}")
-    for name, parameter in model.named_parameters():
-        if any(fnmatch(name, pattern) for pattern in patterns):
-            parameter.requires_grad_(False)
 
 
 class Trainer:
@@ -183,7 +59,7 @@ class Trainer:
         self.teacher, self.penalties = teacher, tuple(penalties)
         self.steps_per_epoch = len(data) // recipe.batch_size
         self.total_steps = recipe.epochs * self.steps_per_epoch
-        self.optimizer = _optimizer(parameter_groups(model, recipe, rates or {}), recipe)
+        self.optimizer = make_optimizer(parameter_groups(model, recipe, rates or {}), recipe)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda step: schedule_factor(recipe, step, self.total_steps)
         )
@@ -324,21 +200,3 @@ def _observe(
         logits = predict(trainer.result, validation, device=trainer.compute.device)
         row["validation_accuracy"] = float((logits.argmax(1) == validation.labels).float().mean())
     return row
-
-
-@torch.no_grad()
-def teacher_logits(
-    model: nn.Module, data: Dataset, compute: Compute, *, views: int, view_seed: int, padding: int, flip: bool
-) -> Tensor:
-    """Logits (views, n, classes), float16, of a teacher on the same augmented views that trainings see."""
-    model = prepare(model, compute).eval()
-    result = []
-    for view in range(views):
-        draw = draw_view(len(data), view_seed, view, padding, flip)
-        parts = []
-        for indices in torch.arange(len(data)).split(500):
-            images = crop_and_flip(data.images[indices], draw.at(indices), padding)
-            parts.append(model(data.normalise(images.to(compute.device))).half().cpu())
-        result.append(torch.cat(parts))
-        log.info("teacher: view %d/%d", view + 1, views)
-    return torch.stack(result)

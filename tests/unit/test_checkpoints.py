@@ -6,6 +6,7 @@ import os
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -98,6 +99,12 @@ def test_loading_leaves_the_random_state_alone(tmp_path):
     torch.manual_seed(7)
     load(tmp_path / "m.safetensors")
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_compiled_model_is_saved_as_what_it_wraps(tmp_path):
+    model = small_model()
+    save_model(torch.compile(model), tmp_path / "m.safetensors")
+    assert same_answers(model, load(tmp_path / "m.safetensors"))
 
 
 def test_a_model_of_unknown_origin_is_not_saved(tmp_path):
@@ -291,12 +298,13 @@ def test_state_of_a_training_comes_back(tmp_path):
     optimizer.step()
     state = {
         "optimizer": optimizer.state_dict(),
-        "history": [{"loss": 0.5}],
+        "history": [{"loss": np.float64(0.5)}],
         "key": "k",
         "rng": torch.get_rng_state(),
     }
-    save_state(state, tmp_path / "s.pt")
-    again = load_state(tmp_path / "s.pt")
+    # Eight digits in the name of a state are no checksum, unlike in the name of a checkpoint.
+    save_state(state, tmp_path / "s-20250101.pt")
+    again = load_state(tmp_path / "s-20250101.pt")
     assert again["history"] == state["history"]
     for index, slot in state["optimizer"]["state"].items():
         assert torch.equal(again["optimizer"]["state"][index]["momentum_buffer"], slot["momentum_buffer"])

@@ -86,4 +86,4 @@ def test_training_scripts_do_not_depend_on_the_report():
                 seen.add(path)
                 pending += [file for module in _digest(path)[1] for file in _files_of(module, roots)]
         assert not [path for path in seen if "report" in path.parts]
-        assert any(path.name == "predict.py" for path in seen)
+        assert any(path.name == "data.py" for path in seen)

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from convpress.checkpoints import import_pretrained
 from convpress.cifar import BINARY_FOLDER
+from convpress.config.sections import DataConfig
 from convpress.data import (
     CIFAR_MEAN,
     CIFAR_STD,
@@ -19,11 +20,13 @@ from convpress.data import (
     crop_and_flip,
     draw_view,
     load_cifar10,
+    load_dataset,
     load_digits,
     stratified_indices,
     train_val_split,
 )
 from convpress.errors import ConvpressError
+from convpress.inputs import fetch_dataset
 from convpress.models import create_model
 
 
@@ -187,3 +190,12 @@ def test_imported_checkpoints_score_as_published(name, file, correct):
     with torch.inference_mode():
         model = model.to(memory_format=torch.channels_last)
         assert sum(int((model(x).argmax(1) == y).sum()) for x, y in batches(data, 500)) == correct
+
+
+def test_digits_from_their_file_are_the_embedded_ones(tmp_path):
+    fetch_dataset("digits", tmp_path / "digits.safetensors")
+    train, validation, test = load_dataset(tmp_path / "digits.safetensors", DataConfig(name="digits", validation=100))
+    embedded_train, embedded_test = load_digits()
+    assert torch.equal(test.images, embedded_test.images)
+    assert (train.mean, train.std) == (embedded_train.mean, embedded_train.std)
+    assert len(train) + len(validation) == len(embedded_train)

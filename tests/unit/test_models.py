@@ -58,6 +58,18 @@ def test_torchvision_models_are_known():
     }
 
 
+def test_what_pretrained_weights_change_is_noted(monkeypatch):
+    from torchvision.models import _api, googlenet
+
+    state = googlenet(init_weights=False).state_dict()
+    monkeypatch.setattr(_api, "load_state_dict_from_url", lambda *_, **__: state)
+    model = create_model("torchvision/googlenet", weights="DEFAULT")
+    assert model.transform_input
+    noted = model.convpress_architecture["arguments"]
+    assert noted == {"aux_logits": False, "transform_input": True}
+    assert create_model("torchvision/googlenet", init_weights=False, **noted).transform_input
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "words"),
     [

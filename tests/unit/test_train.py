@@ -11,18 +11,10 @@ from convpress.compute import Compute
 from convpress.config.sections import TrainingConfig
 from convpress.data import Dataset
 from convpress.errors import ConvpressError
-from convpress.train import (
-    Batch,
-    CachedTeacher,
-    LiveTeacher,
-    Trainer,
-    classification,
-    fit,
-    freeze,
-    run_key,
-    schedule_factor,
-    teacher_logits,
-)
+from convpress.objectives import Batch, classification
+from convpress.optimizers import freeze, schedule_factor
+from convpress.teachers import CachedTeacher, LiveTeacher, teacher_logits
+from convpress.train import Trainer, fit, run_key
 
 CPU = Compute("cpu", "fp32", False, True, 1)
 

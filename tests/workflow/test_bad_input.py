@@ -1,5 +1,7 @@
 """A mistake stops the run at once, with one sentence, and leaves nothing half-written."""
 
+import hashlib
+import json
 import time
 
 import pytest
@@ -62,3 +64,14 @@ def spoilt(project, tmp_path, name, content):
 def test_an_altered_checkpoint_is_not_taken(project, tmp_path):
     text = spoilt(project, tmp_path, "resnet32-d509ac18.th", b"not the checkpoint")
     assert "sha256" in text
+
+
+def test_a_right_file_that_lies_there_is_used(project):
+    content = b"stands for a checkpoint"
+    name = f"toy-{hashlib.sha256(content).hexdigest()[:8]}.th"
+    path = project.folder / "data" / "checkpoints" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    project.done(f"data/checkpoints/{name}.json", https_proxy="http://127.0.0.1:9")
+    assert path.read_bytes() == content
+    assert json.loads(path.with_name(f"{name}.json").read_text())["source"] == "present"

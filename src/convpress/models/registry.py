@@ -52,8 +52,11 @@ def create_model(name: str, **arguments: Any) -> nn.Module:
     factory = _factory(name)
     try:
         model = factory(**arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise ConvpressError(f"model {name}: cannot be built with {arguments} ({error}).") from error
+    if arguments.get("weights") is not None:
+        # With weights, two of torchvision's models set these themselves; without them a reload must be told.
+        noted |= {key: getattr(model, key) for key in ("aux_logits", "transform_input") if hasattr(model, key)}
     model.convpress_architecture = {"name": name, "arguments": noted}  # type: ignore[assignment]
     return model
 

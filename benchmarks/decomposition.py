@@ -1,0 +1,117 @@
+"""CP decomposition of the fifteen `conv2` kernels of ResNet-32, rank = channels / 2: our solver and its peers.
+
+One row a kernel: our error, seconds and iterations with default arguments; tensorly's parafac from the same number
+of random starts; pyTensorlab's cpd from these starts too, when it is installed (academic licence); the errors of
+Tensorlab (Matlab) as the documents of the study print them. One thread each.
+`python benchmarks/decomposition.py --help` for options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from convpress.checkpoints import import_pretrained
+from convpress.decompose.cp import cp_decompose, cp_reconstruct, random_start
+from convpress.decompose.reference import parafac
+from convpress.decompose.tensors import relative_error
+from convpress.errors import ConvpressError
+from convpress.inputs import fetch_checkpoint
+from convpress.models.registry import create_model
+
+CHECKPOINT = "resnet32-d509ac18.th"
+STARTS = 4
+ITERATIONS = 600
+TENSORLAB = [0.6976, 0.6748, 0.6422, 0.6308, 0.6350, 0.6855, 0.7067, 0.7173, 0.7331, 0.6875]
+TENSORLAB += [0.7478, 0.7610, 0.7374, 0.6380, 0.3455]
+
+
+def load_kernels(checkpoint: Path | None) -> dict[str, Tensor]:
+    """The kernels by layer name, from a file, the mirror or a download."""
+    model = create_model("resnet32")
+    with tempfile.TemporaryDirectory() as folder:
+        if checkpoint is None:
+            checkpoint = Path(folder) / CHECKPOINT
+            fetch_checkpoint(CHECKPOINT, checkpoint)
+        import_pretrained(checkpoint, model)
+    modules = dict(model.named_modules())
+    names = [f"layer{layer}.{block}.conv2" for layer in (1, 2, 3) for block in range(5)]
+    return {name: modules[name].weight.detach().double() for name in names}
+
+
+def is_importable(module: str) -> bool:
+    """Whether the module and all that it needs are installed."""
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
+
+
+def pytensorlab(kernel: Tensor, rank: int) -> tuple[float, float]:
+    """Best relative error of pyTensorlab's cpd (nonlinear least squares) over the starts, and their seconds."""
+    import pytensorlab as tl
+
+    begin, best = time.perf_counter(), float("inf")
+    for seed in range(STARTS):
+        start = tl.PolyadicTensor([factor.numpy() for factor in random_start(kernel.shape, rank, seed)])
+        with threadpool_limits(1):
+            result, _ = tl.cpd(kernel.numpy(), rank, initialization=start, print_steps=False)
+        factors = [torch.as_tensor(factor) for factor in result.factors]
+        best = min(best, relative_error(kernel, cp_reconstruct(factors)))
+    return best, time.perf_counter() - begin
+
+
+def measure(name: str, kernel: Tensor, tensorlab: float, with_pytensorlab: bool) -> dict[str, object]:
+    """One row of the table."""
+    rank = kernel.shape[1] // 2
+    ours = cp_decompose(kernel, rank)
+    peer = parafac(kernel, rank, starts=STARTS, seed=0, iterations=ITERATIONS)
+    row: dict[str, object] = {
+        "kernel": name,
+        "rank": rank,
+        "Tensorlab": tensorlab,
+        "error": ours.relative_error,
+        "seconds": ours.seconds,
+        "iterations": ours.iterations,
+        "reached": "yes" if ours.relative_error <= tensorlab + 0.00005 else "NO",
+        "parafac error": peer.relative_error,
+        "parafac seconds": peer.seconds,
+    }
+    if with_pytensorlab:
+        row["pyTensorlab error"], row["pyTensorlab seconds"] = pytensorlab(kernel, rank)
+    return row
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--limit", type=int, default=len(TENSORLAB), metavar="N", help="only the first N layers")
+    parser.add_argument("--checkpoint", type=Path, metavar="PATH", help=f"{CHECKPOINT} (default: mirror or download)")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    available = is_importable("pytensorlab")
+    try:
+        kernels = list(load_kernels(arguments.checkpoint).items())[: arguments.limit]
+    except ConvpressError as error:
+        sys.exit(str(error))
+    rows = []
+    for (name, kernel), tensorlab in zip(kernels, TENSORLAB, strict=False):
+        rows.append(measure(name, kernel, tensorlab, available))
+        print(name, file=sys.stderr)
+    # 5 digits for errors, 2 for seconds; a column tells its kind by its name.
+    formats = [".5f" if "error" in key else ".2f" if "seconds" in key else "g" for key in rows[0]] if rows else []
+    print(tabulate(rows, headers="keys", floatfmt=formats))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Teachers for distillation: run on each batch, or asked once about every view of every image."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor, nn
+
+from convpress.compute import Compute, prepare
+from convpress.data import Dataset, crop_and_flip, draw_view
+
+log = logging.getLogger(__name__)
+
+
+class CachedTeacher:
+    """A teacher's logits for every view of every training image, computed once: (views, images, classes)."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits
+
+    def __call__(self, indices: Tensor, view: int, images: Tensor) -> Tensor:
+        """Logits of the images at `indices` under view number `view`."""
+        return self.logits[view % len(self.logits)][indices].to(images.device, torch.float32)
+
+
+class LiveTeacher:
+    """A teacher that is run on each batch."""
+
+    def __init__(self, model: nn.Module, compute: Compute) -> None:
+        self.model = prepare(model, compute).eval()
+
+    @torch.no_grad()
+    def __call__(self, indices: Tensor, view: int, images: Tensor) -> Tensor:
+        """Logits of `images`."""
+        return self.model(images).float()
+
+
+Teacher = CachedTeacher | LiveTeacher
+
+
+@torch.no_grad()
+def teacher_logits(
+    model: nn.Module, data: Dataset, compute: Compute, *, views: int, view_seed: int, padding: int, flip: bool
+) -> Tensor:
+    """Logits (views, n, classes), float16, of a teacher on the same augmented views that trainings see."""
+    model = prepare(model, compute).eval()
+    result = []
+    for view in range(views):
+        draw = draw_view(len(data), view_seed, view, padding, flip)
+        parts = []
+        for indices in torch.arange(len(data)).split(500):
+            images = crop_and_flip(data.images[indices], draw.at(indices), padding)
+            parts.append(model(data.normalise(images.to(compute.device))).half().cpu())
+        result.append(torch.cat(parts))
+        log.info("teacher: view %d/%d", view + 1, views)
+    return torch.stack(result)
