@@ -16,7 +16,7 @@ from convpress.decompose.cp_descent import Array, Descent, Problem
 from convpress.decompose.tensors import as_float64, cp_tensor
 from convpress.errors import ConvpressError
 
-_LEG = 30
+_LEG = 20
 """Iterations between two comparisons of the starts."""
 _SCOUT_SIZE, _MOST_SCOUTS = 2 * 64 * 64 * 9, 16
 """Tensors with this many entries get one scout a start, smaller ones more: about the same seconds for each."""
@@ -153,7 +153,7 @@ def cp_decompose(
 ) -> CPResult:
     """CP decomposition from several starts, the best kept.
 
-    starts * scouts seeds compete; every 30 iterations the worse half goes.
+    starts * scouts seeds compete; every 20 iterations the worse half goes.
 
     The error surface has many local minima: of single starts on the `layer1.0.conv2` of a ResNet-32 one in six
     finds the best one. The same arguments give the same bits, unless `max_seconds` cuts the work short.
