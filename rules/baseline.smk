@@ -39,6 +39,7 @@ rule train_baseline:
     threads: THREADS
     params:
         model=lambda w: config["models"][w.model],
+        resume=f"{RESULTS}/resume/baseline/{{model}}.pt",
         data=config["data"],
         compute=config["compute"],
         seed=config["seed"],

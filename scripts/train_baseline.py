@@ -9,9 +9,9 @@ from convpress.checkpoints import save_model
 from convpress.compute import resolve
 from convpress.config.sections import ModelConfig
 from convpress.data import load_dataset
-from convpress.files import write_csv
+from convpress.files import sha256_file, write_csv
 from convpress.models.registry import create_model
-from convpress.train import Trainer, fit
+from convpress.train import Trainer, fit, run_key
 
 with job(snakemake):
     settings, seed = sections(snakemake), snakemake.params.seed
@@ -21,6 +21,8 @@ with job(snakemake):
     model = create_model(config.architecture, **config.arguments)
     compute = resolve(settings["compute"], config.training.epochs * len(train) // config.training.batch_size)
     trainer = Trainer(model, train, config.training, compute, seed=seed, view_seed=seed)
-    history = fit(trainer, validation=validation)
+    key = run_key(config.training, config, seed, snakemake.params.code, compute, sha256_file(snakemake.input.data))
+    history = fit(trainer, validation=validation, state_path=Path(snakemake.params.resume), key=key)
     write_csv(history, Path(snakemake.output.history))
     save_model(trainer.result, Path(snakemake.output.model))
+    Path(snakemake.params.resume).unlink(missing_ok=True)

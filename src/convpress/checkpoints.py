@@ -272,7 +272,7 @@ def _plain(value: Any) -> Any:
     """Turn numpy's numbers into Python's, for safe loading refuses them, and would do so only when resuming."""
     if type(value) is dict:  # a state dict is an OrderedDict, which stays what it is
         return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if type(value) in (list, tuple):
         return type(value)(_plain(item) for item in value)
     return value.item() if isinstance(value, np.generic) else value
 
