@@ -3,7 +3,7 @@
 
 def architecture_code(script):
     """The network's own code is found by name, not by import: it joins the hash here."""
-    home = lambda w: "resnet_cifar" if config["models"][w.model]["architecture"].startswith("resnet") else ""
+    home = lambda w: "resnet_cifar" if config["models"][w.model]["architecture"].startswith("resnet") else "alexnet"
     return lambda w: code(script, f"convpress.models.{home(w)}")
 
 

@@ -40,7 +40,7 @@ def table(name):
 
 wildcard_constraints:
     model="|".join(config["models"]),
-    study=r"baseline|control|kernel_search",
+    study="baseline|control|kernel_search|sensitivity|clustering|merging|low_rank",
     variant=r"[a-z0-9_-]+",
     start="plain|corrected",
     search="|".join(config["kernel_search"]["search"]),

@@ -28,7 +28,7 @@ class ComputeConfig(Section):
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto",
-        description="Precision of training; auto takes bfloat16 where the processor is fast at it (AMX, GPU).",
+        description="Precision of training; auto takes bfloat16 where that is faster (AVX-512 BF16, AMX, GPU).",
     )
     compile: Literal["auto", "on", "off"] = Field(
         "auto", description="torch.compile in training; auto takes it for long trainings where it gains time."

@@ -7,6 +7,7 @@ remembers what was replaced (:func:`surgeries`), so that it can be rebuilt from 
 from convpress.layers.base import FactorisedConv2d
 from convpress.layers.cp import CPConv2d, SeparableCPConv2d
 from convpress.layers.searched import SearchedConv2d
+from convpress.layers.shared import SharedFilterConv2d
 from convpress.layers.surgery import (
     LAYERS,
     Surgery,
@@ -26,6 +27,7 @@ __all__ = [
     "FactorisedConv2d",
     "SearchedConv2d",
     "SeparableCPConv2d",
+    "SharedFilterConv2d",
     "Surgery",
     "TensorChainConv2d",
     "TuckerConv2d",

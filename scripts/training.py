@@ -1,0 +1,41 @@
+"""What all training scripts share: data, teacher, resuming, history and model as the rule names them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import nn
+
+from common import sections
+from convpress.checkpoints import save_model
+from convpress.compute import resolve
+from convpress.config.sections import TrainingConfig
+from convpress.data import load_dataset
+from convpress.files import sha256_file, write_csv
+from convpress.teachers import CachedTeacher
+from convpress.train import Trainer, fit, run_key
+
+
+def run_training(
+    snakemake: Any, model: nn.Module, recipe: TrainingConfig, *ingredients: object, record: Any = None, **options: Any
+) -> None:
+    """Train `model` on the job's data, then write its `model` and `history`; a killed job goes on where it was.
+
+    `ingredients` are what besides recipe, seed, code and inputs decides the result; `options` go to `Trainer`.
+    """
+    settings, params, inputs = sections(snakemake), snakemake.params, snakemake.input
+    train, validation, _ = load_dataset(inputs.data, settings["data"])
+    compute = resolve(settings["compute"], recipe.epochs * len(train) // recipe.batch_size)
+    teacher = CachedTeacher(load_file(inputs.teacher)["logits"]) if recipe.distillation else None
+    # Replicates differ in the order of the images; the views are those that the teacher has seen.
+    view_seed = params.get("view_seed", params.seed)
+    trainer = Trainer(model, train, recipe, compute, seed=params.seed, view_seed=view_seed, teacher=teacher, **options)
+    files = [sha256_file(file) for file in sorted(inputs)]
+    key = run_key(recipe, params.seed, view_seed, params.code, compute, *ingredients, *files)
+    resume = Path(params.resume)
+    history = fit(trainer, validation=validation, record=record or (lambda model: {}), state_path=resume, key=key)
+    write_csv(history, Path(snakemake.output.history))
+    save_model(trainer.result, Path(snakemake.output.model))
+    resume.unlink(missing_ok=True)

@@ -1,0 +1,35 @@
+"""Batch-norm statistics without labels."""
+
+import torch
+from torch import nn
+
+import convpress
+from convpress.data import Dataset
+from convpress.recalibrate import recalibrate
+
+
+def dataset(n):
+    images = torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return Dataset(images, torch.zeros(n, dtype=torch.int64), (0.5,) * 3, (0.2,) * 3, 10)
+
+
+def test_statistics_are_those_of_the_images():
+    data, model = dataset(40), nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5)).eval()
+    recalibrate(model, data, batch_size=20)
+    with torch.no_grad():
+        y = model[0](data.normalise(data.images))
+    assert torch.allclose(model[1].running_mean, y.mean((0, 2, 3)), atol=1e-5)
+    halves = torch.stack([half.var((0, 2, 3)) for half in y.split(20)]).mean(0)
+    assert torch.allclose(model[1].running_var, halves, rtol=1e-5)
+
+
+def test_nothing_else_changes_and_a_second_time_gives_the_same():
+    data, model = dataset(30), convpress.create_model("resnet8", width=4)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    recalibrate(model, data, images=20, batch_size=10)
+    first = {name: value.clone() for name, value in model.named_buffers()}
+    recalibrate(model, data, images=20, batch_size=10)
+    assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
+    assert all(torch.equal(value, first[name]) for name, value in model.named_buffers())
+    assert not model.training
+    assert all(m.momentum == 0.1 for m in model.modules() if isinstance(m, nn.BatchNorm2d))
