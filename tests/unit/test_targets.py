@@ -1,0 +1,47 @@
+"""Targets beside measured values."""
+
+import pandas as pd
+import pytest
+
+from convpress.errors import ConvpressError
+from convpress.report.targets import COLUMNS, targets_table
+
+TABLE = pd.DataFrame({"variant": ["a", "b", "c"], "accuracy": [0.63, 0.83, None]})
+
+
+def judge(tmp_path, **changes):
+    target = dict.fromkeys(COLUMNS, "") | {"table": "t", "column": "accuracy", "pick": "max", "relation": ">="}
+    pd.DataFrame([target | {"limit": 0.5} | changes]).to_csv(tmp_path / "targets.csv", index=False)
+    TABLE.to_csv(tmp_path / "t.csv", index=False)
+    return targets_table(tmp_path / "targets.csv", tmp_path).iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "measured", "met"),
+    [
+        ({}, 0.83, "met"),
+        ({"limit": 0.84}, 0.83, "not met"),
+        ({"pick": "min", "relation": "<", "limit": 0.63}, 0.63, "not met"),
+        ({"where": "variant == 'a'"}, 0.63, "met"),
+        ({"where": "variant == 'b'", "against": "variant == 'a'", "limit": 0.2}, 0.2, "met"),
+    ],
+)
+def test_a_target_is_judged_by_the_table(tmp_path, changes, measured, met):
+    row = judge(tmp_path, **changes)
+    assert row["measured"] == pytest.approx(measured)
+    assert row["met"] == met
+
+
+@pytest.mark.parametrize("changes", [{"table": "absent"}, {"where": "variant == 'c'"}, {"where": "variant == 'z'"}])
+def test_what_no_table_has_is_not_measured(tmp_path, changes):
+    row = judge(tmp_path, **changes)
+    assert row["met"] == "not measured"
+    assert pd.isna(row["measured"])
+
+
+@pytest.mark.parametrize(
+    "changes", [{"where": "nonsense ==="}, {"column": "absent"}, {"relation": "=>"}, {"pick": "x"}]
+)
+def test_a_target_that_cannot_be_read_is_named(tmp_path, changes):
+    with pytest.raises(ConvpressError, match="target 'T'"):
+        judge(tmp_path, target="T", **changes)
