@@ -22,6 +22,7 @@ from convpress.config.sections import ComputeConfig, TrainingConfig
 from convpress.data import CIFAR_MEAN, CIFAR_STD, Dataset
 from convpress.models.registry import create_model
 from convpress.train import Trainer
+from record import record
 
 BATCH = 128
 
@@ -108,6 +109,7 @@ def main() -> None:
     images = torch.randint(0, 256, (BATCH * 40, 3, 32, 32), dtype=torch.uint8, generator=generator)
     data = Dataset(images, torch.arange(len(images)) % 10, CIFAR_MEAN, CIFAR_STD, 10)
     print(f"ours: {compute.record()}")
+    rows = []
     for name in options.models:
         reference = reference_steps(create_model(name), data, options.workers)
         ours = our_steps(create_model(name), data, compute)
@@ -116,6 +118,10 @@ def main() -> None:
         fast, slow = (statistics.median(values) for values in zip(*pairs, strict=True))
         ratio = statistics.median(a / b for a, b in pairs)
         print(f"{name}: ours {fast:.0f} images/s, reference {slow:.0f} images/s, ratio {ratio:.2f}")
+        case = f"{name}, {compute.precision}, {options.threads} threads"
+        rows.append({"case": case, "quantity": "training", "unit": "images/s"})
+        rows[-1] |= {"ours": fast, "reference": slow, "ratio": ratio}
+    record("train_throughput", rows)
 
 
 if __name__ == "__main__":
