@@ -93,13 +93,14 @@ def _times(paths: Sequence[str]) -> dict[Key, dict[str, Any]]:
     found: dict[Key, dict[str, Any]] = {}
     for path in paths:
         frame = pd.read_csv(path)
-        largest = frame["batch_size"].max()
+        largest = int(frame["batch_size"].max())
         for row in frame.to_dict("records"):
             study, _, variant = row["name"].partition("/")
             columns = found.setdefault((study, variant), {"batch_size": largest, "threads": row["threads"]})
             many, one = SETTINGS[row["backend"], row["dtype"]]
-            for setting in [many] * (row["batch_size"] == largest) + [one] * (row["batch_size"] == 1):
-                columns |= {f"{setting}_{name}": row[f"{key}_ms"] for name, key in _COLUMNS}
+            for setting, batch_size in ((many, largest), (one, 1)):
+                if row["batch_size"] == batch_size:
+                    columns |= {f"{setting}_{name}": row[f"{key}_ms"] for name, key in _COLUMNS}
     return found
 
 
