@@ -11,6 +11,14 @@ include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/baseline.smk"
 include: "rules/kernel_search.smk"
+
+
+if config["peers"]:
+
+    include: "rules/peers.smk"
+
+
+include: "rules/comparison.smk"
 include: "rules/report.smk"
 
 

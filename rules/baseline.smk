@@ -125,7 +125,7 @@ rule evaluate:
         "../scripts/evaluate.py"
 
 
-CONTROLS = sorted({config["kernel_search"]["model"]})
+CONTROLS = sorted({config["kernel_search"]["model"]}.union(config["peers"]["models"] if config["peers"] else []))
 
 
 rule baseline_tables:
@@ -149,3 +149,7 @@ TARGETS += [rules.baseline_tables.input, rules.baseline_tables.output, rules.tea
 TARGETS += expand(rules.import_baseline.output, model=[name for name in config["baselines"] if name in CHECKPOINTS])
 TARGETS += expand(rules.train_baseline.output, model=[name for name in config["baselines"] if name in TRAINED])
 TARGETS += expand(rules.finetune.output, model=CONTROLS)
+
+FINAL["baseline"] = {name: name for name in config["baselines"]}
+FINAL["control"] = {name: name for name in CONTROLS}
+EPOCHS["baseline"] = dict.fromkeys(config["baselines"], 0)

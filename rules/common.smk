@@ -29,6 +29,12 @@ THREADS = config["compute"]["threads"]
 TARGETS = []
 
 
+# What comparison.csv sets side by side: study -> {final variant: the network it was made from}.
+FINAL = {}
+# Epochs of all trainings since the baseline, for variants of several stages: study -> {variant: epochs}.
+EPOCHS = {}
+
+
 def code(script, *modules):
     """Hash of a script and of the package modules it imports; a parameter of every rule, so that changes rerun it."""
     return code_hash(ROOT / "scripts" / script, (ROOT / "src", ROOT / "scripts"), modules)
@@ -40,7 +46,7 @@ def table(name):
 
 wildcard_constraints:
     model="|".join(config["models"]),
-    study="baseline|control|kernel_search|sensitivity|clustering|merging|low_rank",
+    study="baseline|control|kernel_search|sensitivity|clustering|merging|low_rank|peers",
     variant=r"[a-z0-9_-]+",
     start="plain|corrected",
     search="|".join(config["kernel_search"]["search"]),

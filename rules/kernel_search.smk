@@ -218,3 +218,14 @@ TARGETS += expand(rules.search_kernels.output, search=KS["search"]) + expand(
     rules.recompose.output, search=KS["search"]
 )
 TARGETS += expand(rules.finetune_recomposed.output, search=KS["search"])
+
+FINAL[STUDY] = {stage: KS["model"] for stage in KS_STAGES if not stage.startswith("search_kernels")}
+
+
+def all_epochs(search):
+    """Epochs of the chain that ends in a recomposed network; a branch starts from the dense kernels."""
+    before = 0 if KS["search"][search]["mask"] == "branch" else KS["finetune_cp"]["epochs"]
+    return before + KS["search"][search]["training"]["epochs"] + KS["finetune_recomposed"]["epochs"]
+
+
+EPOCHS[STUDY] = {f"finetune_recomposed-{search}": all_epochs(search) for search in KS["search"]}

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from convpress.config.kernel_search import KernelSearchConfig
+from convpress.config.peers import PeersConfig
 from convpress.config.sections import (
     ComputeConfig,
     DataConfig,
@@ -39,11 +40,13 @@ class Config(Section):
     teacher: TeacherConfig = Field(description="Distillation.")
     measure: MeasureConfig = Field(description="Latency.")
     kernel_search: KernelSearchConfig = Field(description="The study kernel_search.")
+    peers: PeersConfig | None = Field(None, description="Other libraries to compare with; null leaves them out.")
 
     @model_validator(mode="after")
     def _names_exist(self) -> Config:
         used = {"teacher.model": self.teacher.model, "kernel_search.model": self.kernel_search.model}
         used |= {f"baselines.{i}": name for i, name in enumerate(self.baselines)}
+        used |= {f"peers.models.{i}": name for i, name in enumerate(self.peers.models if self.peers else [])}
         for place, name in used.items():
             if name not in self.models:
                 raise ValueError(f"{place}: no model {name!r}; models has {sorted(self.models)}")

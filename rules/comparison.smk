@@ -1,0 +1,107 @@
+"""All final variants of all studies side by side: accuracy, size, time in PyTorch and in ONNX Runtime."""
+
+from types import SimpleNamespace
+
+NETWORKS = sorted({model for variants in FINAL.values() for model in variants.values()})
+
+
+def final_files(pattern, network=None):
+    """A file of each final variant (of a network), `pattern` having {study} and {variant}."""
+    return [
+        pattern.format(study=study, variant=variant)
+        for study, variants in FINAL.items()
+        for variant, model in variants.items()
+        if network in (None, model)
+    ]
+
+
+MODEL_FILE = f"{MODELS}/{{study}}/{{variant}}.safetensors"
+
+
+rule comparison_latency:
+    input:
+        models=lambda w: final_files(MODEL_FILE, w.model),
+    output:
+        latency=f"{RESULTS}/metrics/latency/{{model}}.csv",
+    log:
+        f"{LOGS}/comparison_latency/{{model}}.log",
+    threads: workflow.cores or 1  # alone on the machine, or the times mean nothing
+    params:
+        measure=config["measure"],
+        compute=config["compute"],
+        code=code("comparison_latency.py"),
+    script:
+        "../scripts/comparison_latency.py"
+
+
+rule export_onnx:
+    input:
+        data=DATASET,
+        models=lambda w: final_files(MODEL_FILE, w.model),
+        predictions=lambda w: final_files(rules.evaluate.output.predictions, w.model),
+    output:
+        metrics=f"{RESULTS}/metrics/onnx/{{model}}.json",
+        latency=f"{RESULTS}/metrics/onnx/{{model}}.csv",
+    log:
+        f"{LOGS}/export_onnx/{{model}}.log",
+    threads: workflow.cores or 1  # it measures times as well
+    params:
+        measure=config["measure"],
+        data=config["data"],
+        compute=config["compute"],
+        code=code("export_onnx.py"),
+    script:
+        "../scripts/export_onnx.py"
+
+
+COMPARED = SimpleNamespace(
+    metrics=final_files(rules.evaluate.output.metrics),
+    predictions=final_files(rules.evaluate.output.predictions),
+    latency=expand(rules.comparison_latency.output.latency, model=NETWORKS)
+    + expand(rules.export_onnx.output.latency, model=NETWORKS),
+    onnx=expand(rules.export_onnx.output.metrics, model=NETWORKS),
+    histories=[
+        f"{RESULTS}/histories/{study}/{variant}.csv"
+        for study, variants in FINAL.items()
+        for variant in variants
+        if variant not in EPOCHS.get(study, {})
+    ],
+)
+
+
+rule comparison_tables:
+    input:
+        **vars(COMPARED),
+    output:
+        table("comparison"),
+    log:
+        f"{LOGS}/comparison_tables.log",
+    params:
+        final=FINAL,
+        epochs=EPOCHS,
+        code=code("comparison_tables.py"),
+    script:
+        "../scripts/comparison_tables.py"
+
+
+rule comparison_figures:
+    input:
+        rules.comparison_tables.output,
+        rules.peers_tables.output if config["peers"] else [],
+    output:
+        pareto=report(
+            f"{FIGURES}/comparison_pareto.svg", caption="../report/comparison_pareto.rst", category="comparison"
+        ),
+        runtimes=report(
+            f"{FIGURES}/comparison_runtimes.svg", caption="../report/comparison_runtimes.rst", category="comparison"
+        ),
+    log:
+        f"{LOGS}/comparison_figures.log",
+    params:
+        code=code("comparison_figures.py"),
+    script:
+        "../scripts/comparison_figures.py"
+
+
+TARGETS += [COMPARED.metrics, COMPARED.predictions, COMPARED.latency, COMPARED.onnx]
+TARGETS += [rules.comparison_tables.output, rules.comparison_figures.output]

@@ -1,0 +1,84 @@
+"""What do other libraries reach in the same harness: same checkpoints, same sizes, same fine-tuning?"""
+
+PEERS = config["peers"]
+
+
+def peer_grid():
+    """Variant -> what it is: every network by every method to every target."""
+    grid = {}
+    for model in PEERS["models"]:
+        for method in PEERS["methods"]:
+            for target in PEERS["targets"]:
+                name = f"{model}-{method}-{target['cost']}-{100 * target['fraction']:.0f}"
+                grid[name] = {"model": model, "method": method, **target}
+    return grid
+
+
+PEER_GRID = peer_grid()
+FINAL["peers"] = {variant: entry["model"] for variant, entry in PEER_GRID.items()}
+
+
+rule compress_peer:
+    input:
+        model=lambda w: f"{MODELS}/baseline/{PEER_GRID[w.variant]['model']}.safetensors",
+    output:
+        model=f"{MODELS}/peers/{{variant}}.start.safetensors",
+        metrics=f"{RESULTS}/metrics/peers/compress/{{variant}}.json",
+    log:
+        f"{LOGS}/compress_peer/{{variant}}.log",
+    wildcard_constraints:
+        variant="|".join(PEER_GRID),
+    threads: THREADS
+    params:
+        peer=lambda w: PEER_GRID[w.variant],
+        iterations=PEERS["iterations"],
+        threads=THREADS,
+        seed=config["seed"],
+        code=code("compress_peer.py"),
+    script:
+        "../scripts/compress_peer.py"
+
+
+use rule finetune as finetune_peer with:
+    input:
+        data=DATASET,
+        model=rules.compress_peer.output.model,
+        teacher=teacher_of(PEERS["finetune"]),
+    output:
+        model=f"{MODELS}/peers/{{variant}}.safetensors",
+        history=f"{RESULTS}/histories/peers/{{variant}}.csv",
+    log:
+        f"{LOGS}/finetune_peer/{{variant}}.log",
+    wildcard_constraints:
+        variant="|".join(PEER_GRID),
+    params:
+        recipe=PEERS["finetune"],
+        resume=f"{RESULTS}/resume/peers/{{variant}}.pt",
+        data=config["data"],
+        compute=config["compute"],
+        seed=config["seed"],
+        code=code("finetune.py"),
+
+
+rule peers_tables:
+    input:
+        metrics=lambda w: COMPARED.metrics,
+        predictions=lambda w: COMPARED.predictions,
+        latency=lambda w: COMPARED.latency,
+        onnx=lambda w: COMPARED.onnx,
+        histories=lambda w: COMPARED.histories,
+        compressed=expand(rules.compress_peer.output.metrics, variant=PEER_GRID),
+    output:
+        table("peers"),
+    log:
+        f"{LOGS}/peers_tables.log",
+    params:
+        final=lambda w: FINAL,
+        epochs=lambda w: EPOCHS,
+        code=code("peers_tables.py"),
+    script:
+        "../scripts/peers_tables.py"
+
+
+TARGETS += expand(rules.compress_peer.output, variant=PEER_GRID) + expand(rules.finetune_peer.output, variant=PEER_GRID)
+TARGETS += [rules.peers_tables.output]

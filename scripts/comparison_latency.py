@@ -1,0 +1,16 @@
+"""Time all final variants of a network in turns, in one process."""
+
+from pathlib import Path
+
+from common import job, sections
+from convpress.checkpoints import load
+from convpress.compute import resolve
+from convpress.config.sections import MeasureConfig
+from convpress.deployment import time_networks
+from convpress.files import write_csv
+
+with job(snakemake):
+    compute = resolve(sections(snakemake)["compute"])
+    models = {f"{Path(path).parent.name}/{Path(path).stem}": load(path) for path in snakemake.input.models}
+    times = time_networks(models, MeasureConfig(**snakemake.params.measure), bf16=compute.bf16, device=compute.device)
+    write_csv(times, Path(snakemake.output.latency))

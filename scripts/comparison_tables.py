@@ -1,0 +1,13 @@
+"""comparison.csv: every final variant of every study, baselines and controls."""
+
+from pathlib import Path
+
+from common import job
+from convpress.report import comparison_tables as tables
+from convpress.report.tables import read_results, write_table
+
+with job(snakemake):
+    inputs, params = snakemake.input, snakemake.params
+    results = read_results(inputs.metrics, inputs.predictions)
+    frame = tables.everything(results, params.final, params.epochs, inputs.histories, inputs.latency, inputs.onnx)
+    write_table(tables.comparison_table(frame), Path(snakemake.output[0]))

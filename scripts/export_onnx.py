@@ -1,0 +1,30 @@
+"""Export all final variants of a network, check the files on test images, and time them in ONNX Runtime."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from common import job, sections
+from convpress.checkpoints import load
+from convpress.compute import resolve
+from convpress.config.sections import MeasureConfig
+from convpress.data import load_dataset
+from convpress.deployment import check_export, time_networks
+from convpress.files import write_csv, write_json
+
+with job(snakemake), TemporaryDirectory() as folder:
+    settings, inputs = sections(snakemake), snakemake.input
+    resolve(settings["compute"])
+    _, _, test = load_dataset(inputs.data, settings["data"])
+    records, exported = [], {}
+    for model, predictions in zip(inputs.models, inputs.predictions, strict=True):
+        study, variant = Path(model).parent.name, Path(model).stem
+        with np.load(predictions) as arrays:
+            correct = arrays["correct"]
+        record, runtime = check_export(load(model), correct, test, Path(folder, f"{study}-{variant}.onnx"))
+        records.append({"study": study, "variant": variant} | record)
+        exported[f"{study}/{variant}"] = runtime
+    times = time_networks(exported, MeasureConfig(**snakemake.params.measure), backend="onnxruntime")
+    write_json(records, Path(snakemake.output.metrics))
+    write_csv(times, Path(snakemake.output.latency))

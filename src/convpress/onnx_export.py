@@ -1,0 +1,165 @@
+"""Networks as ONNX files, checked against PyTorch by ONNX Runtime."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from convpress.checkpoints import load
+from convpress.errors import ConvpressError
+from convpress.files import atomic_path
+from convpress.measure import file_bytes
+
+TOLERANCE = 1e-4
+"""Largest allowed difference of a logit between PyTorch and ONNX Runtime, both in float32."""
+
+CHECKED_IMAGES = 100
+
+CIFAR_SHAPE, IMAGENET_SHAPE = (3, 32, 32), (3, 224, 224)
+
+
+@dataclass(frozen=True)
+class Export:
+    """What came of an export: the file, its size, and the largest difference of a logit on `images` images."""
+
+    path: Path
+    bytes: int
+    difference: float
+    images: int
+
+
+def input_shape_of(model: nn.Module) -> tuple[int, int, int]:
+    """The images (C, H, W) a network is made for: 224 pixels for torchvision's, 32 for our own."""
+    name = str(getattr(model, "convpress_architecture", {}).get("name", ""))
+    return IMAGENET_SHAPE if name.startswith("torchvision/") else CIFAR_SHAPE
+
+
+def export(
+    model: nn.Module | Path | str,
+    path: Path | str,
+    *,
+    input_shape: Sequence[int] | None = None,
+    images: Tensor | None = None,
+) -> Export:
+    """Write a network, or the one in a model file, as ONNX and check the file in ONNX Runtime.
+
+    Input ``images`` is float32 (batch, C, H, W), normalised as in training; output ``logits`` is
+    (batch, classes); the batch is free. The check takes `images` (n, C, H, W), or 100 of noise.
+
+    Raises:
+        ConvpressError: onnxruntime or onnxscript is missing, the network cannot be exported, or a logit of the
+            file differs by more than ``TOLERANCE``; no file is left then.
+    """
+    network = model if isinstance(model, nn.Module) else load(model)
+    shape = tuple(input_shape or (images.shape[1:] if images is not None else input_shape_of(network)))
+    if images is None:
+        images = torch.randn(CHECKED_IMAGES, *shape, generator=torch.Generator().manual_seed(0))
+    with atomic_path(path) as temporary:
+        write_onnx(network, temporary, shape)
+        difference = largest_difference(network, OnnxModel(temporary), images)
+        if not difference <= TOLERANCE:  # so that NaN is refused as well
+            raise ConvpressError(
+                f"{path}: the exported network's answers differ by up to {difference:.2g}, {TOLERANCE} is allowed; "
+                "no file is written."
+            )
+    return Export(Path(path), file_bytes(path), difference, len(images))
+
+
+def write_onnx(model: nn.Module, path: Path | str, input_shape: Sequence[int]) -> None:
+    """Write `model` in eval mode and float32 to one ONNX file; `model` itself stays as it is.
+
+    Raises:
+        ConvpressError: onnxscript is missing, or the network does something ONNX cannot say.
+    """
+    _need("onnxscript")
+    network = copy.deepcopy(getattr(model, "_orig_mod", model)).cpu().float().eval()
+    noise = torch.randn(2, *input_shape, generator=torch.Generator().manual_seed(0))
+    try:
+        with warnings.catch_warnings(), torch.no_grad(), _Quiet("torch.onnx", "onnxscript"):
+            warnings.simplefilter("ignore")  # the exporter's thoughts on its own deprecations
+            program = torch.onnx.export(
+                network,
+                (noise,),
+                dynamo=True,
+                input_names=["images"],
+                output_names=["logits"],
+                dynamic_shapes=({0: "batch"},),
+                verbose=False,
+            )
+            assert program is not None
+            program.save(path, external_data=False)
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+        reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
+        raise ConvpressError(
+            f"{type(model).__name__} with input {tuple(input_shape)} cannot be exported to ONNX ({reason})."
+        ) from error
+
+
+class OnnxModel(nn.Module):
+    """An ONNX file as a module, so that prediction and timing treat it as any other network.
+
+    It runs in float32 on the CPU with as many threads as torch has. Input (N, C, H, W), output as the file says.
+
+    Raises:
+        ConvpressError: onnxruntime is missing, or it cannot read the file.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__()
+        runtime = _need("onnxruntime")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
+        options.log_severity_level = 3
+        try:
+            self.session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions have no common base
+            raise ConvpressError(
+                f"{path}: ONNX Runtime cannot read it ({str(error)[:200]}); export it again."
+            ) from error
+        self.input_name = self.session.get_inputs()[0].name
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Answers of the file to `x`."""
+        array = np.ascontiguousarray(x.detach().float().cpu().numpy())
+        return torch.from_numpy(self.session.run(None, {self.input_name: array})[0])
+
+
+@torch.inference_mode()
+def largest_difference(model: nn.Module, exported: nn.Module, images: Tensor) -> float:
+    """Largest absolute difference of a logit between two networks, in float32 on the CPU; NaN when one has NaN."""
+    reference = copy.deepcopy(model).cpu().float().eval()
+    return float((reference(images) - exported(images)).abs().max())
+
+
+def _need(name: str) -> Any:
+    """The optional package `name`."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ConvpressError(f"{name} is not installed; exporting needs `pip install 'convpress[onnx]'`.") from error
+
+
+class _Quiet:
+    """Errors alone from these loggers."""
+
+    def __init__(self, *names: str) -> None:
+        self.loggers = [logging.getLogger(name) for name in names]
+
+    def __enter__(self) -> None:
+        self.levels = [logger.level for logger in self.loggers]
+        for logger in self.loggers:
+            logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        for logger, level in zip(self.loggers, self.levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,253 @@
+"""Other libraries on our networks: torch-pruning and tensorly-torch, to a target and into our own model files.
+
+What the libraries decide is theirs (which channels, which factors); the network that comes out is made of layers
+that a model file can hold, and answers as the library's own.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import tensorly as tl
+import torch
+from torch import Tensor, nn
+
+from convpress.errors import ConvpressError
+from convpress.layers.base import conv_geometry
+from convpress.layers.cp import SeparableCPConv2d
+from convpress.layers.surgery import put_layer
+from convpress.layers.tucker import TuckerConv2d
+from convpress.measure import count_macs, count_parameters
+
+Cost = Literal["params", "macs"]
+
+LIBRARY = {
+    "magnitude": "torch-pruning",
+    "group_norm": "torch-pruning",
+    "cp": "tensorly-torch",
+    "tucker": "tensorly-torch",
+}
+"""Method to the library that it comes from."""
+
+MAX_PRUNED = 0.9
+"""No layer loses more of its channels, or a global ranking would empty layers."""
+
+STEPS = 14
+"""Halvings in the search for the strength that meets a target."""
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What a peer made: the network, its strength (pruning ratio or rank fraction), what the target asked, what is."""
+
+    model: nn.Module
+    strength: float
+    target: int
+    reached: int
+
+
+def compress(
+    model: nn.Module,
+    method: str,
+    cost: Cost,
+    fraction: float,
+    *,
+    input_shape: Sequence[int] = (3, 32, 32),
+    iterations: int = 100,
+    seed: int = 0,
+) -> Compressed:
+    """Compress `model` (left as it is) by a peer's `method` to at most `fraction` of its parameters or MACs.
+
+    The weakest strength that meets the target is found by halving; every layer gets the same (cp, tucker), or
+    all channels are ranked together (magnitude, group_norm). Source: Fang et al., "DepGraph" (CVPR 2023) and
+    Kossaifi et al., "TensorLy-Torch".
+
+    Raises:
+        ConvpressError: unknown method, its library is missing, or the target cannot be reached.
+    """
+    if method not in LIBRARY:
+        raise ConvpressError(f"method is {method!r}; {', '.join(LIBRARY)} are allowed.")
+    count = _counter(cost, input_shape)
+    target = int(fraction * count(model))
+    if method in ("magnitude", "group_norm"):
+        build = make_pruner(model, method, input_shape)
+        # A pruning ratio of 0 leaves the network as it is, so strength is what remains.
+        strength = _strongest(lambda kept: count(build(1 - kept)), 1 - MAX_PRUNED, target, method)
+        result, strength = build(1 - strength), 1 - strength
+    else:
+        strength = _strongest(lambda rank: count(factorised_skeleton(model, method, rank)), 0.0, target, method)
+        result = factorise(model, method, strength, iterations=iterations, seed=seed)
+    return Compressed(result.eval(), strength, target, count(result))
+
+
+def _counter(cost: Cost, input_shape: Sequence[int]) -> Callable[[nn.Module], int]:
+    if cost == "params":
+        return count_parameters
+    return lambda model: count_macs(model, input_shape)
+
+
+def _strongest(cost_of: Callable[[float], int], low: float, target: int, method: str) -> float:
+    """The largest number in (low, 1) whose cost is at most `target`; costs grow with the number."""
+    smallest = low + (1 - low) / 2**STEPS
+    if cost_of(smallest) > target:
+        raise ConvpressError(
+            f"{method} cannot compress the network to {target:,}: {cost_of(smallest):,} is the least it reaches; "
+            "choose a larger fraction."
+        )
+    high, low = 1.0, smallest
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if cost_of(middle) <= target else (low, middle)
+    return low
+
+
+def make_pruner(model: nn.Module, method: str, input_shape: Sequence[int]) -> Callable[[float], nn.Module]:
+    """A function from a pruning ratio to the pruned network.
+
+    Only channels inside a residual block go, for shortcuts without weights fix the others; all blocks' channels
+    are ranked together. `magnitude` scores a channel by the norm of its own filter, `group_norm` by the norm of
+    all weights that go with it (the filter, its batch norm, the next layer's inputs).
+    """
+    pruning = _need("torch_pruning", "torch-pruning")
+    importance = {
+        "magnitude": lambda: pruning.importance.MagnitudeImportance(p=2, group_reduction="first"),
+        "group_norm": lambda: pruning.importance.GroupMagnitudeImportance(p=2),
+    }[method]
+    inner = [name for name, _ in inner_convolutions(model)]
+    if not inner:
+        raise ConvpressError(f"{type(model).__name__} has no residual blocks whose inner channels could be pruned.")
+
+    def prune(ratio: float) -> nn.Module:
+        pruned = copy.deepcopy(model).eval()
+        kept = [
+            module
+            for name, module in pruned.named_modules()
+            if isinstance(module, nn.Conv2d | nn.Linear) and name not in inner
+        ]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of every module it does not know
+            pruning.pruner.BasePruner(
+                pruned,
+                torch.zeros(1, *input_shape),
+                importance=importance(),
+                pruning_ratio=ratio,
+                max_pruning_ratio=MAX_PRUNED,
+                global_pruning=True,
+                ignored_layers=kept,
+            ).step()
+        return _into_copy(model, pruned)
+
+    return prune
+
+
+def inner_convolutions(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:
+    """The first convolution of each residual block (a module with ``conv1``, ``conv2`` and ``shortcut``)."""
+    for name, module in model.named_modules():
+        children = dict(module.named_children())
+        if {"conv1", "conv2", "shortcut"} <= children.keys() and isinstance(children["conv1"], nn.Conv2d):
+            yield f"{name}.conv1", children["conv1"]
+
+
+def _into_copy(model: nn.Module, pruned: nn.Module) -> nn.Module:
+    """A copy of `model` with the layers of `pruned` that have another shape, noted as surgeries."""
+    result = copy.deepcopy(model).eval()
+    for name, before in list(result.named_modules()):
+        after = pruned.get_submodule(name)
+        if not isinstance(before, nn.Conv2d | nn.BatchNorm2d | nn.Linear) or before.weight.shape == after.weight.shape:
+            continue
+        put_layer(result, name, after)
+    return result
+
+
+def factorised_convolutions(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:
+    """What tensorly-torch factorises: all spatial convolutions but the first of the network."""
+    found = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+    yield from ((name, conv) for name, conv in found[1:] if conv.groups == 1 and max(conv.kernel_size) > 1)
+
+
+def factorised_skeleton(model: nn.Module, method: str, fraction: float) -> nn.Module:
+    """The network with layers of the ranks that tensorly gives for `fraction` of each layer, without their weights."""
+    result = copy.deepcopy(model).eval()
+    for name, conv in factorised_convolutions(model):
+        layer, rank = _ranks(method, tuple(conv.weight.shape), fraction)
+        put_layer(result, name, layer(**conv_geometry(conv), **{layer.rank_name: rank}))
+    return result
+
+
+def _ranks(method: str, shape: tuple[int, ...], fraction: float) -> tuple[type[Any], Any]:
+    """Our layer class, and the rank (or ranks) at which it has `fraction` of the kernel's (T, S, h, w) numbers."""
+    if method == "cp":
+        return SeparableCPConv2d, max(1, int(tl.cp_tensor.validate_cp_rank(shape, fraction)))
+    out_rank, in_rank, *_ = tl.tucker_tensor.validate_tucker_rank(shape, fraction, fixed_modes=[2, 3])
+    return TuckerConv2d, [max(1, min(int(in_rank), shape[1])), max(1, min(int(out_rank), shape[0]))]
+
+
+def factorise(model: nn.Module, method: str, fraction: float, *, iterations: int = 100, seed: int = 0) -> nn.Module:
+    """A copy of `model` with tensorly-torch's factors of `fraction` of each layer's numbers."""
+    result = copy.deepcopy(model).eval()
+    for name, conv in factorised_convolutions(model):
+        put_layer(result, name, factorise_conv(conv, method, fraction, iterations=iterations, seed=seed)[0])
+    return result
+
+
+def factorise_conv(
+    conv: nn.Conv2d, method: str, fraction: float, *, iterations: int = 100, seed: int = 0
+) -> tuple[nn.Module, nn.Module]:
+    """Our layer with tensorly-torch's factors, and tensorly-torch's own ``FactorizedConv`` of `conv`.
+
+    Its weights of CP components go into the first factor, and the two small spatial matrices of its Tucker form
+    into the core, as in its own forward pass.
+    """
+    layer, rank = _ranks(method, tuple(conv.weight.shape), fraction)
+    with _tensorly_torch() as library:
+        options: dict[str, Any] = {"n_iter_max": iterations} | (
+            {"init": "random", "random_state": seed} if method == "cp" else {}
+        )
+        own = library.FactorizedConv.from_conv(
+            conv,
+            rank=rank if method == "cp" else (rank[1], rank[0], *conv.kernel_size),
+            factorization=method,
+            implementation="factorized",
+            decomposition_kwargs=options,
+        )
+    ours = layer.from_conv(conv, factors=_factors(own.weight, method))
+    return ours, own
+
+
+@torch.no_grad()
+def _factors(weight: Any, method: str) -> list[Tensor]:
+    modes = [factor.detach() for factor in weight.factors]
+    if method == "cp":
+        return [modes[0] * weight.weights.detach(), *modes[1:]]
+    core = torch.einsum("tsab,ia,jb->sijt", weight.core.detach(), modes[2], modes[3]).flatten(1, 2)
+    return [core, modes[1], modes[0]]
+
+
+@contextmanager
+def _tensorly_torch() -> Iterator[Any]:
+    """The library; it changes tensorly's backend for the whole process, which is put back."""
+    before = tl.get_backend()
+    try:
+        library = _need("tltorch", "tensorly-torch")
+        tl.set_backend("pytorch")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield library
+    finally:
+        tl.set_backend(before)
+
+
+def _need(module: str, package: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConvpressError(
+            f"peers: {package} is not installed; `pip install 'convpress[peers]'` brings it, "
+            "`peers: null` in the configuration does without."
+        ) from error

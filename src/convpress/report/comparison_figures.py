@@ -1,0 +1,132 @@
+"""Figures of the comparison, drawn from comparison.csv and peers.csv alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from convpress.report import style
+from convpress.report.comparison_tables import PARETO, REFERENCES
+
+COSTS = {
+    "params": ("Parameters (thousands)", 1e-3),
+    "macs": ("MACs an image (millions)", 1e-6),
+    "latency_ms": ("Milliseconds a batch", 1.0),
+}
+FRONTS = {cost: column for column, cost in PARETO.items()}
+
+STUDIES = {
+    "baseline": style.LOOKS["baseline"],
+    "control": style.LOOKS["control"],
+    "kernel_search": style.Look("#0072b2", "s"),
+    "sensitivity": style.Look("#117733", "*", scale=1.5),
+    "clustering": style.Look("#dd7700", "o"),
+    "merging": style.Look("#882255", "^"),
+    "low_rank": style.Look("#332288", "h"),
+    "peers": style.Look("#b3202a", "P", scale=1.2),
+}
+"""A fixed look a study, the same in every run."""
+
+RUNTIMES = {
+    "speedup": ("PyTorch, float32", style.Look("#0072b2", "o")),
+    "bf16_speedup": ("PyTorch, bfloat16", style.Look("#dd7700", "^")),
+    "onnx_speedup": ("ONNX Runtime, float32", style.Look("#117733", "s")),
+}
+
+
+def draw_all(tables: Mapping[str, pd.DataFrame], paths: Mapping[str, Path]) -> None:
+    """Draw the pictures named in `paths` (pareto, runtimes) from the tables `comparison` and, where given, `peers`."""
+    present = [tables[name] for name in ("comparison", "peers") if name in tables]
+    frame = pd.concat(present, ignore_index=True) if present else pd.DataFrame(columns=["study", "variant", "model"])
+    draw = {"pareto": draw_pareto, "runtimes": draw_runtimes}
+    for name, path in paths.items():
+        draw[name](frame, path)
+
+
+def networks(frame: pd.DataFrame) -> list[str]:
+    """Networks that at least one compressed variant was made from."""
+    return sorted(set(frame.loc[~frame["study"].isin(REFERENCES), "model"]))
+
+
+def draw_pareto(frame: pd.DataFrame, path: Path | str) -> None:
+    """Test accuracy against parameters, MACs and milliseconds: a row a network, a column a cost, a marker a study.
+
+    Vertical bars are 95 % intervals, the grey band is the control's; the stairs join the networks that no other
+    one beats, peers included. Filled markers stand on the stairs.
+    """
+    names = networks(frame)
+    with style.figure_style():
+        if not names:
+            style.save_empty(path, "No compressed networks in this run")
+            return
+        figure = style.new_figure(style.WIDTH, 2.3 * len(names) + 0.7)
+        grid = figure.subplots(len(names), len(COSTS), sharey="row", squeeze=False)
+        for axes_row, network in zip(grid, names, strict=True):
+            rows = frame[frame["model"] == network]
+            for axes, (cost, (label, unit)) in zip(axes_row, COSTS.items(), strict=True):
+                _pareto_panel(axes, rows.assign(x=rows[cost] * unit, front=rows[FRONTS[cost]].astype(bool)))
+                axes.set_xlabel(label if network == names[-1] else "")
+            style.percent_axis(axes_row[0])
+            axes_row[0].set_ylabel("Test accuracy")
+            axes_row[0].set_title(network, loc="left", fontweight="bold")
+        style.legend_above(figure, _pareto_legend(frame), 5)
+        style.save(figure, path)
+
+
+def _pareto_panel(axes: Axes, rows: pd.DataFrame) -> None:
+    rows = rows[rows["x"].notna() & rows["test_accuracy"].notna()]
+    for control in rows[rows["study"] == "control"].to_dict("records"):
+        axes.axhspan(control["ci_low"], control["ci_high"], color=style.BAND, alpha=0.6, lw=0, zorder=0)
+    front = rows[rows["front"]].sort_values("x")
+    axes.step(front["x"], front["test_accuracy"], where="post", color=style.MUTED, lw=0.9, zorder=1)
+    for row in rows.to_dict("records"):
+        look = STUDIES.get(row["study"], style.Look(style.INK, "d"))
+        axes.plot([row["x"]] * 2, [row["ci_low"], row["ci_high"]], color=look.color, lw=0.7, alpha=0.6, zorder=2)
+        face = look.color if row["front"] else "white"
+        axes.plot(row["x"], row["test_accuracy"], look.marker, ms=5 * look.scale, mfc=face, mec=look.color, zorder=3)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    style.wide_axis(axes, rows["x"].tolist())
+
+
+def _pareto_legend(frame: pd.DataFrame) -> list[Any]:
+    present = [study for study in STUDIES if (frame["study"] == study).any()]
+    handles: list[Any] = [style.handle(STUDIES[study], study, line=False) for study in present]
+    handles.append(Line2D([], [], color=style.MUTED, lw=0.9, label="front (filled)"))
+    return [*handles, Patch(color=style.BAND, alpha=0.6, label="control's 95 % interval")]
+
+
+def draw_runtimes(frame: pd.DataFrame, path: Path | str) -> None:
+    """How many times faster than the baseline each variant is, in each runtime: a panel a network, a row a variant."""
+    names = networks(frame)
+    with style.figure_style():
+        shown = {key: value for key, value in RUNTIMES.items() if key in frame and frame[key].notna().any()}
+        if not names or not shown:
+            style.save_empty(path, "No times in this run")
+            return
+        rows = {name: _by_speed(frame[frame["model"] == name]) for name in names}
+        figure = style.new_figure(style.WIDTH, 0.2 * sum(map(len, rows.values())) + 0.6 * len(names) + 0.9)
+        heights = {"height_ratios": [len(part) + 1 for part in rows.values()]}
+        panels = figure.subplots(len(names), 1, sharex=True, squeeze=False, gridspec_kw=heights)[:, 0]
+        for axes, (name, part) in zip(panels, rows.items(), strict=True):
+            for key, (_, look) in shown.items():
+                axes.plot(part[key], range(len(part)), ls="none", marker=look.marker, color=look.color, ms=4.5, mew=0)
+            axes.axvline(1, color=style.INK, lw=0.9)
+            axes.set_yticks(range(len(part)), [f"{row.study}: {row.variant}" for row in part.itertuples()])
+            axes.set_ylim(len(part) - 0.4, -0.6)
+            axes.set_title(name, loc="left", fontweight="bold")
+        panels[-1].set_xlabel("Times faster than the baseline in the same runtime")
+        panels[-1].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        style.legend_above(figure, [style.handle(look, label, line=False) for label, look in shown.values()])
+        style.save(figure, path)
+
+
+def _by_speed(part: pd.DataFrame) -> pd.DataFrame:
+    """Compressed variants, fastest first."""
+    return part[~part["study"].isin(REFERENCES)].sort_values(["speedup", "variant"], ascending=[False, True])

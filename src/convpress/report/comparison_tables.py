@@ -1,0 +1,180 @@
+"""comparison.csv and peers.csv: every final variant of every study, and other libraries, side by side."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from convpress.report.tables import Result, accuracy_columns, compare
+
+Key = tuple[str, str]
+"""Study and variant."""
+
+REFERENCES = ("baseline", "control")
+"""Studies that compress nothing."""
+
+PARETO = {"pareto_params": "params", "pareto_macs": "macs", "pareto_ms": "latency_ms"}
+"""Column that says whether a row is on the front, and the cost it is about."""
+
+# The setting in a table of times, and how the columns begin that come from it; batch 1 is the other size.
+SETTINGS = {
+    ("torch", "float32"): ("latency", "batch1"),
+    ("torch", "bfloat16"): ("bf16", "bf16_batch1"),
+    ("onnxruntime", "float32"): ("onnx", "onnx_batch1"),
+}
+
+ASKED = ("method", "library", "version", "target_cost", "target", "strength")
+
+FIRST = (
+    *("study", "variant", "model", "params", "macs", "bytes", "latency_ms", "speedup", "test_accuracy"),
+    *("ci_low", "ci_high", "delta_control", "mcnemar_p", "finetune_epochs", "accuracy_before"),
+)
+
+
+def everything(
+    results: Mapping[Key, Result],
+    final: Mapping[str, Mapping[str, str]],
+    epochs: Mapping[str, Mapping[str, int]],
+    histories: Sequence[str],
+    latencies: Sequence[str],
+    exports: Sequence[str],
+) -> pd.DataFrame:
+    """A row a final variant, peers among them, ordered by network and study.
+
+    `final` is study -> {variant: network}; `epochs` (study -> {variant: all epochs since the baseline}) wins over
+    the last epoch of the variant's own history. `latencies` are files of times, `exports` of ONNX checks.
+    Differences and p-values are against the control of the network; fronts are over all rows of a network.
+    """
+    trained = {(Path(path).parent.name, Path(path).stem): _last_epoch(path) for path in histories}
+    times = _times(latencies)
+    checks = {(item["study"], item["variant"]): item for path in exports for item in _read_json(path)}
+    rows = []
+    for study, variants in final.items():
+        for variant, model in variants.items():
+            key = (study, variant)
+            row = {"study": study, "variant": variant, "model": model} | accuracy_columns(results[key])
+            row["accuracy_before"] = results[key].metrics["accuracy_before"]
+            row |= _against_control(results, key, model)
+            row["finetune_epochs"] = epochs.get(study, {}).get(variant, trained.get(key, 0))
+            row |= times.get(key, {}) | {name: value for name, value in checks[key].items() if name not in row}
+            rows.append(row)
+    frame = with_fronts(with_speedups(pd.DataFrame(rows)))
+    order = [*final]
+    frame = frame.sort_values(
+        ["model", "study"], key=lambda column: column.map(order.index) if column.name == "study" else column
+    )
+    return frame[[*FIRST, *(name for name in frame.columns if name not in FIRST)]].reset_index(drop=True)
+
+
+def _last_epoch(path: str) -> int:
+    return int(pd.read_csv(path)["epoch"].max())
+
+
+def _read_json(path: str) -> Any:
+    return json.loads(Path(path).read_text())
+
+
+def _against_control(results: Mapping[Key, Result], key: Key, model: str) -> dict[str, float]:
+    control = results.get(("control", model))
+    if control is None or key == ("control", model):
+        return {"delta_control": math.nan, "mcnemar_p": math.nan}
+    found = compare(results[key], control)
+    return {"delta_control": found["delta"], "mcnemar_p": found["mcnemar_p"]}
+
+
+def _times(paths: Sequence[str]) -> dict[Key, dict[str, Any]]:
+    """Columns of times by variant: medians <setting>_ms and quartiles <setting>_q1_ms, <setting>_q3_ms."""
+    found: dict[Key, dict[str, Any]] = {}
+    for path in paths:
+        frame = pd.read_csv(path)
+        largest = int(frame["batch_size"].max())
+        for row in frame.to_dict("records"):
+            study, _, variant = row["name"].partition("/")
+            columns = found.setdefault((study, variant), {"batch_size": largest, "threads": row["threads"]})
+            many, one = SETTINGS[row["backend"], row["dtype"]]
+            for setting, batch_size in ((many, largest), (one, 1)):
+                if row["batch_size"] == batch_size:
+                    columns |= {f"{setting}_{name}": row[f"{key}_ms"] for name, key in _COLUMNS}
+    return found
+
+
+_COLUMNS = (("ms", "median"), ("q1_ms", "q1"), ("q3_ms", "q3"))
+
+
+def with_speedups(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add how many times faster than its baseline each row is: `speedup` (latency_ms) and one for each other time."""
+    frame = frame.copy()
+    settings = [setting for pair in SETTINGS.values() for setting in pair]
+    baselines = frame[frame["study"] == "baseline"].set_index("variant")
+    for setting in (setting for setting in settings if f"{setting}_ms" in frame):
+        base = frame["model"].map(baselines[f"{setting}_ms"])
+        frame["speedup" if setting == "latency" else f"{setting}_speedup"] = base / frame[f"{setting}_ms"]
+    return frame
+
+
+def with_fronts(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add the columns of `PARETO`: whether no other row of the network is as accurate, as cheap, and better in one."""
+    frame = frame.copy()
+    for column, cost in PARETO.items():
+        frame[column] = False
+        for _, part in frame.groupby("model"):
+            frame.loc[part.index, column] = on_front(part[cost].to_numpy(), part["test_accuracy"].to_numpy())
+    return frame
+
+
+def on_front(cost: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
+    """Bool (n,): points that no other point beats, costs (n,) being better low and accuracies (n,) better high.
+
+    A point without a cost (NaN) is on no front.
+    """
+    no_worse = (cost[:, None] <= cost) & (accuracy[:, None] >= accuracy)
+    better = (cost[:, None] < cost) | (accuracy[:, None] > accuracy)
+    beaten = np.any(no_worse & better, axis=0)
+    return np.logical_not(beaten) & np.isfinite(cost)
+
+
+def comparison_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Our own part of `everything`: baselines, controls and the studies' variants."""
+    return frame[frame["study"] != "peers"].reset_index(drop=True)
+
+
+def peers_table(frame: pd.DataFrame, compressed: Sequence[str], results: Mapping[Key, Result]) -> pd.DataFrame:
+    """The peers' part of `everything`, with what each was asked for and our variant of the nearest size beside it.
+
+    `compressed` are files that say method, library, version and target. `nearest` is the study/variant of ours
+    (same network) whose targeted cost is closest in ratio, whatever its accuracy, so nothing is picked on test
+    images; `delta_nearest` is the peer's accuracy minus its, `nearest_p` the exact McNemar p-value.
+    """
+    asked = {item["variant"]: item for item in map(_read_json, compressed)}
+    ours = frame[~frame["study"].isin([*REFERENCES, "peers"])]
+    rows = []
+    for peer in _records(frame[frame["study"] == "peers"]):
+        about = asked[peer["variant"]]
+        row = peer | {
+            name: about[name] for name in ("method", "library", "version", "target_cost", "target", "strength")
+        }
+        rows.append(row | _nearest(peer, ours[ours["model"] == peer["model"]], about["target_cost"], results))
+    return pd.DataFrame(rows)
+
+
+def _records(frame: pd.DataFrame) -> Iterable[dict[str, Any]]:
+    return ({str(name): value for name, value in row.items()} for row in frame.to_dict("records"))
+
+
+def _nearest(peer: dict[str, Any], ours: pd.DataFrame, cost: str, results: Mapping[Key, Result]) -> dict[str, Any]:
+    if ours.empty:
+        return {"nearest": "", "nearest_cost": math.nan, "delta_nearest": math.nan, "nearest_p": math.nan}
+    near = ours.loc[(np.log(ours[cost]) - math.log(peer[cost])).abs().idxmin()]
+    found = compare(results["peers", peer["variant"]], results[near["study"], near["variant"]])
+    return {
+        "nearest": f"{near['study']}/{near['variant']}",
+        "nearest_cost": int(near[cost]),
+        "delta_nearest": found["delta"],
+        "nearest_p": found["mcnemar_p"],
+    }

@@ -1,0 +1,199 @@
+"""The comparison: fronts, speedups, differences, and what stands in which table."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import convpress
+from convpress.config.sections import MeasureConfig
+from convpress.data import Dataset
+from convpress.deployment import check_export, time_networks
+from convpress.measure import mcnemar, wilson
+from convpress.predict import predict
+from convpress.report import comparison_tables as tables
+from convpress.report.comparison_figures import draw_all
+from convpress.report.tables import Result
+
+CONTRACT = (
+    "study variant model params macs bytes latency_ms speedup test_accuracy ci_low ci_high delta_control mcnemar_p "
+)
+CONTRACT += "finetune_epochs"
+
+POINTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12)
+
+
+@given(POINTS)
+def test_a_front_is_what_nobody_beats(points):
+    cost, accuracy = (np.array(values, dtype=float) for values in zip(*points, strict=True))
+    front = tables.on_front(cost, accuracy)
+
+    def beats(a, b):
+        return a[0] <= b[0] and a[1] >= b[1] and a != b
+
+    for point, on in zip(points, front, strict=True):
+        assert on == (not any(beats(other, point) for other in points))
+        assert on or any(beats(other, point) for other, there in zip(points, front, strict=True) if there)
+
+
+def test_a_network_without_a_cost_is_on_no_front():
+    assert tables.on_front(np.array([1.0, math.nan]), np.array([0.5, 0.9])).tolist() == [True, False]
+
+
+FINAL = {
+    "baseline": {"a": "a", "b": "b"},
+    "control": {"a": "a"},
+    "study": {"small": "a", "chain": "a", "other": "b"},
+    "peers": {"a-magnitude": "a"},
+}
+SIZES = {"a": 1000, "b": 500, "small": 300, "chain": 310, "other": 400, "a-magnitude": 320}
+MILLISECONDS = {"a": 8.0, "b": 4.0, "small": 2.0, "chain": 5.0, "other": 4.0, "a-magnitude": 4.0}
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Results of all variants, and the files that the rule reads besides."""
+    rng = np.random.default_rng(0)
+    results, times, checks = {}, [], []
+    for study, variants in FINAL.items():
+        for variant in variants:
+            correct = rng.random(200) < 0.8
+            accuracy = wilson(int(correct.sum()), 200)
+            metrics = {"study": study, "variant": variant, "accuracy_before": 0.1, "test_accuracy": accuracy.accuracy}
+            metrics |= {"test_n": 200, "ci_low": accuracy.ci_low, "ci_high": accuracy.ci_high}
+            metrics |= {"validation_accuracy": 0.5, "params": SIZES[variant], "macs": 2 * SIZES[variant], "bytes": 9}
+            results[study, variant] = Result(metrics, correct)
+            checks.append({"study": study, "variant": variant, "onnx_equal": True, "onnx_accuracy": 0.5})
+            for backend, dtype, factor in (("torch", "float32", 1), ("onnxruntime", "float32", 0.5)):
+                for batch in (1, 64):
+                    median = MILLISECONDS[variant] * factor * (1 if batch == 64 else 0.1)
+                    row = {"name": f"{study}/{variant}", "backend": backend, "dtype": dtype, "batch_size": batch}
+                    row |= {"median_ms": median, "q1_ms": 0.9 * median, "q3_ms": 1.2 * median, "threads": 1}
+                    times.append(row)
+    histories = []
+    for study, variant, epochs in (("study", "small", 3), ("study", "other", 4), ("control", "a", 8)):
+        path = tmp_path / "histories" / study / f"{variant}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame({"epoch": range(1, epochs + 1)}).to_csv(path)
+        histories.append(str(path))
+    pd.DataFrame(times).to_csv(tmp_path / "times.csv", index=False)
+    (tmp_path / "onnx.json").write_text(json.dumps(checks))
+    epochs = {"study": {"chain": 11}, "baseline": {"a": 0, "b": 0}, "peers": {"a-magnitude": 3}}
+    return results, epochs, histories, [str(tmp_path / "times.csv")], [str(tmp_path / "onnx.json")]
+
+
+@pytest.fixture
+def frame(files):
+    results, epochs, histories, latencies, exports = files
+    return tables.everything(results, FINAL, epochs, histories, latencies, exports)
+
+
+def test_rows_and_columns_of_the_contract(frame):
+    ours = tables.comparison_table(frame)
+    assert set(CONTRACT.split()) <= set(ours.columns)
+    assert list(zip(ours["model"], ours["study"], ours["variant"], strict=True)) == [
+        ("a", "baseline", "a"),
+        ("a", "control", "a"),
+        ("a", "study", "small"),
+        ("a", "study", "chain"),
+        ("b", "baseline", "b"),
+        ("b", "study", "other"),
+    ]
+
+
+def test_numbers_are_those_of_the_results(frame, files):
+    results = files[0]
+    control = results["control", "a"]
+    rows = frame.set_index(["study", "variant"]).sort_index()
+    row, found = rows.loc["study", "small"], results["study", "small"]
+    assert row["delta_control"] == pytest.approx(found.correct.mean() - control.correct.mean())
+    assert row["mcnemar_p"] == mcnemar(found.correct, control.correct)
+    assert row[["latency_ms", "latency_q1_ms", "latency_q3_ms"]].tolist() == pytest.approx([2.0, 1.8, 2.4])
+    assert row[["batch1_ms", "onnx_ms", "onnx_batch1_ms"]].tolist() == pytest.approx([0.2, 1.0, 0.1])
+    assert row[["speedup", "batch1_speedup", "onnx_speedup"]].tolist() == pytest.approx([4.0, 4.0, 4.0])
+    assert rows.loc["study", "other"]["speedup"] == 1.0
+    assert math.isnan(rows.loc["study", "other"]["delta_control"])  # network b has no control
+    assert math.isnan(rows.loc["control", "a"]["mcnemar_p"])
+
+
+def test_epochs_are_those_of_the_whole_chain(frame):
+    epochs = frame.set_index(["study", "variant"])["finetune_epochs"]
+    assert epochs["study", "chain"] == 11
+    assert epochs["study", "small"] == 3
+    assert epochs["control", "a"] == 8
+    assert epochs["baseline", "a"] == 0
+
+
+def test_peers_stand_beside_our_nearest_in_size(frame, files, tmp_path):
+    results = files[0]
+    about = {"variant": "a-magnitude", "method": "magnitude", "library": "torch-pruning", "version": "1"}
+    about |= {"target_cost": "params", "target": 333, "strength": 0.5}
+    (tmp_path / "peer.json").write_text(json.dumps(about))
+    peers = tables.peers_table(frame, [str(tmp_path / "peer.json")], results)
+    assert set(frame.columns) <= set(peers.columns)
+    assert "peers" not in set(tables.comparison_table(frame)["study"])
+    row = peers.iloc[0]
+    assert (row["nearest"], row["nearest_cost"]) == ("study/chain", 310)
+    peer, ours = results["peers", "a-magnitude"], results["study", "chain"]
+    assert row["delta_nearest"] == pytest.approx(peer.correct.mean() - ours.correct.mean())
+    assert row["nearest_p"] == mcnemar(peer.correct, ours.correct)
+
+
+def test_pictures_show_all_studies_and_repeat_their_bytes(frame, tmp_path):
+    both = {"comparison": tables.comparison_table(frame), "peers": frame[frame["study"] == "peers"]}
+    for turn in ("one", "two"):
+        draw_all(both, {name: tmp_path / f"{name}-{turn}.svg" for name in ("pareto", "runtimes")})
+    for name in ("pareto", "runtimes"):
+        picture = (tmp_path / f"{name}-one.svg").read_bytes()
+        assert picture == (tmp_path / f"{name}-two.svg").read_bytes()
+    text = (tmp_path / "pareto-one.svg").read_text()
+    for words in ("peers", "control", "baseline", "MACs an image", "Milliseconds a batch"):
+        assert words in text
+    text = (tmp_path / "runtimes-one.svg").read_text()
+    for words in ("study: small", "peers: a-magnitude", "ONNX Runtime"):
+        assert words in text
+    assert "bfloat16" not in text
+
+
+def test_without_compressed_networks_a_picture_says_so(frame, tmp_path):
+    draw_all({"comparison": frame[frame["study"] == "baseline"]}, {"pareto": tmp_path / "empty.svg"})
+    assert "No compressed networks" in (tmp_path / "empty.svg").read_text()
+
+
+@pytest.fixture
+def images():
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (150, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    return Dataset(pixels, torch.arange(150) % 10, (0.5,) * 3, (0.25,) * 3, 10)
+
+
+def test_an_export_is_checked_on_answers_and_accuracy(images, tmp_path):
+    pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    model = convpress.create_model("resnet8", width=4).eval()
+    correct = (predict(model, images).argmax(1) == images.labels).numpy()
+    record, exported = check_export(model, correct, images, tmp_path / "a.onnx")
+    assert record["onnx_equal"]
+    assert record["onnx_images"] == 100
+    assert record["onnx_accuracy"] == pytest.approx(correct.mean())
+    torch.testing.assert_close(predict(exported, images), predict(model, images), atol=1e-4, rtol=0)
+    correct[:1] ^= True  # one image of 150 is more than 0.1 points
+    assert not check_export(model, correct, images, tmp_path / "b.onnx")[0]["onnx_equal"]
+
+
+def test_times_of_all_settings():
+    models = {"study/x": convpress.create_model("resnet8", width=4)}
+    measure = MeasureConfig(batch_size=2, repeats=3, warmup=0)
+    found = time_networks(models, measure, bf16=True)
+    assert set(zip(found["dtype"], found["batch_size"], strict=True)) == {
+        (dtype, batch) for dtype in ("float32", "bfloat16") for batch in (1, 2)
+    }
+    assert (found["q1_ms"] <= found["median_ms"]).all()
+    assert (found["median_ms"] <= found["q3_ms"]).all()
+    assert (found["median_ms"] > 0).all()
+    assert set(zip(found["backend"], found["dtype"], strict=True)) <= set(tables.SETTINGS)

@@ -1,0 +1,111 @@
+"""Peers meet their targets, answer as their own libraries say, and go through our model files."""
+
+import copy
+
+import pytest
+import tensorly as tl
+import torch
+from torch import nn
+
+import convpress
+from convpress import peers
+from convpress.errors import ConvpressError
+from convpress.measure import count_macs, count_parameters
+
+SHAPE = (3, 32, 32)
+COUNT = {"params": count_parameters, "macs": lambda model: count_macs(model, SHAPE)}
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    model = convpress.create_model("resnet20").train()
+    with torch.no_grad():
+        model(torch.randn(32, *SHAPE))
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.weight.uniform_(0.5, 1.5)
+    return model.eval()
+
+
+@pytest.mark.parametrize("cost", ["params", "macs"])
+@pytest.mark.parametrize(("method", "slack"), [("magnitude", 0.03), ("group_norm", 0.03), ("tucker", 0.06)])
+def test_targets_are_met_and_files_hold_it(model, method, slack, cost, tmp_path):
+    pytest.importorskip("torch_pruning" if slack == 0.03 else "tltorch")
+    before = copy.deepcopy(model.state_dict())
+    found = peers.compress(model, method, cost, 0.5, iterations=3)
+    whole = COUNT[cost](model)
+    assert found.target == int(0.5 * whole)
+    assert found.reached == COUNT[cost](found.model)
+    assert (0.5 - slack) * whole < found.reached <= 0.5 * whole
+    convpress.save_model(found.model, tmp_path / "peer.safetensors")
+    x = torch.randn(3, *SHAPE)
+    with torch.no_grad():
+        assert torch.equal(convpress.load(tmp_path / "peer.safetensors")(x), found.model(x))
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("method", ["magnitude", "group_norm"])
+def test_pruning_removes_inner_channels_that_weigh_least(model, method):
+    pytest.importorskip("torch_pruning")
+    model = copy.deepcopy(model)
+    dead = {"layer1.1": [0, 3, 9], "layer3.2": [*range(20)]}
+    with torch.no_grad():
+        for name, channels in dead.items():
+            block = model.get_submodule(name)
+            block.conv1.weight[channels] = 0
+            for vector in (block.bn1.weight, block.bn1.bias, block.bn1.running_mean):
+                vector[channels] = 0
+            block.conv2.weight[:, channels] = 0
+    inner = sum(conv.out_channels for _, conv in peers.inner_convolutions(model))
+    pruned = peers.make_pruner(model, method, SHAPE)(sum(map(len, dead.values())) / inner)
+    for name, before in peers.inner_convolutions(model):
+        gone = len(dead.get(name.removesuffix(".conv1"), []))
+        assert pruned.get_submodule(name).out_channels == before.out_channels - gone
+    x = torch.randn(4, *SHAPE)
+    with torch.no_grad():  # channels that say nothing are not missed, shortcuts included
+        torch.testing.assert_close(pruned(x), model(x), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["cp", "tucker"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_our_layer_answers_as_theirs(method, stride):
+    pytest.importorskip("tltorch")
+    torch.manual_seed(0)
+    conv = nn.Conv2d(6, 8, 3, stride=stride, padding=1, bias=False)
+    backend = tl.get_backend()
+    ours, theirs = peers.factorise_conv(conv, method, 0.6, iterations=20)
+    assert tl.get_backend() == backend
+    x = torch.randn(2, 6, 9, 9)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), theirs(x), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(ours.kernel(), theirs.weight.to_tensor(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["cp", "tucker"])
+def test_the_skeleton_has_the_size_of_the_network(model, method):
+    pytest.importorskip("tltorch")
+    skeleton = peers.factorised_skeleton(model, method, 0.2)
+    full = peers.factorise(model, method, 0.2, iterations=1)
+    for count in COUNT.values():
+        assert count(skeleton) == count(full)
+    assert "conv1" not in dict(peers.factorised_convolutions(model))
+    assert type(full.conv1) is nn.Conv2d
+
+
+def test_what_cannot_be_reached_is_said(model):
+    pytest.importorskip("torch_pruning")
+    with pytest.raises(ConvpressError, match=r"magnitude cannot compress the network to .* is the least"):
+        peers.compress(model, "magnitude", "params", 0.01)
+    with pytest.raises(ConvpressError, match="method is 'magic'"):
+        peers.compress(model, "magic", "params", 0.5)
+
+
+def test_a_missing_library_is_named(model, monkeypatch):
+    def missing(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(peers.importlib, "import_module", missing)
+    for method, package in peers.LIBRARY.items():
+        with pytest.raises(ConvpressError, match=rf"{package} is not installed; .*convpress\[peers\]"):
+            peers.compress(model, method, "params", 0.5)
