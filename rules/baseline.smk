@@ -125,7 +125,10 @@ rule evaluate:
         "../scripts/evaluate.py"
 
 
-CONTROLS = sorted({config["kernel_search"]["model"]})
+# The studies' networks; a study of several names them in its grids.
+CONTROLS = sorted(
+    {config["kernel_search"]["model"]}.union(*(grid["models"] for grid in config["sensitivity"]["grids"]))
+)
 
 
 rule baseline_tables:

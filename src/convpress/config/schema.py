@@ -19,6 +19,7 @@ from convpress.config.sections import (
     TeacherConfig,
     TrainingConfig,
 )
+from convpress.config.sensitivity import SensitivityConfig
 from convpress.errors import ConvpressError
 
 
@@ -39,11 +40,13 @@ class Config(Section):
     teacher: TeacherConfig = Field(description="Distillation.")
     measure: MeasureConfig = Field(description="Latency.")
     kernel_search: KernelSearchConfig = Field(description="The study kernel_search.")
+    sensitivity: SensitivityConfig = Field(description="The study sensitivity.")
 
     @model_validator(mode="after")
     def _names_exist(self) -> Config:
         used = {"teacher.model": self.teacher.model, "kernel_search.model": self.kernel_search.model}
         used |= {f"baselines.{i}": name for i, name in enumerate(self.baselines)}
+        used |= {f"sensitivity.grids: {name}": name for name in self.sensitivity.models}
         for place, name in used.items():
             if name not in self.models:
                 raise ValueError(f"{place}: no model {name!r}; models has {sorted(self.models)}")
