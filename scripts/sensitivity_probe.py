@@ -23,13 +23,9 @@ with job(snakemake):
     for start in ("plain", "corrected"):
         key = dict(names.items()) | {"start": start}
         model = with_factors(inputs.model, inputs.factors, names.decomposition, start)
-        for row in noise_curve(
-            model, some, probe.noise, draws=probe.draws, seed=params.seed, device=compute.device
-        ):
+        for row in noise_curve(model, some, probe.noise, draws=probe.draws, seed=params.seed, device=compute.device):
             noise.append(key | row | {"images": len(some)})
-        for row in try_rates(
-            model, train, recipe, compute, rates=probe.rates, steps=probe.steps, seed=params.seed
-        ):
+        for row in try_rates(model, train, recipe, compute, rates=probe.rates, steps=probe.steps, seed=params.seed):
             rates.append(key | row | {"steps": probe.steps})
     write_csv(noise, Path(snakemake.output.noise))
     write_csv(rates, Path(snakemake.output.rates))

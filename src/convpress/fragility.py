@@ -67,7 +67,7 @@ def try_rate(
 
     def objective(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]:
         loss, logits = plain(network, batch)
-        losses.append(float(loss))
+        losses.append(loss.item())
         return loss, logits
 
     part = data.subset(torch.arange(needed))

@@ -68,4 +68,6 @@ def _check_compressions(name: str, model: nn.Module, study: Mapping[str, Any]) -
                 try:
                     ranks_for(kind, find_conv(model, layer).weight.shape, compression)
                 except ConvpressError as error:
-                    raise ConvpressError(f"sensitivity.grids.{place}.compressions: {layer} of {name}: {error}") from None
+                    raise ConvpressError(
+                        f"sensitivity.grids.{place}.compressions: {layer} of {name}: {error}"
+                    ) from None

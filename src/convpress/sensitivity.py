@@ -65,17 +65,20 @@ def _cp_ranks(s: int, p: int, t: int, budget: float) -> int:
 
 
 def _tucker_ranks(s: int, p: int, t: int, budget: float) -> tuple[int, int]:
-    # R1 = x S and R2 = x T solve p s t x^2 + (s^2 + t^2) x = budget; the second takes what rounding leaves.
+    # R1 = x S and R2 = x T solve p s t x^2 + (s^2 + t^2) x = budget; the larger takes what rounding leaves.
+    if s > t:
+        r2, r1 = _tucker_ranks(t, p, s, budget)
+        return r1, r2
     linear, square = s * s + t * t, p * s * t
     x = (math.sqrt(linear * linear + 4 * square * budget) - linear) / (2 * square)
-    r1 = min(math.floor(x * s), s)
+    r1 = max(1, min(math.floor(x * s), s))
     return r1, min(math.floor((budget - s * r1) / (p * r1 + t)), t)
 
 
 def _chain_ranks(s: int, p: int, t: int, budget: float) -> tuple[int, int, int]:
     # Equal ranks keep all three blocks of the alternating steps small; the last takes what rounding leaves.
-    r = math.floor(math.sqrt(budget / (s + p + t)))
-    return r, r, min(math.floor((budget - r * r * s) / ((p + t) * r)), min(p, t) * r) if r else 0
+    r = max(1, math.floor(math.sqrt(budget / (s + p + t))))
+    return r, r, min(math.floor((budget - r * r * s) / ((p + t) * r)), min(p, t) * r)
 
 
 def _decompose_cp(tensor: Tensor, rank: int, starts: int, iterations: int, seed: int) -> Factors:

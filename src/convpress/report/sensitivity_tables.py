@@ -173,11 +173,14 @@ def correlation_table(study: pd.DataFrame) -> pd.DataFrame:
         for measure, when in MEASURES.items():
             change = np.log(part[measure].to_numpy(float) / part[f"{measure}_plain"].to_numpy(float))
             gain = (part["test_accuracy"] - part["test_accuracy_plain"]).to_numpy(float)
-            rows.append({"decomposition": family, "sensitivity_of": when, "points": len(part)} | _spearman(change, gain))
+            rows.append(
+                {"decomposition": family, "sensitivity_of": when, "points": len(part)} | _spearman(change, gain)
+            )
     return pd.DataFrame(rows)
 
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    x, y = np.round(x, 9), np.round(y, 9)  # equal but for rounding is equal: ties must stay ties
     if len(x) < LEAST_POINTS or float(np.ptp(x)) == 0.0 or float(np.ptp(y)) == 0.0:
         return {"spearman": math.nan, "p_value": math.nan}
     found = stats.spearmanr(x, y)
