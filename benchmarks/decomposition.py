@@ -1,5 +1,8 @@
 """CP decomposition of the fifteen `conv2` kernels of ResNet-32, rank = channels / 2: our solver and its peers.
 
+With `--families`, instead: order-3 CP, Tucker and tensor chain of all 3x3 kernels after the first at a compression,
+beside tensorly's parafac (same starts), partial_tucker (same start) and tensor_ring_als (a start of its own).
+
 One row a kernel: our error, seconds and iterations with default arguments; tensorly's parafac from the same number
 of random starts; pyTensorlab's cpd from these starts too, when it is installed (academic licence); the errors of
 Tensorlab (Matlab) as the documents of the study print them. One thread each.
@@ -10,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import sys
 import tempfile
 import time
@@ -22,11 +26,13 @@ from torch import Tensor
 
 from convpress.checkpoints import import_pretrained
 from convpress.decompose.cp import cp_decompose, cp_reconstruct, random_start
+from convpress.decompose.peers import chain_peer, tucker_peer
 from convpress.decompose.reference import parafac
-from convpress.decompose.tensors import relative_error
+from convpress.decompose.tensors import kernel_to_order3, relative_error
 from convpress.errors import ConvpressError
 from convpress.inputs import fetch_checkpoint
 from convpress.models.registry import create_model
+from convpress.sensitivity import FAMILIES, factorised_layers, ranks_for
 
 CHECKPOINT = "resnet32-d509ac18.th"
 STARTS = 4
@@ -35,8 +41,8 @@ TENSORLAB = [0.6976, 0.6748, 0.6422, 0.6308, 0.6350, 0.6855, 0.7067, 0.7173, 0.7
 TENSORLAB += [0.7478, 0.7610, 0.7374, 0.6380, 0.3455]
 
 
-def load_kernels(checkpoint: Path | None) -> dict[str, Tensor]:
-    """The kernels by layer name, from a file, the mirror or a download."""
+def load_kernels(checkpoint: Path | None, every: bool = False) -> dict[str, Tensor]:
+    """The `conv2` kernels, or all 3x3 ones after the first, by layer name, from a file, the mirror or a download."""
     model = create_model("resnet32")
     with tempfile.TemporaryDirectory() as folder:
         if checkpoint is None:
@@ -44,7 +50,11 @@ def load_kernels(checkpoint: Path | None) -> dict[str, Tensor]:
             fetch_checkpoint(CHECKPOINT, checkpoint)
         import_pretrained(checkpoint, model)
     modules = dict(model.named_modules())
-    names = [f"layer{layer}.{block}.conv2" for layer in (1, 2, 3) for block in range(5)]
+    names = (
+        factorised_layers(model)
+        if every
+        else [f"layer{layer}.{block}.conv2" for layer in (1, 2, 3) for block in range(5)]
+    )
     return {name: modules[name].weight.detach().double() for name in names}
 
 
@@ -92,21 +102,47 @@ def measure(name: str, kernel: Tensor, tensorlab: float, with_pytensorlab: bool)
     return row
 
 
+def measure_families(name: str, kernel: Tensor, compression: float, with_pytensorlab: bool) -> list[dict[str, object]]:
+    """A row a family: our plain factors as the study computes them, and tensorly's."""
+    tensor, rows = kernel_to_order3(kernel), []
+    for kind, family in FAMILIES.items():
+        ranks = ranks_for(kind, kernel.shape, compression)
+        begin = time.perf_counter()
+        factors = family.decompose(tensor, ranks, STARTS, ITERATIONS, 0)
+        seconds = time.perf_counter() - begin
+        if kind == "cp":
+            peer = parafac(tensor, int(str(ranks)), starts=STARTS, seed=0, iterations=ITERATIONS)
+        else:
+            peer = (tucker_peer if kind == "tucker" else chain_peer)(tensor, tuple(ranks))  # type: ignore[arg-type]
+        error = relative_error(tensor, family.rebuild(factors))
+        row: dict[str, object] = {"kernel": name, "family": kind, "rank": str(ranks), "error": error}
+        row |= {"seconds": seconds, "tensorly error": peer.relative_error, "tensorly seconds": peer.seconds}
+        row["reached"] = "yes" if error <= peer.relative_error * 1.0001 else "NO"
+        if with_pytensorlab and kind == "cp":
+            row["pyTensorlab error"], row["pyTensorlab seconds"] = pytensorlab(tensor, int(str(ranks)))
+        rows.append(row)
+    return rows
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--limit", type=int, default=len(TENSORLAB), metavar="N", help="only the first N layers")
+    parser.add_argument("--limit", type=int, default=None, metavar="N", help="only the first N layers")
+    parser.add_argument("--families", type=float, metavar="C", help="all families at compression C")
     parser.add_argument("--checkpoint", type=Path, metavar="PATH", help=f"{CHECKPOINT} (default: mirror or download)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     available = is_importable("pytensorlab")
     try:
-        kernels = list(load_kernels(arguments.checkpoint).items())[: arguments.limit]
+        kernels = list(load_kernels(arguments.checkpoint, bool(arguments.families)).items())[: arguments.limit]
     except ConvpressError as error:
         sys.exit(str(error))
     rows = []
-    for (name, kernel), tensorlab in zip(kernels, TENSORLAB, strict=False):
-        rows.append(measure(name, kernel, tensorlab, available))
+    for (name, kernel), tensorlab in itertools.zip_longest(kernels, TENSORLAB[: len(kernels)]):
+        if arguments.families:
+            rows += measure_families(name, kernel, arguments.families, available)
+        else:
+            rows.append(measure(name, kernel, tensorlab, available))
         print(name, file=sys.stderr)
     # 5 digits for errors, 2 for seconds; a column tells its kind by its name.
     formats = [".5f" if "error" in key else ".2f" if "seconds" in key else "g" for key in rows[0]] if rows else []

@@ -125,9 +125,6 @@ rule evaluate:
         "../scripts/evaluate.py"
 
 
-CONTROLS = sorted({config["kernel_search"]["model"]}.union(config["peers"]["models"] if config["peers"] else []))
-
-
 rule baseline_tables:
     input:
         metrics=expand(rules.evaluate.output.metrics, study="baseline", variant=config["baselines"])

@@ -12,7 +12,8 @@ from convpress.errors import ConvpressError
 from convpress.preflight import check_layers, check_writable
 
 try:
-    config = load_config(config).model_dump(mode="json")
+    checked = load_config(config)
+    config = checked.model_dump(mode="json")
     check_layers(config)
     check_writable(Path("results", config["run"]).absolute())
 except ConvpressError as error:
@@ -24,6 +25,7 @@ TABLES = f"{RESULTS}/tables"
 FIGURES = f"{RESULTS}/figures"
 LOGS = f"logs/{config['run']}"
 THREADS = config["compute"]["threads"]
+CONTROLS = checked.controlled()
 
 # Snakemake checks parameters and inputs of a job only when every output of it is asked for: rule all asks for all.
 TARGETS = []

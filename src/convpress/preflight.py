@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from convpress.config.kernel_search import CPConfig
 from convpress.errors import ConvpressError
 from convpress.layers.surgery import find_conv
 from convpress.models.registry import create_model
+from convpress.sensitivity import factorised_layers, ranks_for
 
 
 def check_writable(folder: Path) -> None:
@@ -37,6 +40,7 @@ def check_layers(config: Mapping[str, Any]) -> None:
                 model = create_model(entry["architecture"], **entry["arguments"])
         except ConvpressError as error:
             raise ConvpressError(f"models.{name}: {error}") from None
+        _check_compressions(name, model, config["sensitivity"])
         if name != study["model"]:
             continue
         for place, layer in enumerate(study["decompose"]):
@@ -52,3 +56,18 @@ def check_layers(config: Mapping[str, Any]) -> None:
                     f"kernel_search.cp.{key}: {getattr(cp, key)} gives rank {rank} for {layer} with {in_channels} "
                     f"input channels; ranks from 1 to {largest} are possible there"
                 )
+
+
+def _check_compressions(name: str, model: nn.Module, study: Mapping[str, Any]) -> None:
+    """Every layer that `sensitivity` factorises must have a rank of at least one at every compression asked for."""
+    for place, grid in enumerate(study["grids"]):
+        if name not in grid["models"]:
+            continue
+        for layer in factorised_layers(model):
+            for kind, compression in product(grid["decompositions"], grid["compressions"]):
+                try:
+                    ranks_for(kind, find_conv(model, layer).weight.shape, compression)
+                except ConvpressError as error:
+                    raise ConvpressError(
+                        f"sensitivity.grids.{place}.compressions: {layer} of {name}: {error}"
+                    ) from None

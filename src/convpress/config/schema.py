@@ -20,6 +20,7 @@ from convpress.config.sections import (
     TeacherConfig,
     TrainingConfig,
 )
+from convpress.config.sensitivity import SensitivityConfig
 from convpress.errors import ConvpressError
 
 
@@ -41,12 +42,19 @@ class Config(Section):
     measure: MeasureConfig = Field(description="Latency.")
     kernel_search: KernelSearchConfig = Field(description="The study kernel_search.")
     peers: PeersConfig | None = Field(None, description="Other libraries to compare with; null leaves them out.")
+    sensitivity: SensitivityConfig = Field(description="The study sensitivity.")
+
+    def controlled(self) -> list[str]:
+        """Networks that need a control: those that the studies and peers compress."""
+        used = {self.kernel_search.model, *self.sensitivity.models}
+        return sorted(used.union(self.peers.models if self.peers else []))
 
     @model_validator(mode="after")
     def _names_exist(self) -> Config:
         used = {"teacher.model": self.teacher.model, "kernel_search.model": self.kernel_search.model}
         used |= {f"baselines.{i}": name for i, name in enumerate(self.baselines)}
         used |= {f"peers.models.{i}": name for i, name in enumerate(self.peers.models if self.peers else [])}
+        used |= {f"sensitivity.grids: {name}": name for name in self.sensitivity.models}
         for place, name in used.items():
             if name not in self.models:
                 raise ValueError(f"{place}: no model {name!r}; models has {sorted(self.models)}")

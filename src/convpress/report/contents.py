@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from convpress.report.wording import absent
 
-TEXT_COLUMNS = ("stage", "variant", "layer", "model", "kernel_sizes", "start")
+TEXT_COLUMNS = ("stage", "variant", "layer", "model", "kernel_sizes", "start", "suffix")
 
 
 @dataclass(frozen=True)

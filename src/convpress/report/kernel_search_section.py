@@ -131,8 +131,13 @@ FIGURES = (
 
 def comparable(run: Run) -> bool:
     """Whether the seed's figures and Tensorlab's errors are for this run's network: its checkpoint was used."""
-    controls = run.table("baselines", ("model", "variant"))
-    models = set(controls[controls["variant"] == "control"]["model"])
+    controls = run.table("baselines", ("model", "variant", "params"))
+    # Other studies have controls of their own: ours is the one of as many parameters.
+    ours = first(run.table(NAME, ("stage", "variant", "test_accuracy", "params")), "control")
+    mine = (
+        ours is None or say.absent(ours["params"]) or controls["params"].isna() | (controls["params"] == ours["params"])
+    )
+    models = set(controls[(controls["variant"] == "control") & mine]["model"])
     return run.used(REFERENCE_CHECKPOINT) and models <= {"resnet32"}
 
 

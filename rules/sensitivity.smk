@@ -1,0 +1,148 @@
+"""Are factorised layers stable, and can they be made so? Factors plain or corrected, trained with a penalty or not."""
+
+from convpress.config.sensitivity import PENALISED, STARTS, SensitivityConfig
+
+SENS = SensitivityConfig(**config["sensitivity"])
+SENS_VARIANTS = SENS.variants()
+SENS_FACTORS = sorted({variant.factors for variant in SENS_VARIANTS.values()})
+SENS_PROBES = [f"{model}-{kind}-{ratio}x" for model, kind, ratio in SENS.probe.factors]
+SENS_HISTORY = f"{RESULTS}/histories/sensitivity/{{variant}}.csv"
+
+
+def sensitivity_model(name):
+    return f"{MODELS}/sensitivity/{name}.safetensors"
+
+
+rule decompose_factorised:
+    input:
+        model=f"{MODELS}/baseline/{{model}}.safetensors",
+    output:
+        factors=sensitivity_model("factors/{model}-{decomposition}-{compression}x"),
+        metrics=f"{RESULTS}/metrics/sensitivity/factors/{{model}}-{{decomposition}}-{{compression}}x.json",
+    log:
+        f"{LOGS}/decompose_factorised/{{model}}-{{decomposition}}-{{compression}}x.log",
+    wildcard_constraints:
+        decomposition="cp|tucker|tensor_chain",
+        compression=r"\d+",
+    threads: THREADS
+    params:
+        options={"slack": SENS.slack, "starts": SENS.starts, "iterations": SENS.iterations},
+        threads=THREADS,
+        seed=config["seed"],
+        code=code("decompose_factorised.py"),
+    script:
+        "../scripts/decompose_factorised.py"
+
+
+def sensitivity_recipe(wildcards):
+    return SENS_VARIANTS[wildcards.variant].recipe.model_dump(mode="json")
+
+
+rule finetune_factorised:
+    input:
+        data=DATASET,
+        model=lambda w: f"{MODELS}/baseline/{SENS_VARIANTS[w.variant].model}.safetensors",
+        factors=lambda w: sensitivity_model(f"factors/{SENS_VARIANTS[w.variant].factors}"),
+        teacher=lambda w: teacher_of(sensitivity_recipe(w)),
+    output:
+        start=f"{MODELS}/sensitivity/{{variant}}.start.safetensors",
+        model=sensitivity_model("{variant}"),
+        history=SENS_HISTORY,
+    log:
+        f"{LOGS}/finetune_factorised/{{variant}}.log",
+    wildcard_constraints:
+        variant="|".join(SENS_VARIANTS),
+    threads: THREADS
+    params:
+        recipe=sensitivity_recipe,
+        decomposition=lambda w: SENS_VARIANTS[w.variant].decomposition,
+        start=lambda w: STARTS[SENS_VARIANTS[w.variant].treatment],
+        penalty=lambda w: SENS.penalty if SENS_VARIANTS[w.variant].treatment in PENALISED else 0,
+        resume=f"{RESULTS}/resume/sensitivity/{{variant}}.pt",
+        data=config["data"],
+        compute=config["compute"],
+        seed=lambda w: config["seed"] + SENS_VARIANTS[w.variant].replicate,
+        view_seed=config["seed"],
+        code=code("finetune_factorised.py"),
+    script:
+        "../scripts/finetune_factorised.py"
+
+
+rule sensitivity_probe:
+    input:
+        data=DATASET,
+        model=rules.decompose_factorised.input.model,
+        factors=rules.decompose_factorised.output.factors,
+    output:
+        noise=f"{RESULTS}/metrics/sensitivity/noise/{{model}}-{{decomposition}}-{{compression}}x.csv",
+        rates=f"{RESULTS}/metrics/sensitivity/rates/{{model}}-{{decomposition}}-{{compression}}x.csv",
+    log:
+        f"{LOGS}/sensitivity_probe/{{model}}-{{decomposition}}-{{compression}}x.log",
+    wildcard_constraints:
+        decomposition="cp|tucker|tensor_chain",
+        compression=r"\d+",
+    threads: THREADS
+    params:
+        probe=config["sensitivity"]["probe"],
+        recipe=config["sensitivity"]["training"],
+        data=config["data"],
+        compute=config["compute"],
+        seed=config["seed"],
+        code=code("sensitivity_probe.py"),
+    script:
+        "../scripts/sensitivity_probe.py"
+
+
+rule sensitivity_tables:
+    input:
+        metrics=expand(rules.evaluate.output.metrics, study="sensitivity", variant=SENS_VARIANTS)
+        + expand(rules.evaluate.output.metrics, study="control", variant=SENS.models),
+        predictions=expand(rules.evaluate.output.predictions, study="sensitivity", variant=SENS_VARIANTS)
+        + expand(rules.evaluate.output.predictions, study="control", variant=SENS.models),
+        models=expand(rules.finetune_factorised.output.model, variant=SENS_VARIANTS),
+        histories=expand(rules.finetune_factorised.output.history, variant=SENS_VARIANTS),
+        factors=expand(f"{RESULTS}/metrics/sensitivity/factors/{{name}}.json", name=SENS_FACTORS),
+        noise=expand(f"{RESULTS}/metrics/sensitivity/noise/{{name}}.csv", name=SENS_PROBES),
+        rates=expand(f"{RESULTS}/metrics/sensitivity/rates/{{name}}.csv", name=SENS_PROBES),
+    output:
+        sensitivity=table("sensitivity"),
+        layers=table("sensitivity_layers"),
+        noise=table("sensitivity_noise"),
+        rates=table("sensitivity_rates"),
+        pairs=table("sensitivity_pairs"),
+        correlation=table("sensitivity_correlation"),
+    log:
+        f"{LOGS}/sensitivity_tables.log",
+    params:
+        study=config["sensitivity"],
+        code=code("sensitivity_tables.py"),
+    script:
+        "../scripts/sensitivity_tables.py"
+
+
+rule sensitivity_figures:
+    input:
+        rules.sensitivity_tables.output,
+    output:
+        accuracy=report(
+            f"{FIGURES}/sensitivity_accuracy.svg",
+            caption="../report/sensitivity_accuracy.rst",
+            category="sensitivity",
+        ),
+        noise=report(
+            f"{FIGURES}/sensitivity_noise.svg", caption="../report/sensitivity_noise.rst", category="sensitivity"
+        ),
+        error=report(
+            f"{FIGURES}/sensitivity_error.svg", caption="../report/sensitivity_error.rst", category="sensitivity"
+        ),
+    log:
+        f"{LOGS}/sensitivity_figures.log",
+    params:
+        code=code("sensitivity_figures.py"),
+    script:
+        "../scripts/sensitivity_figures.py"
+
+
+TARGETS += [rules.sensitivity_tables.input, rules.sensitivity_tables.output, rules.sensitivity_figures.output]
+TARGETS += expand(rules.finetune_factorised.output, variant=SENS_VARIANTS)
+TARGETS += expand(f"{MODELS}/sensitivity/factors/{{name}}.safetensors", name=SENS_FACTORS)

@@ -1,0 +1,29 @@
+"""Factors of all 3x3 kernels of a network after the first, plain and with corrected sensitivity."""
+
+import logging
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from common import job
+from convpress.checkpoints import load
+from convpress.files import atomic_path, write_json
+from convpress.layers.surgery import find_conv
+from convpress.sensitivity import factorise, factorised_layers
+
+with job(snakemake):
+    params, names = snakemake.params, snakemake.wildcards
+    torch.set_num_threads(params.threads)
+    model, rows, tensors = load(snakemake.input.model), [], {}
+    for layer in factorised_layers(model):
+        kernel = find_conv(model, layer).weight
+        found = factorise(kernel, names.decomposition, int(names.compression), seed=params.seed, **params.options)
+        rows.append({"layer": layer} | found.metrics)
+        for kind, factors in (("plain", found.plain), ("corrected", found.corrected)):
+            tensors |= {f"{kind}/{layer}/{n}": factor.contiguous() for n, factor in enumerate(factors)}
+        logging.info("%s rank %s error %.4f", layer, found.metrics["rank"], found.metrics["relative_error"])
+    with atomic_path(Path(snakemake.output.factors)) as path:
+        save_file(tensors, path)
+    key = {"model": names.model, "decomposition": names.decomposition, "compression": int(names.compression)}
+    write_json(key | {"layers": rows}, Path(snakemake.output.metrics))

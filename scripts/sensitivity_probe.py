@@ -1,0 +1,31 @@
+"""How fragile the factors are before any training: accuracy under noise, and rates that a short training survives."""
+
+from pathlib import Path
+
+import torch
+
+from common import job, sections
+from convpress.compute import resolve
+from convpress.config.sections import TrainingConfig
+from convpress.config.sensitivity import ProbeConfig
+from convpress.data import load_dataset
+from convpress.files import write_csv
+from convpress.fragility import noise_curve, try_rates
+from factors import with_factors
+
+with job(snakemake):
+    settings, params, inputs, names = sections(snakemake), snakemake.params, snakemake.input, snakemake.wildcards
+    probe, recipe = ProbeConfig(**params.probe), TrainingConfig(**params.recipe)
+    train, validation, _ = load_dataset(inputs.data, settings["data"])
+    some = validation.subset(torch.arange(min(probe.images, len(validation))))
+    compute = resolve(settings["compute"])
+    noise, rates = [], []
+    for start in ("plain", "corrected"):
+        key = dict(names.items()) | {"start": start}
+        model = with_factors(inputs.model, inputs.factors, names.decomposition, start)
+        for row in noise_curve(model, some, probe.noise, draws=probe.draws, seed=params.seed, device=compute.device):
+            noise.append(key | row | {"images": len(some)})
+        for row in try_rates(model, train, recipe, compute, rates=probe.rates, steps=probe.steps, seed=params.seed):
+            rates.append(key | row | {"steps": probe.steps})
+    write_csv(noise, Path(snakemake.output.noise))
+    write_csv(rates, Path(snakemake.output.rates))

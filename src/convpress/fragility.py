@@ -1,0 +1,102 @@
+"""How fragile a factorised network is: under noise in its factors, and at large learning rates."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from convpress.compute import Compute
+from convpress.config.sections import TrainingConfig
+from convpress.data import Dataset
+from convpress.errors import ConvpressError
+from convpress.objectives import Batch, classification
+from convpress.predict import predict
+from convpress.sensitivity import factorised
+from convpress.train import Trainer
+
+
+def perturbed(model: nn.Module, level: float, seed: int) -> nn.Module:
+    """A copy whose factors carry normal noise; its deviation is `level` times the root mean square of each factor."""
+    generator, noisy = torch.Generator().manual_seed(seed), copy.deepcopy(model)
+    for layer in factorised(noisy):
+        factors = [factor.detach() for factor in layer.factors()]
+        scales = [level * float(factor.square().mean().sqrt()) for factor in factors]
+        noise = [torch.randn(factor.shape, generator=generator).to(factor) for factor in factors]
+        layer.set_factors([f + s * n for f, s, n in zip(factors, scales, noise, strict=True)])
+    return noisy
+
+
+def noise_curve(
+    model: nn.Module, data: Dataset, levels: Sequence[float], *, draws: int, seed: int, device: str = "cpu"
+) -> list[dict[str, float]]:
+    """Accuracy (fraction) on `data` by noise level and draw; the first row, level 0, is the network as it is."""
+    rows = [{"noise": 0.0, "draw": 0, "accuracy": _accuracy(model, data, device)}]
+    for level in levels:
+        for draw in range(draws):
+            accuracy = _accuracy(perturbed(model, level, seed + draw), data, device)
+            rows.append({"noise": level, "draw": draw, "accuracy": accuracy})
+    return rows
+
+
+def _accuracy(model: nn.Module, data: Dataset, device: str) -> float:
+    return float((predict(model, data, device=device).argmax(1) == data.labels).float().mean())
+
+
+def try_rate(
+    model: nn.Module, data: Dataset, recipe: TrainingConfig, compute: Compute, *, rate: float, steps: int, seed: int
+) -> dict[str, float | bool]:
+    """Train a copy for a few steps at a constant rate, from labels alone, unclipped and without an average.
+
+    It diverged when a loss is not finite, or the mean loss of the last quarter is no lower than both the first loss
+    and that of guessing, log(classes).
+
+    Raises:
+        ConvpressError: the data holds too few images for so many steps.
+    """
+    changes = {"epochs": 1, "lr": rate, "schedule": "constant", "distillation": 0.0, "ema": 0.0, "clip_norm": 0.0}
+    recipe = recipe.model_copy(update=changes)
+    needed = steps * recipe.batch_size
+    if needed > len(data):
+        raise ConvpressError(f"steps: {steps} of {recipe.batch_size} images need {needed}, there are {len(data)}")
+    losses: list[float] = []
+    plain = classification(recipe)
+
+    def objective(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        loss, logits = plain(network, batch)
+        losses.append(loss.item())
+        return loss, logits
+
+    part = data.subset(torch.arange(needed))
+    trainer = Trainer(
+        copy.deepcopy(model), part, recipe, compute, seed=seed, view_seed=seed, objective=objective, penalties=()
+    )
+    try:
+        trainer.run_epoch()
+    except ConvpressError:  # the mean loss is not finite
+        losses[-1] = math.nan
+    last = losses[-max(1, steps // 4) :]
+    end = sum(last) / len(last)
+    diverged = not end < min(losses[0], math.log(data.num_classes))
+    return {"rate": rate, "loss_start": losses[0], "loss_end": end, "diverged": diverged}
+
+
+def try_rates(
+    model: nn.Module,
+    data: Dataset,
+    recipe: TrainingConfig,
+    compute: Compute,
+    *,
+    rates: Sequence[float],
+    steps: int,
+    seed: int,
+) -> Iterator[dict[str, float | bool]]:
+    """`try_rate` for rising rates, up to the first that diverges."""
+    for rate in sorted(rates):
+        row = try_rate(model, data, recipe, compute, rate=rate, steps=steps, seed=seed)
+        yield row
+        if row["diverged"]:
+            return

@@ -1,0 +1,147 @@
+"""The page's section on the study sensitivity: its tables, its pictures, the answer."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from convpress.report import wording as say
+from convpress.report.contents import Column, Content, Run, Section, records
+from convpress.report.sensitivity_findings import (
+    advice,
+    caveats,
+    correlation_findings,
+    family,
+    network,
+    pair_findings,
+    probe_findings,
+)
+
+NAME = "sensitivity"
+COLUMNS = (
+    *("model", "layer_set", "decomposition", "compression", "treatment", "suffix", "replicate", "variant", "rank"),
+    *("layer_compression", "relative_error", "sensitivity", "relative_sensitivity", "relative_sensitivity_after"),
+    *("accuracy_before", "test_accuracy", "ci_low", "ci_high", "validation_accuracy", "params", "macs"),
+    *("delta_control", "mcnemar_p", "delta_plain", "mcnemar_plain_p", "largest_lr", "epochs"),
+)
+PAIRS = (
+    *("model", "decomposition", "compression", "suffix", "treatment", "epochs", "replicates", "delta_plain"),
+    *("ci_low", "ci_high", "t_p", "mcnemar_p", "validation_delta"),
+)
+CORRELATION = ("decomposition", "sensitivity_of", "points", "spearman", "p_value")
+
+TABLE = (
+    Column("Variant", lambda row: say.text(row["variant"])),
+    Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
+    Column("95 % interval", lambda row: say.interval(row["ci_low"], row["ci_high"]) or say.MISSING),
+    Column("Points to plain", lambda row: say.points(row["delta_plain"])),
+    Column("McNemar, plain", lambda row: say.p_value(row["mcnemar_plain_p"])),
+    Column("Points to control", lambda row: say.points(row["delta_control"])),
+    Column("McNemar, control", lambda row: say.p_value(row["mcnemar_p"])),
+    Column("Error", lambda row: say.number(row["relative_error"])),
+    Column("Sensitivity", lambda row: say.count(row["sensitivity"])),
+    Column("Over squared norm", lambda row: say.significant(row["relative_sensitivity"])),
+    Column("After fine-tuning", lambda row: say.significant(row["relative_sensitivity_after"])),
+    Column("Right after surgery", lambda row: say.percent(row["accuracy_before"])),
+    Column("Largest rate", lambda row: say.MISSING if say.absent(row["largest_lr"]) else f"{row['largest_lr']:g}"),
+    Column("Compression", lambda row: say.factor(row["layer_compression"])),
+    Column("Parameters", lambda row: say.count(row["params"])),
+    Column("MACs", lambda row: say.count(row["macs"])),
+    Column("Epochs", lambda row: say.whole(row["epochs"])),
+)
+
+PAIR_TABLE = (
+    Column("Network", network),
+    Column("Treatment", lambda row: say.text(row["treatment"]), numeric=False),
+    Column("Seeds", lambda row: say.whole(row["replicates"])),
+    Column("Points to plain", lambda row: say.points(row["delta_plain"])),
+    Column("95 % interval", lambda row: _interval(row["ci_low"], row["ci_high"])),
+    Column("Paired t", lambda row: say.p_value(row["t_p"])),
+    Column("McNemar, one seed", lambda row: say.p_value(row["mcnemar_p"])),
+    Column("Epochs", lambda row: say.whole(row["epochs"])),
+)
+
+CORRELATION_TABLE = (
+    Column("Family", lambda row: "All" if row["decomposition"] == "all" else family(row["decomposition"])),
+    Column("Sensitivity of", lambda row: say.text(row["sensitivity_of"]), numeric=False),
+    Column("Comparisons", lambda row: say.whole(row["points"])),
+    Column("Spearman", lambda row: say.number(row["spearman"], 2)),
+    Column("p", lambda row: say.p_value(row["p_value"])),
+)
+
+FIGURES = (
+    (
+        "sensitivity_accuracy.svg",
+        "Accuracy after fine-tuning against sensitivity.",
+        "Scatter plots of test accuracy against sensitivity on a logarithmic axis, a column for each family; above the "
+        "sensitivity of the start, below that after fine-tuning. The same numbers are in the table of variants.",
+    ),
+    (
+        "sensitivity_noise.svg",
+        "Accuracy under noise in the factors.",
+        "Line plots of validation accuracy against the relative noise of the factors, a panel for each network and "
+        "family, a line for plain and one for corrected factors.",
+    ),
+    (
+        "sensitivity_error.svg",
+        "Error against compression.",
+        "Scatter plots of each layer's relative error against its compression, a panel for each family.",
+    ),
+)
+
+
+def _interval(low: object, high: object) -> str:
+    return say.MISSING if say.absent(low) or say.absent(high) else f"{say.points(low)} to {say.points(high)}"
+
+
+def build(run: Run) -> Content:
+    """What this run says about sensitivity."""
+    content = Content()
+    study, pairs = run.table(NAME, COLUMNS), run.table("sensitivity_pairs", PAIRS)
+    correlation = run.table("sensitivity_correlation", CORRELATION)
+    study, pairs = (frame.assign(suffix=frame["suffix"].fillna("").astype(str)) for frame in (study, pairs))
+    if study.empty:
+        content.missing.append("the table of variants (tables/sensitivity.csv)")
+    else:
+        content.tables.append(run.view(NAME, "Factorised networks by treatment.", study, TABLE))
+        content.findings += probe_findings(study)
+        content.caveats += caveats(study, _control_epochs(run, study))
+    if len(pairs):
+        content.tables.append(run.view("sensitivity_pairs", "Treated minus plain.", pairs, PAIR_TABLE))
+        content.findings += pair_findings(pairs)
+    if len(correlation):
+        title = "Rank correlation of sensitivity and accuracy."
+        content.tables.append(run.view("sensitivity_correlation", title, correlation, CORRELATION_TABLE))
+        content.findings += correlation_findings(correlation)
+    if len(study):
+        found = advice(study, pairs)
+        content.findings += found
+        content.summary = ["What to use for factorised layers. " + " ".join(found)]
+    for file, title, alt in FIGURES:
+        picture = run.figure(file, title, alt)
+        if picture:
+            content.figures.append(picture)
+        else:
+            content.missing.append(f"the picture “{title.rstrip('.')}” (figures/{file})")
+    return content
+
+
+def _control_epochs(run: Run, study: pd.DataFrame) -> dict[str, float]:
+    controls = run.table("baselines", ("model", "variant", "epochs"))
+    controls = controls[(controls["variant"] == "control") & controls["model"].isin(set(study["model"]))]
+    return {row["model"]: row["epochs"] for row in records(controls) if not say.absent(row["epochs"])}
+
+
+SENSITIVITY = Section(
+    name=NAME,
+    title="Sensitivity of factorised layers",
+    question="Are factorised layers stable, can they be made so, and does that make them more accurate?",
+    method=(
+        "All 3×3 convolutions after the first become CP, Tucker or tensor-chain layers with a given number of times "
+        "fewer parameters. Sensitivity is the expected squared change of the kernels per variance of small noise in "
+        "the factors. Plain factors have the least error; corrected ones give up a few percent of error for the least "
+        "sensitivity; regularised fine-tuning has the sensitivity in its loss; both does both. All four are "
+        "fine-tuned alike and compared with their plain twin on the same test images. A treatment is recommended by "
+        "its accuracy on validation images."
+    ),
+    build=build,
+)

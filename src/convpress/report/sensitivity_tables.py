@@ -1,0 +1,187 @@
+"""The tables of the study sensitivity."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from convpress.checkpoints import load
+from convpress.config.sensitivity import STARTS, Variant
+from convpress.report.tables import Result, accuracy_columns, compare
+from convpress.sensitivity import squared_norm, total_sensitivity
+
+CELL = ["model", "decomposition", "compression", "suffix"]
+"""What variants have in common that differ in treatment and replicate alone."""
+MEASURES = {"relative_sensitivity": "start", "relative_sensitivity_after": "fine-tuned"}
+LEAST_POINTS = 4
+"""Below this many points a rank correlation cannot reach p < 0.05."""
+
+
+def layers_table(metrics: Sequence[str]) -> pd.DataFrame:
+    """A row a decomposed layer: rank, errors, sensitivities, parameters, seconds."""
+    rows = []
+    for path in metrics:
+        found = json.loads(Path(path).read_text())
+        key = {"model": found["model"], "decomposition": found["decomposition"], "compression": found["compression"]}
+        rows += [key | row for row in found["layers"]]
+    return pd.DataFrame(rows)
+
+
+def probe_table(paths: Sequence[str]) -> pd.DataFrame:
+    """The rows of all probes."""
+    return pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
+
+
+def variants_table(
+    variants: Mapping[str, Variant],
+    results: Mapping[tuple[str, str], Result],
+    layers: pd.DataFrame,
+    rates: pd.DataFrame,
+    models: Mapping[str, str],
+    histories: Mapping[str, str],
+) -> pd.DataFrame:
+    """A row a variant: error and sensitivity over all layers, accuracies, comparisons with control and plain twin."""
+    rows = []
+    for name, variant in variants.items():
+        result, history = results["sensitivity", name], pd.read_csv(histories[name])
+        control = compare(result, results["control", variant.model])
+        twin = results.get(("sensitivity", _plain_twin(variant, variants)))
+        plain = compare(result, twin) if twin and variant.treatment != "plain" else {}
+        rows.append(
+            {key: getattr(variant, key) for key in ("model", "decomposition", "compression", "treatment", "suffix")}
+            | {"replicate": variant.replicate, "variant": name}
+            | _decomposition(variant, layers)
+            | _trained(models[name])
+            | {"accuracy_before": result.metrics["accuracy_before"]}
+            | accuracy_columns(result)
+            | {"delta_control": control["delta"], "mcnemar_p": control["mcnemar_p"]}
+            | {"delta_plain": plain.get("delta"), "mcnemar_plain_p": plain.get("mcnemar_p")}
+            | {"largest_lr": _largest_rate(variant, rates)}
+            | {"epochs": int(history["epoch"].max()), "seconds": float(history["seconds"].sum())}
+        )
+    frame = pd.DataFrame(rows)
+    return frame.astype({"delta_plain": float, "mcnemar_plain_p": float, "largest_lr": float})
+
+
+def _plain_twin(variant: Variant, variants: Mapping[str, Variant]) -> str:
+    key = (*_cell(variant), variant.replicate)
+    same = (name for name, v in variants.items() if v.treatment == "plain" and (*_cell(v), v.replicate) == key)
+    return next(same, "")
+
+
+def _cell(variant: Variant) -> tuple[Any, ...]:
+    return tuple(getattr(variant, key) for key in CELL)
+
+
+def _of(frame: pd.DataFrame, variant: Variant) -> pd.DataFrame:
+    keys = ("model", "decomposition", "compression")
+    return frame[np.logical_and.reduce([frame[key] == getattr(variant, key) for key in keys])]
+
+
+def _decomposition(variant: Variant, layers: pd.DataFrame) -> dict[str, Any]:
+    part = _of(layers, variant)
+    prefix = "corrected_" if STARTS[variant.treatment] == "corrected" else ""
+    norm2 = part["squared_norm"].sum()
+    error2 = (part[f"{'corrected' if prefix else 'relative'}_error"] ** 2 * part["squared_norm"]).sum()
+    sensitivity = part[f"{prefix}sensitivity"].sum()
+    seconds = part["seconds"].sum() + (part["correction_seconds"].sum() if prefix else 0.0)
+    return {
+        "layer_set": f"{len(part)} 3x3 convolutions after the first",
+        "rank": " / ".join(dict.fromkeys(part["rank"].astype(str))),
+        "layer_compression": part["dense_params"].sum() / part["params"].sum(),
+        "relative_error": math.sqrt(error2 / norm2),
+        "sensitivity": sensitivity,
+        "relative_sensitivity": sensitivity / norm2,
+        "decompose_seconds": seconds,
+    }
+
+
+def _trained(path: str) -> dict[str, float]:
+    model = load(path)
+    after = float(total_sensitivity(model).detach())
+    return {"sensitivity_after": after, "relative_sensitivity_after": after / squared_norm(model)}
+
+
+def _largest_rate(variant: Variant, rates: pd.DataFrame) -> float | None:
+    """The largest rate before the first that diverged, 0 when none did well; empty where none was tried."""
+    if variant.treatment not in STARTS.values():
+        return None
+    tried = _of(rates, variant)
+    tried = tried[tried["start"] == variant.treatment]
+    if tried.empty:
+        return None
+    good = tried[~tried["diverged"].astype(bool)]["rate"]
+    return float(good.max()) if len(good) else 0.0
+
+
+def _with_plain(study: pd.DataFrame) -> pd.DataFrame:
+    """Treated variants that have a plain twin, with the twin's columns beside theirs (suffix _plain)."""
+    key = [*CELL, "replicate"]
+    study = study.assign(suffix=study["suffix"].fillna(""))
+    plain = study[study["treatment"] == "plain"]
+    twins = plain[[*key, "test_accuracy", "validation_accuracy", *MEASURES]]
+    return study[study["treatment"] != "plain"].merge(twins, on=key, suffixes=("", "_plain"))
+
+
+def pairs_table(study: pd.DataFrame) -> pd.DataFrame:
+    """Treated minus plain by network, family, compression and treatment: mean over replicates, paired t-test.
+
+    With one replicate the exact McNemar p-value of that pair stands in `mcnemar_p`; it knows nothing of other seeds.
+    """
+    twins = _with_plain(study)
+    twins["gap"] = twins["test_accuracy"] - twins["test_accuracy_plain"]
+    twins["validation_gap"] = twins["validation_accuracy"] - twins["validation_accuracy_plain"]
+    rows = []
+    for key, part in twins.groupby([*CELL, "treatment"], sort=False):
+        gap = part["gap"].to_numpy()
+        rows.append(
+            dict(zip([*CELL, "treatment"], key, strict=True))
+            | {"epochs": int(part["epochs"].max()), "replicates": len(gap), "delta_plain": float(gap.mean())}
+            | _t_test(gap)
+            | {"mcnemar_p": float(part["mcnemar_plain_p"].iloc[0]) if len(gap) == 1 else math.nan}
+            | {"validation_delta": float(part["validation_gap"].mean())}
+        )
+    columns = [*CELL, "treatment", "epochs", "replicates", "delta_plain", "ci_low", "ci_high", "t_p", "mcnemar_p"]
+    return pd.DataFrame(rows, columns=[*columns, "validation_delta"])
+
+
+def _t_test(gap: np.ndarray) -> dict[str, float]:
+    """95 % interval of the mean and two-sided p-value of Student's t; empty below two values or without spread."""
+    if len(gap) < 2 or float(np.ptp(gap)) == 0.0:
+        return {"ci_low": math.nan, "ci_high": math.nan, "t_p": math.nan}
+    test = stats.ttest_1samp(gap, 0.0)
+    interval = test.confidence_interval(0.95)
+    return {"ci_low": float(interval.low), "ci_high": float(interval.high), "t_p": float(test.pvalue)}
+
+
+def correlation_table(study: pd.DataFrame) -> pd.DataFrame:
+    """Spearman's rank correlation of sensitivity and accuracy by family, of the start and of the trained factors.
+
+    Both are taken as changes against the plain twin (the logarithm of the ratio of sensitivities, the difference of
+    test accuracies): over networks and compressions as they are, accuracy and sensitivity both follow the rank.
+    """
+    twins, rows = _with_plain(study), []
+    for family in [*dict.fromkeys(study["decomposition"]), "all"]:
+        part = twins if family == "all" else twins[twins["decomposition"] == family]
+        for measure, when in MEASURES.items():
+            change = np.log(part[measure].to_numpy(float) / part[f"{measure}_plain"].to_numpy(float))
+            gain = (part["test_accuracy"] - part["test_accuracy_plain"]).to_numpy(float)
+            rows.append(
+                {"decomposition": family, "sensitivity_of": when, "points": len(part)} | _spearman(change, gain)
+            )
+    return pd.DataFrame(rows)
+
+
+def _spearman(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    x, y = np.round(x, 9), np.round(y, 9)  # equal but for rounding is equal: ties must stay ties
+    if len(x) < LEAST_POINTS or float(np.ptp(x)) == 0.0 or float(np.ptp(y)) == 0.0:
+        return {"spearman": math.nan, "p_value": math.nan}
+    found = stats.spearmanr(x, y)
+    return {"spearman": float(found.statistic), "p_value": float(found.pvalue)}

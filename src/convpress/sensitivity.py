@@ -1,0 +1,190 @@
+"""Factorising a whole network at a given compression, and the sensitivity of the result as a penalty.
+
+Sources: Phan et al., "Stable low-rank tensor decomposition for compression of convolutional neural networks" (ECCV
+2020); for the tensor chain, arXiv 2203.02617.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convpress.decompose.cp import cp_decompose
+from convpress.decompose.sensitivity import (
+    correct_chain,
+    correct_cp,
+    correct_tucker,
+    sensitivity_chain,
+    sensitivity_cp,
+    sensitivity_tucker,
+)
+from convpress.decompose.tensor_chain import chain_decompose, chain_tensor
+from convpress.decompose.tensors import cp_tensor, kernel_to_order3, relative_error
+from convpress.decompose.tucker import tucker_decompose, tucker_tensor
+from convpress.errors import ConvpressError
+from convpress.layers.base import FactorisedConv2d
+from convpress.layers.cp import CPConv2d
+from convpress.layers.surgery import replace_conv
+from convpress.layers.tensor_chain import TensorChainConv2d
+from convpress.layers.tucker import TuckerConv2d
+from convpress.objectives import Penalty
+
+Factors = Sequence[Tensor]
+Ranks = int | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Family:
+    """One kind of factorisation of the tensor (S, h w, T) of a kernel."""
+
+    layer: type[FactorisedConv2d]
+    ranks: Callable[[int, int, int, float], Ranks]
+    decompose: Callable[[Tensor, Any, int, int, int], Factors]
+    correct: Callable[..., Factors]
+    sensitivity: Callable[[Factors], Tensor]
+    rebuild: Callable[[Factors], Tensor]
+
+
+@dataclass(frozen=True)
+class Factorisation:
+    """Factors of one kernel before and after the correction, and what is known about them."""
+
+    plain: Factors
+    corrected: Factors
+    metrics: dict[str, Any]
+
+
+def _cp_ranks(s: int, p: int, t: int, budget: float) -> int:
+    return math.floor(budget / (s + p + t))
+
+
+def _tucker_ranks(s: int, p: int, t: int, budget: float) -> tuple[int, int]:
+    # R1 = x S and R2 = x T solve p s t x^2 + (s^2 + t^2) x = budget; the larger takes what rounding leaves.
+    if s > t:
+        r2, r1 = _tucker_ranks(t, p, s, budget)
+        return r1, r2
+    linear, square = s * s + t * t, p * s * t
+    x = (math.sqrt(linear * linear + 4 * square * budget) - linear) / (2 * square)
+    r1 = max(1, min(math.floor(x * s), s))
+    return r1, min(math.floor((budget - s * r1) / (p * r1 + t)), t)
+
+
+def _chain_ranks(s: int, p: int, t: int, budget: float) -> tuple[int, int, int]:
+    # Equal ranks keep all three blocks of the alternating steps small; the last takes what rounding leaves.
+    r = max(1, math.floor(math.sqrt(budget / (s + p + t))))
+    return r, r, min(math.floor((budget - r * r * s) / ((p + t) * r)), min(p, t) * r)
+
+
+def _decompose_cp(tensor: Tensor, rank: int, starts: int, iterations: int, seed: int) -> Factors:
+    return cp_decompose(tensor, rank, starts=starts, max_iterations=iterations, seed=seed).factors
+
+
+def _decompose_tucker(tensor: Tensor, ranks: Any, starts: int, iterations: int, seed: int) -> Factors:
+    return tucker_decompose(tensor, ranks).factors
+
+
+def _decompose_chain(tensor: Tensor, ranks: Any, starts: int, iterations: int, seed: int) -> Factors:
+    return chain_decompose(tensor, ranks, max_iterations=iterations, seed=seed).factors
+
+
+FAMILIES: dict[str, Family] = {
+    "cp": Family(CPConv2d, _cp_ranks, _decompose_cp, correct_cp, sensitivity_cp, cp_tensor),
+    "tucker": Family(
+        TuckerConv2d,
+        _tucker_ranks,
+        _decompose_tucker,
+        correct_tucker,
+        lambda factors: sensitivity_tucker(*factors),
+        lambda factors: tucker_tensor(*factors),
+    ),
+    "tensor_chain": Family(
+        TensorChainConv2d, _chain_ranks, _decompose_chain, correct_chain, sensitivity_chain, chain_tensor
+    ),
+}
+"""Kinds of factorisation by the name they have in params.yaml."""
+
+
+def ranks_for(kind: str, shape: Sequence[int], compression: float) -> Ranks:
+    """The ranks at which a kernel (T, S, h, w) has at most 1 / `compression` of its parameters, in closed form.
+
+    CP: one rank; Tucker: (R1, R2) in the ratio S to T; tensor chain: three ranks, equal but for rounding.
+
+    Raises:
+        ConvpressError: not even ranks of one are that small.
+    """
+    t, s, h, w = shape
+    ranks = FAMILIES[kind].ranks(s, h * w, t, math.prod(shape) / compression)
+    if min(ranks if isinstance(ranks, tuple) else (ranks,)) < 1:
+        raise ConvpressError(f"compression {compression:g} is too much for {kind} on a kernel {tuple(shape)}")
+    return ranks
+
+
+def factorised_layers(model: nn.Module) -> list[str]:
+    """The layers that the study factorises: all 3x3 convolutions after the first convolution."""
+    convolutions = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+    return [name for name, conv in convolutions[1:] if tuple(conv.kernel_size) == (3, 3) and conv.groups == 1]
+
+
+def factorise(
+    kernel: Tensor, kind: str, compression: float, *, slack: float, starts: int, iterations: int, seed: int
+) -> Factorisation:
+    """Decompose a kernel (T, S, h, w) at a compression, and correct the factors at `slack` more error."""
+    family, ranks = FAMILIES[kind], ranks_for(kind, kernel.shape, compression)
+    tensor = kernel_to_order3(kernel.detach().double())
+    begin = time.perf_counter()
+    plain = family.decompose(tensor, ranks, starts, iterations, seed)
+    between = time.perf_counter()
+    corrected = family.correct(tensor, plain, slack=slack)
+    metrics = {
+        "rank": " ".join(map(str, ranks)) if isinstance(ranks, tuple) else str(ranks),
+        "dense_params": kernel.numel(),
+        "params": sum(factor.numel() for factor in plain),
+        "squared_norm": float(tensor.square().sum()),
+        "relative_error": relative_error(tensor, family.rebuild(plain)),
+        "corrected_error": relative_error(tensor, family.rebuild(corrected)),
+        "sensitivity": float(family.sensitivity(plain)),
+        "corrected_sensitivity": float(family.sensitivity(corrected)),
+        "seconds": between - begin,
+        "correction_seconds": time.perf_counter() - between,
+    }
+    return Factorisation(plain, corrected, metrics)
+
+
+def replace_all(model: nn.Module, kind: str, factors: Mapping[str, Factors]) -> nn.Module:
+    """Put the factors of one kind in the place of the layers that they are named after; in place."""
+    for layer, blocks in factors.items():
+        replace_conv(model, layer, FAMILIES[kind].layer, factors=blocks)
+    return model
+
+
+def factorised(model: nn.Module) -> list[FactorisedConv2d]:
+    """All factorised convolutions of a network."""
+    return [module for module in model.modules() if isinstance(module, FactorisedConv2d)]
+
+
+def total_sensitivity(model: nn.Module) -> Tensor:
+    """The summed sensitivity of all factorised convolutions, a differentiable scalar.
+
+    Raises:
+        ConvpressError: there are none.
+    """
+    layers = factorised(model)
+    if not layers:
+        raise ConvpressError(f"{type(model).__name__} has no factorised convolutions; its sensitivity is not defined")
+    return torch.stack([layer.sensitivity() for layer in layers]).sum()
+
+
+def squared_norm(model: nn.Module) -> float:
+    """The summed squared norm of the kernels that all factorised convolutions stand for."""
+    return sum(float(layer.kernel().detach().double().square().sum()) for layer in factorised(model))
+
+
+def sensitivity_penalty(weight: float) -> Penalty:
+    """The penalty weight * (summed sensitivity) of the seed document; computed from the factors alone, no kernels."""
+    return lambda model: weight * total_sensitivity(model)

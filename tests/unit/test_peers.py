@@ -1,0 +1,66 @@
+"""Our solvers beside tensorly's: at or below its errors, on real kernels where there are some, else on random ones."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from convpress.decompose.peers import chain_peer, tucker_peer
+from convpress.decompose.reference import parafac
+from convpress.decompose.tensor_chain import chain_decompose, chain_tensor
+from convpress.decompose.tensors import kernel_to_order3
+from convpress.decompose.tucker import tucker_decompose, tucker_tensor
+from convpress.sensitivity import FAMILIES, ranks_for
+
+LAYERS = ["layer1.2.conv1", "layer2.2.conv2"]
+SLACK = 1 + 1e-4
+
+
+@pytest.fixture(scope="module")
+def kernels():
+    folders = [Path(part) for part in os.environ.get("CONVPRESS_MIRROR", "").split(os.pathsep) if part]
+    found = [path for folder in folders if (path := folder / "checkpoints/resnet32-d509ac18.th").is_file()]
+    if found:
+        state = torch.load(found[0], map_location="cpu", weights_only=True)["state_dict"]
+        return {layer: state[f"module.{layer}.weight"].double() for layer in LAYERS}
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((16, 16, 3, 3), (32, 32, 3, 3))
+    return {
+        layer: torch.randn(*s, generator=generator, dtype=torch.float64)
+        for layer, s in zip(LAYERS, shapes, strict=True)
+    }
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("compression", [2, 4])
+def test_tucker_is_at_or_below_partial_tucker(kernels, layer, compression):
+    ranks = ranks_for("tucker", kernels[layer].shape, compression)
+    tensor = kernel_to_order3(kernels[layer])
+    assert tucker_decompose(tensor, ranks).relative_error <= SLACK * tucker_peer(tensor, ranks).relative_error
+
+
+@pytest.mark.parametrize("compression", [2, 4])
+def test_chain_is_at_or_below_tensor_ring_als(kernels, compression):
+    kernel = kernels[LAYERS[0]]
+    ranks = ranks_for("tensor_chain", kernel.shape, compression)
+    tensor = kernel_to_order3(kernel)
+    peer = chain_peer(tensor, ranks, iterations=100)
+    assert chain_decompose(tensor, ranks).relative_error <= SLACK * peer.relative_error
+
+
+def test_cp_is_at_or_below_parafac(kernels):
+    kernel = kernels[LAYERS[0]]
+    rank, tensor = ranks_for("cp", kernel.shape, 4), kernel_to_order3(kernel)
+    factors = FAMILIES["cp"].decompose(tensor, rank, 2, 150, 0)
+    ours = float((tensor - FAMILIES["cp"].rebuild(factors)).norm() / tensor.norm())
+    assert ours <= SLACK * parafac(tensor, rank, starts=2, seed=0, iterations=300).relative_error
+
+
+def test_peers_report_the_error_of_what_they_return():
+    """An exact tensor is found exactly, so the factors are read in the right order."""
+    generator = torch.Generator().manual_seed(1)
+    blocks = [torch.randn(*s, generator=generator, dtype=torch.float64) for s in ((2, 9, 3), (6, 2), (7, 3))]
+    assert tucker_peer(tucker_tensor(*blocks), (2, 3)).relative_error < 1e-10
+    cores = [torch.randn(*s, generator=generator, dtype=torch.float64) for s in ((1, 6, 2), (2, 9, 3), (3, 7, 1))]
+    assert chain_peer(chain_tensor(cores), (1, 2, 3), iterations=200).relative_error < 1e-3
