@@ -96,8 +96,13 @@ rule finetune:
         "../scripts/finetune.py"
 
 
+SHARED_STARTS = {}  # by study: a function of the variant, where variants share the model right after the surgery
+
+
 def start_of(wildcards):
     """The model right after the surgery, before fine-tuning; the control starts from the baseline."""
+    if wildcards.study in SHARED_STARTS:
+        return SHARED_STARTS[wildcards.study](wildcards.variant)
     if wildcards.study == "baseline":
         return []
     if wildcards.study == "control":
@@ -125,7 +130,7 @@ rule evaluate:
         "../scripts/evaluate.py"
 
 
-CONTROLS = sorted({config["kernel_search"]["model"]})
+CONTROLS = sorted({config["kernel_search"]["model"], config["low_rank"]["model"]})
 
 
 rule baseline_tables:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from convpress.config.kernel_search import CPConfig
 from convpress.errors import ConvpressError
+from convpress.layers.base import check_rank, conv_geometry
 from convpress.layers.surgery import find_conv
 from convpress.models.registry import create_model
 
@@ -37,6 +39,8 @@ def check_layers(config: Mapping[str, Any]) -> None:
                 model = create_model(entry["architecture"], **entry["arguments"])
         except ConvpressError as error:
             raise ConvpressError(f"models.{name}: {error}") from None
+        if name == config["low_rank"]["model"]:
+            _check_expansions(model, config["low_rank"])
         if name != study["model"]:
             continue
         for place, layer in enumerate(study["decompose"]):
@@ -52,3 +56,15 @@ def check_layers(config: Mapping[str, Any]) -> None:
                     f"kernel_search.cp.{key}: {getattr(cp, key)} gives rank {rank} for {layer} with {in_channels} "
                     f"input channels; ranks from 1 to {largest} are possible there"
                 )
+
+
+def _check_expansions(model: nn.Module, study: Mapping[str, Any]) -> None:
+    for place, (layer, bases) in enumerate(zip(study["layers"], study["bases"], strict=True)):
+        key = f"low_rank.layers.{place}"
+        try:
+            conv = find_conv(model, layer)
+            conv_geometry(conv)
+            key = f"low_rank.bases.{place}"
+            check_rank(bases, "the number of filters", conv.kernel_size[0] * conv.kernel_size[1])
+        except ConvpressError as error:
+            raise ConvpressError(f"{key}: {error}") from None
