@@ -11,8 +11,8 @@ LR_VARIANTS = list(dict.fromkeys([*LR_ROWS.values(), *LR_CHAINS]))
 LR_EXPANSIONS = list(dict.fromkeys(row.expansion for row in LR_STUDY.rows))
 LR_MODEL = f"{MODELS}/low_rank/{{variant}}.safetensors"
 # The files are large, so variants share their expansion's file as the start.
-SHARED_STARTS["low_rank"] = lambda variant: [] if variant in LR_EXPANSIONS else LR_MODEL.format(
-    variant=variant.split("-")[0]
+SHARED_STARTS["low_rank"] = lambda variant: (
+    [] if variant in LR_EXPANSIONS else LR_MODEL.format(variant=variant.split("-")[0])
 )
 
 
@@ -187,6 +187,7 @@ rule low_rank_tables:
         predictions=expand(rules.evaluate.output.predictions, study="low_rank", variant=LR_ROWS.values()),
         histories=expand(rules.match_outputs.output.history, variant=LR_CHAINS),
         control_history=f"{RESULTS}/histories/control/{LR['model']}.csv",
+        original=LR_BASE,
         models=expand(LR_MODEL, variant=LR_VARIANTS),
         distances=rules.low_rank_distances.output.distances,
         latency=rules.low_rank_latency.output.latency,
@@ -216,9 +217,7 @@ rule low_rank_figures:
         ),
         bases=report(f"{FIGURES}/low_rank_bases.svg", caption="../report/low_rank_bases.rst", category="low_rank"),
         curves=report(f"{FIGURES}/low_rank_curves.svg", caption="../report/low_rank_curves.rst", category="low_rank"),
-        filters=report(
-            f"{FIGURES}/low_rank_filters.png", caption="../report/low_rank_filters.rst", category="low_rank"
-        ),
+        filters=report(f"{FIGURES}/low_rank_filters.png", caption="../report/low_rank_filters.rst", category="low_rank"),
     log:
         f"{LOGS}/low_rank_figures.log",
     params:

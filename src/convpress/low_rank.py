@@ -151,9 +151,7 @@ def compare_bases(weight: Tensor, count: int, comparison: BasesConfig, *, seed: 
     return errors, sweeps
 
 
-def _errors(
-    weight: Tensor, basis: Tensor, coefficients: Tensor, *, method: str, start: float
-) -> dict[str, Any]:
+def _errors(weight: Tensor, basis: Tensor, coefficients: Tensor, *, method: str, start: float) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     columns, rows = split_basis(basis)
     split = expanded(columns[..., :, None] * rows[..., None, :], coefficients)

@@ -43,7 +43,8 @@ class AlexNet(nn.Module):
     """Five convolutions and three linear layers; parameters have the names that torchvision gives them.
 
     Weights start as in He et al. 2015, "Delving deep into rectifiers" (normal, fan in), biases at zero: without
-    batch normalisation torch's own, smaller start leaves the loss on a plateau for epochs.
+    batch normalisation torch's own, smaller start leaves the loss on a plateau for epochs. The last layer starts
+    small, so that the first answers are undecided.
     """
 
     def __init__(self, num_classes: int, width: int, hidden: Sequence[int], dropout: float, input_size: int) -> None:
@@ -69,6 +70,7 @@ class AlexNet(nn.Module):
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight)
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        nn.init.normal_(self.classifier[6].weight, std=0.01)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, 3, H, W) to logits (N, num_classes); smaller ones are enlarged to `input_size` first.
