@@ -36,8 +36,8 @@ def expand(
             rank = SeparableConv2d.rank_for(find_conv(model, layer), compression)
             replace_conv(model, layer, SeparableConv2d, rank=rank)
         else:
-            options = {"choice": expansion.bases, "decomposed": expansion.scheme == "decomposed"}
-            replace_conv(model, layer, LowRankConv2d, bases=count, **options)
+            split = expansion.scheme == "decomposed"
+            replace_conv(model, layer, LowRankConv2d, bases=count, choice=expansion.bases, decomposed=split)
 
 
 def freeze_all_but(model: nn.Module, layers: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """Low-rank expansions: optimality of the closed forms, equivalences, exact costs, and what fine-tuning leaves alone."""
 
+import itertools
 import math
 
 import pytest
@@ -106,12 +107,12 @@ def test_the_alternating_method_never_rises_and_stays_above_the_closed_form():
     weight = kernel(8, 5, 5, 5)
     best = relative_error(weight, expanded(*expand_kernel(weight, 4)))
     plain = alternate(weight, 4, penalty=0.0, sweeps=300, seed=1)
-    assert all(later <= earlier + 1e-9 for earlier, later in zip(plain.objectives, plain.objectives[1:], strict=False))
+    assert all(later <= earlier + 1e-9 for earlier, later in itertools.pairwise(plain.objectives))
     assert plain.errors[0] > best + 0.01
     assert best - 1e-12 <= plain.errors[-1] < best + 1e-3
     penalised = alternate(weight, 4, penalty=0.05, sweeps=100, seed=1)
     objectives = penalised.objectives
-    assert all(later <= earlier + 1e-9 for earlier, later in zip(objectives, objectives[1:], strict=False))
+    assert all(later <= earlier + 1e-9 for earlier, later in itertools.pairwise(objectives))
     assert penalised.errors[-1] > best + 1e-3
 
 

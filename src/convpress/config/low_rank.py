@@ -83,7 +83,7 @@ class LowRankConfig(Section):
                     f"rows.{place}.expansion: no expansion {row.expansion!r}; expansions has {sorted(self.expansions)}"
                 )
         for what, values in (
-            ("have the number", [row.row for row in self.rows]),
+            ("have the number", [str(row.row) for row in self.rows]),
             ("are", [row.variant for row in self.rows]),
         ):
             twice = next((value for value in values if values.count(value) > 1), None)

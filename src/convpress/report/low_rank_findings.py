@@ -95,7 +95,8 @@ def findings(frame: pd.DataFrame) -> list[str]:
     found = [
         f"{_name(row).capitalize()}: {say.percent(row['accuracy_before'])} right after the surgery, "
         f"{say.percent(row['test_accuracy'])} after {say.whole(row['l2_epochs'])} epochs of L2 and "
-        f"{say.whole(row['ce_epochs'])} of CE, {_against_original(row)}; it {say.verdict(row['delta_control'], row['mcnemar_p'])}."
+        f"{say.whole(row['ce_epochs'])} of CE, {_against_original(row)}; "
+        f"it {say.verdict(row['delta_control'], row['mcnemar_p'])}."
         for row in trained_last(frame)
     ]
     found += _matching(frame)
@@ -109,9 +110,10 @@ def findings(frame: pd.DataFrame) -> list[str]:
         speed = "at least" if quick["speedup"] >= 1.5 else "less than"
         near = "at most" if quick["delta_original"] >= -0.005 else "more than"
         found.append(
-            f"The target was 1.5 times the speed at 0.5 points below row 1 or less: {_name(quick)} is {speed} 1.5 times "
-            f"as fast ({say.times(quick['speedup'])}; {say.times(quick['bf16_speedup'])} in bfloat16) and {near} 0.5 "
-            f"points below ({say.points(quick['delta_original'])})."
+            "The target was 1.5 times the speed at 0.5 points below row 1 or less: "
+            f"{_name(quick)} is {speed} 1.5 times as fast ({say.times(quick['speedup'])}; "
+            f"{say.times(quick['bf16_speedup'])} in bfloat16) and {near} 0.5 points below "
+            f"({say.points(quick['delta_original'])})."
         )
     return found
 
@@ -165,8 +167,9 @@ def caveats(run: Run, frame: pd.DataFrame) -> list[str]:
     first = by_number(frame, "1")
     if first is not None:
         found.append(
-            f"The low-rank study's networks see images enlarged to {say.whole(first['input_size'])} pixels; its operations "
-            f"and times are for {say.whole(first['size'])} pixels, a batch of {say.whole(first['batch_size'])}. In the "
-            "table of baselines AlexNet's operations are for the enlarged images."
+            f"The low-rank study's networks see images enlarged to {say.whole(first['input_size'])} pixels; its "
+            f"operations and times are for {say.whole(first['size'])} pixels, a batch of "
+            f"{say.whole(first['batch_size'])}. In the table of baselines AlexNet's operations are for the enlarged "
+            "images."
         )
     return found
