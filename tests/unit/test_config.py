@@ -74,6 +74,8 @@ def test_params_are_valid():
         ("low_rank.rows", [{"row": 2, "expansion": "x"}], r"rows\.0\.expansion: no expansion 'x'; .*'decomposed'"),
         ("low_rank.rows", [{"row": 1, "expansion": "replaced"}], r"low_rank\.rows\.0\.row: .*equal to 2, found 1"),
         ("low_rank.rows", [{"row": n, "expansion": "replaced"} for n in (2, 3)], r"two rows are replaced"),
+        ("low_rank.expansions.control", {"scheme": "grouped"}, r"expansions\.control: this name is taken"),
+        ("low_rank.expansions.a-b", {"scheme": "grouped"}, r"low_rank\.expansions\..*match pattern"),
         ("low_rank.compression", 1.0, r"low_rank\.compression: .*greater than 1, found 1"),
         ("low_rank.model", "alexnot", r"low_rank\.model: no model 'alexnot'; models has \['alexnet'"),
         ("data", None, r"^data: field required"),

@@ -62,7 +62,9 @@ class LowRankConfig(Section):
     compression: Annotated[float, Field(gt=1)] = Field(
         description="By what factor separable lowers the operations of each layer."
     )
-    expansions: dict[str, ExpansionConfig] = Field(min_length=1, description="Expansions by name.")
+    expansions: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], ExpansionConfig] = Field(
+        min_length=1, description="Expansions by name (small letters, digits and _; not original or control)."
+    )
     rows: list[RowConfig] = Field(min_length=1, description="Rows of the table after the original network.")
     epochs_scale: Positive = Field(description="By what the epochs of l2 and ce are multiplied, to at least 1.")
     l2: TrainingConfig = Field(
@@ -77,6 +79,8 @@ class LowRankConfig(Section):
     def _fits_together(self) -> LowRankConfig:
         if len(self.bases) != len(self.layers):
             raise ValueError(f"bases has {len(self.bases)} numbers for {len(self.layers)} layers; give one a layer")
+        if taken := {"original", "control"} & set(self.expansions):
+            raise ValueError(f"expansions.{min(taken)}: this name is taken by a network that is not expanded")
         for place, row in enumerate(self.rows):
             if row.expansion not in self.expansions:
                 raise ValueError(

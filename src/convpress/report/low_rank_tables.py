@@ -106,7 +106,7 @@ def _epochs(history: str) -> int:
 
 
 def history_table(histories: Mapping[str, str]) -> pd.DataFrame:
-    """Loss and accuracies by stage (l2, ce, control), variant and epoch."""
+    """Loss and accuracies by stage (match_outputs, finetune_low_rank), variant (also `control`) and epoch."""
     columns = ["stage", "variant", "epoch", "lr", "loss", "train_accuracy", "validation_accuracy", "seconds"]
     frames = []
     for name, path in histories.items():
