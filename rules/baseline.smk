@@ -96,8 +96,13 @@ rule finetune:
         "../scripts/finetune.py"
 
 
+SHARED_STARTS = {}  # by study: a function of the variant, where variants share the model right after the surgery
+
+
 def start_of(wildcards):
     """The model right after the surgery, before fine-tuning; the control starts from the baseline."""
+    if wildcards.study in SHARED_STARTS:
+        return SHARED_STARTS[wildcards.study](wildcards.variant)
     if wildcards.study == "baseline":
         return []
     if wildcards.study == "control":

@@ -1,15 +1,21 @@
 """The report page, drawn from tables and figures alone."""
 
+# Every study has a rule <study>_tables and a rule <study>_figures.
+STUDIES = ["kernel_search", "sensitivity", "low_rank"]
+
+
+def of_studies(kind):
+    """The rules <study>_<kind>."""
+    return [getattr(rules, f"{study}_{kind}") for study in STUDIES]
+
 
 rule report_page:
     input:
-        tables=[rules.baseline_tables.output, rules.kernel_search_tables.output, rules.sensitivity_tables.output],
-        figures=[rules.kernel_search_figures.output, rules.sensitivity_figures.output],
+        tables=[rule.output for rule in [rules.baseline_tables, *of_studies("tables")]],
+        figures=[rule.output for rule in of_studies("figures")],
         provenance=input_provenance(),
         metrics=rules.baseline_tables.input.metrics,
-        histories=rules.baseline_tables.input.histories
-        + rules.kernel_search_tables.input.histories
-        + rules.sensitivity_tables.input.histories,
+        histories=[rule.input.histories for rule in [rules.baseline_tables, *of_studies("tables")]],
         captions=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("report/*.rst")),
         reference=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("report/reference/*")),
     output:

@@ -13,6 +13,7 @@ from torch import nn
 
 from convpress.config.kernel_search import CPConfig
 from convpress.errors import ConvpressError
+from convpress.layers.base import check_rank, conv_geometry
 from convpress.layers.surgery import find_conv
 from convpress.models.registry import create_model
 from convpress.sensitivity import factorised_layers, ranks_for
@@ -32,34 +33,37 @@ def check_layers(config: Mapping[str, Any]) -> None:
 
     Raises `ConvpressError` that names the key and what is possible.
     """
-    study = config["kernel_search"]
-    cp = CPConfig(**study["cp"])
     for name, entry in config["models"].items():
         try:
             with torch.device("meta"):
                 model = create_model(entry["architecture"], **entry["arguments"])
         except ConvpressError as error:
             raise ConvpressError(f"models.{name}: {error}") from None
-        _check_compressions(name, model, config["sensitivity"])
-        if name != study["model"]:
-            continue
-        for place, layer in enumerate(study["decompose"]):
-            try:
-                out_channels, in_channels, height, width = find_conv(model, layer).weight.shape
-            except ConvpressError as error:
-                raise ConvpressError(f"kernel_search.decompose.{place}: {error}") from None
-            sizes = sorted((out_channels, in_channels, height, width))
-            rank, largest = cp.rank_for(in_channels), sizes[0] * sizes[1] * sizes[2]
-            if not 1 <= rank <= largest:
-                key = "rank" if cp.rank is not None else "rank_divisor"
-                raise ConvpressError(
-                    f"kernel_search.cp.{key}: {getattr(cp, key)} gives rank {rank} for {layer} with {in_channels} "
-                    f"input channels; ranks from 1 to {largest} are possible there"
-                )
+        _check_kernel_search(name, model, config["kernel_search"])
+        _check_sensitivity(name, model, config["sensitivity"])
+        _check_low_rank(name, model, config["low_rank"])
 
 
-def _check_compressions(name: str, model: nn.Module, study: Mapping[str, Any]) -> None:
-    """Every layer that `sensitivity` factorises must have a rank of at least one at every compression asked for."""
+def _check_kernel_search(name: str, model: nn.Module, study: Mapping[str, Any]) -> None:
+    """Decomposed layers exist and allow the rank."""
+    cp = CPConfig(**study["cp"])
+    for place, layer in enumerate(study["decompose"] if name == study["model"] else []):
+        try:
+            out_channels, in_channels, height, width = find_conv(model, layer).weight.shape
+        except ConvpressError as error:
+            raise ConvpressError(f"kernel_search.decompose.{place}: {error}") from None
+        sizes = sorted((out_channels, in_channels, height, width))
+        rank, largest = cp.rank_for(in_channels), sizes[0] * sizes[1] * sizes[2]
+        if not 1 <= rank <= largest:
+            key = "rank" if cp.rank is not None else "rank_divisor"
+            raise ConvpressError(
+                f"kernel_search.cp.{key}: {getattr(cp, key)} gives rank {rank} for {layer} with {in_channels} "
+                f"input channels; ranks from 1 to {largest} are possible there"
+            )
+
+
+def _check_sensitivity(name: str, model: nn.Module, study: Mapping[str, Any]) -> None:
+    """Every factorised layer has a rank of at least one at every compression asked for."""
     for place, grid in enumerate(study["grids"]):
         if name not in grid["models"]:
             continue
@@ -71,3 +75,17 @@ def _check_compressions(name: str, model: nn.Module, study: Mapping[str, Any]) -
                     raise ConvpressError(
                         f"sensitivity.grids.{place}.compressions: {layer} of {name}: {error}"
                     ) from None
+
+
+def _check_low_rank(name: str, model: nn.Module, study: Mapping[str, Any]) -> None:
+    """Replaced layers exist and allow as many basis filters."""
+    layers = zip(study["layers"], study["bases"], strict=True) if name == study["model"] else ()
+    for place, (layer, bases) in enumerate(layers):
+        key = f"low_rank.layers.{place}"
+        try:
+            conv = find_conv(model, layer)
+            conv_geometry(conv)
+            key = f"low_rank.bases.{place}"
+            check_rank(bases, "the number of filters", conv.kernel_size[0] * conv.kernel_size[1])
+        except ConvpressError as error:
+            raise ConvpressError(f"{key}: {error}") from None

@@ -66,10 +66,10 @@ def test_params_are_valid():
         ("kernel_search.cp.starts", 0, r"kernel_search\.cp\.starts: .*greater than or equal to 1, found 0"),
         ("kernel_search.cp.starts", "four", r"kernel_search\.cp\.starts: .*integer.*'four'"),
         ("compute.precision", "fp16", r"compute\.precision: .*'auto', 'fp32' or 'bf16', found 'fp16'"),
-        ("kernel_search.model", "resnet33", r"kernel_search\.model: no model 'resnet33'; models has \['resnet20'"),
+        ("kernel_search.model", "resnet33", r"kernel_search\.model: no model 'resnet33'; models has \['alexnet'"),
         ("kernel_search.layers", ["layer9"], r"\['layer9'\] are searched but not decomposed"),
         ("models.resnet20.checkpoint", None, r"models\.resnet20: give either a checkpoint or a training recipe"),
-        ("peers.models", ["resnet33"], r"peers\.models\.0: no model 'resnet33'; models has \['resnet20'"),
+        ("peers.models", ["resnet33"], r"peers\.models\.0: no model 'resnet33'; models has \['alexnet'"),
         (
             "peers.methods",
             ["magic"],
@@ -77,6 +77,15 @@ def test_params_are_valid():
         ),
         ("peers.methods", ["cp", "cp"], r"peers: methods: \['cp'\] stands there more than once"),
         ("peers.targets", [{"cost": "params", "fraction": 1}], r"peers\.targets\.0\.fraction: .*less than 1, found 1"),
+        ("low_rank.input_size", 64, r"low_rank\.input_size is 64, but models\.alexnet\.arguments\.input_size is 96"),
+        ("low_rank.bases", [8, 8], r"low_rank: bases has 2 numbers for 4 layers"),
+        ("low_rank.rows", [{"row": 2, "expansion": "x"}], r"rows\.0\.expansion: no expansion 'x'; .*'decomposed'"),
+        ("low_rank.rows", [{"row": 1, "expansion": "replaced"}], r"low_rank\.rows\.0\.row: .*equal to 2, found 1"),
+        ("low_rank.rows", [{"row": n, "expansion": "replaced"} for n in (2, 3)], r"two rows are replaced"),
+        ("low_rank.expansions.control", {"scheme": "grouped"}, r"expansions\.control: this name is taken"),
+        ("low_rank.expansions.a-b", {"scheme": "grouped"}, r"low_rank\.expansions\..*match pattern"),
+        ("low_rank.compression", 1.0, r"low_rank\.compression: .*greater than 1, found 1"),
+        ("low_rank.model", "alexnot", r"low_rank\.model: no model 'alexnot'; models has \['alexnet'"),
         ("data", None, r"^data: field required"),
         ("run", "My Run", r"^run: string should match pattern"),
     ],
@@ -93,12 +102,27 @@ def test_mistakes_name_the_key_and_what_is_allowed(path, value, words):
         ("kernel_search.cp.rank", 0, r"kernel_search\.cp\.rank: 0 gives rank 0.*ranks from 1 to 144"),
         ("kernel_search.cp.rank", 10_000, r"kernel_search\.cp\.rank: 10000 .*ranks from 1 to 144"),
         ("kernel_search.cp.rank_divisor", 17, r"kernel_search\.cp\.rank_divisor: 17 gives rank 0 for layer1.0.conv2"),
+        ("low_rank.bases", [8, 8, 6, 10], r"low_rank\.bases\.3: .*is 10; .*from 1 to 9"),
+        ("low_rank.layers", ["features.3", "features.6", "features.8", "features.9"], r"low_rank\.layers\.3: .*ReLU"),
         ("models.resnet20.architecture", "resnet21", r"models\.resnet20: there is no model 'resnet21'.*resnet20"),
     ],
 )
 def test_impossible_layers_and_ranks_name_what_is_possible(path, value, words):
     with pytest.raises(ConvpressError, match=words):
         check_layers(load_config(changed(path, value)).model_dump(mode="json"))
+
+
+def test_rows_of_the_low_rank_study_continue_each_other():
+    study = load_config(PARAMS).low_rank
+    assert study.chains() == {
+        **{f"{name}-l2": (name, "l2", 1) for name in ("replaced", "decomposed", "separable")},
+        **{f"{name}-l2-ce": (f"{name}-l2", "ce", 1) for name in ("replaced", "decomposed", "separable")},
+        "replaced-ce": ("replaced", "ce", 1),
+        "decomposed-ce2": ("decomposed", "ce", 2),
+    }
+    # 20 and 10 epochs, times 0.1; the control gets what the longest row gets.
+    assert [study.recipe("l2", 1).epochs, study.recipe("ce", 1).epochs, study.recipe("ce", 2).epochs] == [2, 1, 2]
+    assert study.control().epochs == 3
 
 
 def test_unknown_layer_names_near_ones():

@@ -24,6 +24,7 @@ def said(project, overlay_text, *arguments, **environment):
         ("kernel_search: {epocs: 3}", "kernel_search.epocs: unknown key; allowed here: cp, decompose"),
         ("kernel_search: {cp: {rank: 0}}", "kernel_search.cp.rank: 0 gives rank 0"),
         ("kernel_search: {search: {seed: {extent: 20}}}", "kernel_search.search.seed.extent: 20 is even"),
+        ("low_rank: {input_size: 64}", "low_rank.input_size is 64, but models.alexnet.arguments.input_size is 96"),
         ("kernel_search: {decompose: [layer4.0.conv2], layers: [layer4.0.conv2]}", "no layer 'layer4.0.conv2'"),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from convpress.config.kernel_search import KernelSearchConfig
+from convpress.config.low_rank import LowRankConfig
 from convpress.config.peers import PeersConfig
 from convpress.config.sections import (
     ComputeConfig,
@@ -41,23 +42,36 @@ class Config(Section):
     teacher: TeacherConfig = Field(description="Distillation.")
     measure: MeasureConfig = Field(description="Latency.")
     kernel_search: KernelSearchConfig = Field(description="The study kernel_search.")
-    peers: PeersConfig | None = Field(None, description="Other libraries to compare with; null leaves them out.")
     sensitivity: SensitivityConfig = Field(description="The study sensitivity.")
+    low_rank: LowRankConfig = Field(description="The study low_rank.")
+    peers: PeersConfig | None = Field(None, description="Other libraries to compare with; null leaves them out.")
 
     def controlled(self) -> list[str]:
         """Networks that need a control: those that the studies and peers compress."""
-        used = {self.kernel_search.model, *self.sensitivity.models}
+        used = {self.kernel_search.model, self.low_rank.model, *self.sensitivity.models}
         return sorted(used.union(self.peers.models if self.peers else []))
 
     @model_validator(mode="after")
     def _names_exist(self) -> Config:
         used = {"teacher.model": self.teacher.model, "kernel_search.model": self.kernel_search.model}
+        used["low_rank.model"] = self.low_rank.model
         used |= {f"baselines.{i}": name for i, name in enumerate(self.baselines)}
         used |= {f"peers.models.{i}": name for i, name in enumerate(self.peers.models if self.peers else [])}
         used |= {f"sensitivity.grids: {name}": name for name in self.sensitivity.models}
         for place, name in used.items():
             if name not in self.models:
                 raise ValueError(f"{place}: no model {name!r}; models has {sorted(self.models)}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_input_size(self) -> Config:
+        study = self.low_rank
+        size = self.models[study.model].arguments.get("input_size") if study.model in self.models else study.input_size
+        if size != study.input_size:
+            raise ValueError(
+                f"low_rank.input_size is {study.input_size}, but models.{study.model}.arguments.input_size is {size}; "
+                "give both the same number"
+            )
         return self
 
 

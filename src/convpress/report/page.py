@@ -14,9 +14,10 @@ from convpress.report import wording as say
 from convpress.report.baselines_section import BASELINES
 from convpress.report.contents import Column, Content, Run, Section, TableView
 from convpress.report.kernel_search_section import KERNEL_SEARCH
+from convpress.report.low_rank_section import LOW_RANK
 from convpress.report.sensitivity_section import SENSITIVITY
 
-SECTIONS: list[Section] = [BASELINES, KERNEL_SEARCH, SENSITIVITY]
+SECTIONS: list[Section] = [BASELINES, KERNEL_SEARCH, SENSITIVITY, LOW_RANK]
 """What the page shows, in this order; a study adds one entry."""
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -92,6 +92,10 @@ LOOKS: dict[str, Look] = {
     "seed": Look("#dd7700", "o", _DASH),
     "preserving": Look("#0072b2", "s"),
     "branch": Look("#882255", "^", _DASHDOT),
+    "original": Look("#222222", "X"),
+    "replaced": Look("#0072b2", "s"),
+    "decomposed": Look("#dd7700", "o", _DASH),
+    "separable": Look("#117733", "^", _DASHDOT),
 }
 
 _SPARE = [
@@ -116,6 +120,8 @@ STAGES: dict[str, str] = {
     "finetune_cp": "CP, fine-tuned",
     "search_kernels": "Size search",
     "finetune_recomposed": "Recomposed, fine-tuned",
+    "match_outputs": "L2 on outputs",
+    "finetune_low_rank": "Cross-entropy",
 }
 
 

@@ -1,0 +1,18 @@
+"""How far the replaced layers' outputs are from the original network's, on validation images."""
+
+from pathlib import Path
+
+from common import job, sections
+from convpress.checkpoints import load
+from convpress.compute import resolve
+from convpress.data import load_dataset
+from convpress.files import write_csv
+from convpress.low_rank import output_distances
+
+with job(snakemake):
+    settings, inputs = sections(snakemake), snakemake.input
+    resolve(settings["compute"])
+    _, validation, _ = load_dataset(inputs.data, settings["data"])
+    models = {Path(path).stem: load(path) for path in inputs.models}
+    rows = output_distances(load(inputs.original), models, validation, snakemake.params.layers)
+    write_csv(rows, Path(snakemake.output.distances))

@@ -1,0 +1,26 @@
+"""Operations of each network and its times in turns: float32, bfloat16, and on a GPU where there is one."""
+
+from pathlib import Path
+
+import torch
+
+from common import job, sections
+from convpress.checkpoints import load
+from convpress.compute import resolve
+from convpress.config.sections import MeasureConfig
+from convpress.files import write_csv
+from convpress.low_rank import measure_costs
+
+with job(snakemake):
+    params = snakemake.params
+    measure = MeasureConfig(**params.measure)
+    resolve(sections(snakemake)["compute"])
+    paths = {"original": snakemake.input.original} | {Path(path).stem: path for path in snakemake.input.models}
+    rows = measure_costs(
+        {name: load(path) for name, path in paths.items()},
+        (3, params.size, params.size),
+        batch_size=measure.batch_size,
+        repeats={torch.float32: params.repeats, torch.bfloat16: params.bf16_repeats},
+        warmup=measure.warmup,
+    )
+    write_csv(rows, Path(snakemake.output.latency))

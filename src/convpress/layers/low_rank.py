@@ -1,0 +1,221 @@
+"""Low-rank expansions of a convolution: basis filters for each input channel, or a vertical and a horizontal one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from convpress.decompose.low_rank import (
+    Bases,
+    expand_kernel,
+    expanded,
+    separate_kernel,
+    separated,
+    split_basis,
+)
+from convpress.layers.base import Padding, Size, check_rank, conv_geometry, pair
+from convpress.layers.surgery import register_layer
+
+
+class _Expansion(nn.Module):
+    """What both schemes share: geometry, its arguments, and the bias of the last convolution."""
+
+    count_name: str
+    last: str
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size,
+        padding: Padding,
+        dilation: Size,
+    ) -> None:
+        super().__init__()
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size = pair(kernel_size, "kernel_size", 1)
+        self.stride, self.dilation = pair(stride, "stride", 1), pair(dilation, "dilation", 1)
+        self.padding = padding if isinstance(padding, str) else pair(padding, "padding", 0)
+
+    def _along(self, axis: int) -> dict[str, Any]:
+        """Geometry of a filter that runs along one axis (0 vertical) and leaves the other alone."""
+        keep = lambda values, other: (values[0], other) if axis == 0 else (other, values[1])  # noqa: E731
+        return {
+            "kernel_size": keep(self.kernel_size, 1),
+            "stride": keep(self.stride, 1),
+            "dilation": keep(self.dilation, 1),
+            "padding": self.padding if isinstance(self.padding, str) else keep(self.padding, 0),
+            "bias": False,
+        }
+
+    def _take_bias(self, conv: nn.Conv2d) -> Self:
+        if conv.bias is not None:
+            self.get_parameter(f"{self.last}.bias").data.copy_(conv.bias.detach())
+        return self.train(conv.training)
+
+    def arguments(self) -> dict[str, Any]:
+        """Constructor arguments, for the surgery."""
+        return {
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            self.count_name: getattr(self, self.count_name),
+            "kernel_size": list(self.kernel_size),
+            "stride": list(self.stride),
+            "padding": self.padding if isinstance(self.padding, str) else list(self.padding),
+            "dilation": list(self.dilation),
+            "bias": self.get_submodule(self.last).bias is not None,
+        }
+
+
+@register_layer
+class LowRankConv2d(_Expansion):
+    """Scheme 1: `bases` filters for each input channel (C to C M, grouped), then 1x1 (C M to N).
+
+    Input (n, C, H, W), output as of the dense convolution. `decomposed` makes each h x w filter an h x 1 and a
+    1 x w one. Parameters C M h w + N C M, and one bias a filter, zero at first, as the seed document counts them;
+    decomposed C M (h + w) + N C M. Source: Jaderberg et al. 2014, section 2, scheme 1.
+    """
+
+    count_name, last = "bases", "expand"
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        bases: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Padding = 0,
+        dilation: Size = 1,
+        bias: bool = True,
+        decomposed: bool = False,
+    ) -> None:
+        """Make a layer with random weights; ``from_conv`` fills it."""
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation)
+        h, w = self.kernel_size
+        self.bases, self.decomposed = check_rank(bases, "bases", h * w), decomposed
+        inner = in_channels * bases
+        if decomposed:
+            self.vertical = nn.Conv2d(in_channels, inner, groups=in_channels, **self._along(0))
+            self.horizontal = nn.Conv2d(inner, inner, groups=inner, **self._along(1))
+        else:
+            self.spatial = nn.Conv2d(
+                in_channels, inner, (h, w), self.stride, self.padding, self.dilation, groups=in_channels
+            )
+            nn.init.zeros_(self.spatial.bias)  # type: ignore[arg-type]
+        self.expand = nn.Conv2d(inner, out_channels, 1, bias=bias)
+
+    @classmethod
+    def from_conv(
+        cls,
+        conv: nn.Conv2d,
+        bases: int,
+        *,
+        choice: Bases = "shared",
+        decomposed: bool = False,
+        factors: Sequence[Tensor] | None = None,
+    ) -> Self:
+        """The layer nearest to `conv` with `bases` filters for each input channel, in closed form.
+
+        `choice` says for what the filters are optimal, see :func:`expand_kernel`; `factors` are filters (C, M, h, w)
+        and coefficients (N, C, M) to be used instead.
+
+        Raises:
+            ConvpressError: grouped convolution, padding mode other than zeros, or an impossible number of filters.
+        """
+        layer = cls(**conv_geometry(conv), bases=bases, decomposed=decomposed).to(conv.weight)
+        basis, coefficients = expand_kernel(conv.weight, bases, choice) if factors is None else factors
+        with torch.no_grad():
+            layer.expand.weight.copy_(coefficients.flatten(1)[:, :, None, None])
+            if decomposed:
+                columns, rows = split_basis(basis.flatten(0, 1))
+                layer.vertical.weight.copy_(columns[:, None, :, None])
+                layer.horizontal.weight.copy_(rows[:, None, None, :])
+            else:
+                layer.spatial.weight.copy_(basis.flatten(0, 1)[:, None])
+        return layer._take_bias(conv)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, C, H, W) to (n, N, H', W')."""
+        return self.expand(self.horizontal(self.vertical(x)) if self.decomposed else self.spatial(x))
+
+    def basis(self) -> Tensor:
+        """The filters (C, M, h, w), multiplied out where they are decomposed; differentiable."""
+        filters = self.vertical.weight @ self.horizontal.weight if self.decomposed else self.spatial.weight
+        return filters[:, 0].unflatten(0, (self.in_channels, self.bases))
+
+    def kernel(self) -> Tensor:
+        """The dense kernel (N, C, h, w); differentiable."""
+        return expanded(self.basis(), self.expand.weight[:, :, 0, 0].unflatten(1, (self.in_channels, self.bases)))
+
+    def arguments(self) -> dict[str, Any]:
+        """Constructor arguments, for the surgery."""
+        return super().arguments() | {"decomposed": self.decomposed}
+
+
+@register_layer
+class SeparableConv2d(_Expansion):
+    """Scheme 2: h x 1 from C to K channels, then 1 x w from K to N.
+
+    Input (n, C, H, W), output as of the dense convolution. Parameters K (C h + N w).
+    Source: Jaderberg et al. 2014, section 2, scheme 2.
+    """
+
+    count_name, last = "rank", "horizontal"
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        rank: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Padding = 0,
+        dilation: Size = 1,
+        bias: bool = True,
+    ) -> None:
+        """Make a layer with random weights; ``from_conv`` fills it."""
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation)
+        h, w = self.kernel_size
+        self.rank = check_rank(rank, "rank", min(in_channels * h, out_channels * w))
+        self.vertical = nn.Conv2d(in_channels, rank, **self._along(0))
+        self.horizontal = nn.Conv2d(rank, out_channels, **(self._along(1) | {"bias": bias}))
+
+    @classmethod
+    def from_conv(cls, conv: nn.Conv2d, rank: int, *, factors: Sequence[Tensor] | None = None) -> Self:
+        """The layer nearest to `conv` with `rank` channels between, in closed form.
+
+        `factors` are vertical (K, C, h) and horizontal (N, K, w) filters to be used instead.
+
+        Raises:
+            ConvpressError: grouped convolution, padding mode other than zeros, or an impossible rank.
+        """
+        layer = cls(**conv_geometry(conv), rank=rank).to(conv.weight)
+        vertical, horizontal = separate_kernel(conv.weight, rank) if factors is None else factors
+        with torch.no_grad():
+            layer.vertical.weight.copy_(vertical[..., None])
+            layer.horizontal.weight.copy_(horizontal[:, :, None])
+        return layer._take_bias(conv)
+
+    @staticmethod
+    def rank_for(conv: nn.Conv2d, compression: float) -> int:
+        """The largest rank with at most 1 / `compression` of the parameters of `conv`, at least 1.
+
+        At stride 1 the multiply-accumulates fall by the same factor.
+        """
+        h, w = conv.kernel_size
+        c, n = conv.in_channels, conv.out_channels
+        rank = int(n * c * h * w / (compression * (c * h + n * w)))
+        return max(1, min(rank, c * h, n * w))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, C, H, W) to (n, N, H', W')."""
+        return self.horizontal(self.vertical(x))
+
+    def kernel(self) -> Tensor:
+        """The dense kernel (N, C, h, w); differentiable."""
+        return separated(self.vertical.weight[..., 0], self.horizontal.weight[:, :, 0])

@@ -1,0 +1,170 @@
+"""The page's section on the study low_rank: the seed's table row by row, and the scheme that is faster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from convpress.report import wording as say
+from convpress.report.contents import Column, Content, Run, Section, TableView, records
+from convpress.report.low_rank_findings import (
+    BASES,
+    COLUMNS,
+    NAME,
+    Row,
+    bases_findings,
+    cards,
+    caveats,
+    findings,
+    summary,
+)
+
+METHODS = {"svd_shared": "SVD, shared", "svd_per_channel": "SVD, for each channel", "alternating": "alternating"}
+
+
+def _versus(row: Row, key: str) -> Any:
+    """Row 1 compared with itself says nothing."""
+    return None if row["row"] == "1" else row[key]
+
+
+TABLE = (
+    Column("Row", lambda row: say.text(row["row"])),
+    Column("Network", lambda row: say.text(row["variant"]), numeric=False),
+    Column("Filters", lambda row: say.sizes(row["bases"])),
+    Column("L2 epochs", lambda row: say.whole(row["l2_epochs"])),
+    Column("CE epochs", lambda row: say.whole(row["ce_epochs"])),
+    Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
+    Column("95 % interval", lambda row: say.interval(row["ci_low"], row["ci_high"]) or say.MISSING),
+    Column("Points to row 1", lambda row: say.points(_versus(row, "delta_original"))),
+    Column("McNemar", lambda row: say.p_value(_versus(row, "mcnemar_original"))),
+    Column("Points to control", lambda row: say.points(None if row["row"] == "control" else row["delta_control"])),
+    Column("L2 distance", lambda row: say.significant(row["l2_distance"])),
+    Column("MACs", lambda row: say.count(row["macs"])),
+    Column("Parameters", lambda row: say.count(row["params"])),
+    Column("CPU", lambda row: say.milliseconds(row["cpu_ms"])),
+    Column("Speedup", lambda row: say.factor(row["speedup"])),
+    Column("CPU, bfloat16", lambda row: say.milliseconds(row["cpu_bf16_ms"])),
+    Column("CUDA", lambda row: say.milliseconds(row["cuda_ms"])),
+    Column("File", lambda row: say.size(row["bytes"])),
+)
+
+BASES_TABLE = (
+    Column("Layer", lambda row: say.text(row["layer"])),
+    Column("Filters", lambda row: say.whole(row["bases"])),
+    Column("Method", lambda row: METHODS.get(row["method"], row["method"]), numeric=False),
+    Column("Nuclear norm", lambda row: f"{row['penalty']:g}" if row["method"] == "alternating" else say.MISSING),
+    Column("Error", lambda row: say.number(row["relative_error"])),
+    Column("Error, decomposed", lambda row: say.number(row["split_error"])),
+    Column("Sweeps", lambda row: say.whole(row["iterations"])),
+    Column("Time", lambda row: say.duration(row["seconds"])),
+)
+
+FIGURES = (
+    (
+        "low_rank_tradeoff.svg",
+        "Accuracy against cost.",
+        "Three scatter plots of test accuracy, against multiply-accumulates and against milliseconds in float32 and "
+        "bfloat16; points carry the numbers of their rows. The same numbers are in the table of rows.",
+    ),
+    (
+        "low_rank_bases.svg",
+        "Closed form and alternating method.",
+        "Line plots, a panel for each layer: the error of the alternating method falls over its sweeps towards the "
+        "horizontal line of the closed form. The last errors are in the table of basis filters.",
+    ),
+    (
+        "low_rank_filters.png",
+        "The basis filters.",
+        "Small images of basis filters: for each layer and expansion a row before the training and one after it.",
+    ),
+    (
+        "low_rank_curves.svg",
+        "Loss and accuracy over epochs.",
+        "Line plots of training loss and accuracy over epochs: matching the outputs left, cross-entropy right.",
+    ),
+)
+
+
+def build(run: Run) -> Content:
+    """What this run says about low-rank expansions."""
+    content = Content()
+    frame = run.table(NAME, COLUMNS)
+    for column in ("row", "variant", "expansion", "bases"):
+        frame[column] = ["" if say.absent(value) else str(value) for value in frame[column]]
+    bases = run.table("low_rank_bases", BASES)
+    if frame.empty:
+        content.missing.append("the table of rows (tables/low_rank.csv)")
+    else:
+        content.tables.append(run.view(NAME, "The table, row by row.", frame, TABLE))
+        content.summary, content.cards = summary(frame), cards(frame)
+        content.findings += findings(frame)
+        content.caveats += caveats(run, frame)
+    if bases.empty:
+        content.missing.append("the comparison of basis filters (tables/low_rank_bases.csv)")
+    else:
+        content.tables.append(run.view("low_rank_bases", "Basis filters.", bases, BASES_TABLE))
+        content.findings += bases_findings(bases)
+    for file, title, alt in FIGURES:
+        picture = run.figure(file, title, alt)
+        if picture:
+            content.figures.append(picture)
+        else:
+            content.missing.append(f"the picture “{title.rstrip('.')}” (figures/{file})")
+    content.seed, content.seed_note = beside_seed(run, frame)
+    return content
+
+
+def beside_seed(run: Run, frame: pd.DataFrame) -> tuple[TableView | None, str]:
+    """The seed's table next to ours, row by row."""
+    reference = run.reference("seeds", ("study", "figure", "value", "source"))
+    values = {row["figure"]: float(row["value"]) for row in records(reference[reference["study"] == NAME])}
+    rows = [row for row in records(frame) if f"row{row['row']}_accuracy" in values]
+    if not rows:
+        return None, ""
+
+    def seed(row: Row, figure: str) -> float | None:
+        return values.get(f"row{row['row']}_{figure}")
+
+    columns = (
+        Column("Row", lambda row: say.text(row["row"])),
+        Column("Network", lambda row: say.text(row["variant"]), numeric=False),
+        Column("Seed", lambda row: say.percent(seed(row, "accuracy"))),
+        Column("Ours", lambda row: say.percent(row["test_accuracy"])),
+        Column("Seed, points to row 1", lambda row: say.points(_gap(values, row))),
+        Column("Ours, points to row 1", lambda row: say.points(row["delta_original"])),
+        Column("Seed, L2 norm", lambda row: say.significant(seed(row, "l2"))),
+        Column("Ours, L2 distance", lambda row: say.significant(row["l2_distance"])),
+        Column("Seed, CPU", lambda row: say.milliseconds(seed(row, "cpu_ms"))),
+        Column("Ours, CPU", lambda row: say.milliseconds(row["cpu_ms"])),
+    )
+    note = (
+        "The seed's L2 norms are summed over images and layers in a way it does not state; only their course compares."
+    )
+    if not run.used("cifar10"):
+        note = (
+            "The seed's figures are for CIFAR-10; this run uses other images, so the columns cannot be compared. "
+            + note
+        )
+    return run.view(f"{NAME}_seed", "The seed's table beside ours.", pd.DataFrame(rows), columns), note
+
+
+def _gap(values: dict[str, float], row: Row) -> float | None:
+    first, here = values.get("row1_accuracy"), values.get(f"row{row['row']}_accuracy")
+    return None if first is None or here is None or row["row"] == "1" else here - first
+
+
+LOW_RANK = Section(
+    name=NAME,
+    title="Low-rank expansions",
+    question="Do low-rank expansions of AlexNet's convolutions save time as well as arithmetic?",
+    method=(
+        "Scheme 1 writes a convolution as a few basis filters for each input channel and a 1×1 convolution (replaced), "
+        "and splits these filters into a vertical and a horizontal one (decomposed). Scheme 2 runs a vertical filter "
+        "over all channels and then a horizontal one (separable). All are computed in closed form by truncated SVD. "
+        "Then L2 matches the replaced layers' outputs to the original network's while nothing else learns, and CE "
+        "trains everything on the labels; a row with both does L2 first. The control is the original network, "
+        "trained on by CE for as many epochs as the longest row."
+    ),
+    build=build,
+)

@@ -1,0 +1,147 @@
+"""The tables of the study low_rank."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from convpress.checkpoints import load
+from convpress.config.low_rank import LowRankConfig, RowConfig
+from convpress.layers.low_rank import LowRankConv2d
+from convpress.layers.surgery import find_conv
+from convpress.low_rank import expand
+from convpress.report.tables import Result, accuracy_columns, compare
+
+Results = Mapping[tuple[str, str], Result]
+
+
+def rows_table(
+    study: LowRankConfig, results: Results, latency: str, distances: str, histories: Mapping[str, str]
+) -> pd.DataFrame:
+    """The seed's table: row 1 the original, then the rows of the configuration, and the control without a number.
+
+    `macs` are for one image of `size` pixels, times for a batch of them; rows that share their layers share the times.
+    """
+    costs = pd.read_csv(latency).set_index("network")
+    far = pd.read_csv(distances)
+    base, control = results["baseline", study.model], results["control", study.model]
+    control_epochs = _epochs(histories["control"])
+    rows = [
+        _row(study, base, base, control, costs.loc["original"]) | _fixed("1", "original", 0),
+        *(_row_of(study, row, results, costs, far, histories) for row in study.rows),
+        _row(study, control, base, control, costs.loc["original"]) | _fixed("control", "control", control_epochs),
+    ]
+    columns = ["row", "variant", "expansion", "layers", "bases", "decomposed", "l2_epochs", "ce_epochs"]
+    frame = pd.DataFrame(rows)
+    return frame[[*columns, *(name for name in frame if name not in columns)]]
+
+
+def _fixed(number: str, name: str, epochs: int) -> dict[str, Any]:
+    return {
+        "row": number,
+        "variant": name,
+        "expansion": name,
+        "layers": "",
+        "bases": "",
+        "decomposed": "",
+        "l2_epochs": 0,
+        "ce_epochs": epochs,
+    }
+
+
+def _row_of(
+    study: LowRankConfig,
+    row: RowConfig,
+    results: Results,
+    costs: pd.DataFrame,
+    distances: pd.DataFrame,
+    histories: Mapping[str, str],
+) -> dict[str, Any]:
+    base, control = results["baseline", study.model], results["control", study.model]
+    far = distances[distances["variant"] == row.variant]
+    scheme = study.expansions[row.expansion].scheme
+    first = row.model_copy(update={"ce": 0}).variant
+    return {
+        "row": str(row.row),
+        "variant": row.variant,
+        "expansion": row.expansion,
+        "layers": " ".join(study.layers),
+        "bases": "" if scheme == "separable" else " ".join(str(count) for count in study.bases),
+        "decomposed": "Y" if scheme == "decomposed" else "",
+        "l2_epochs": _epochs(histories[first]) if row.l2 else 0,
+        "ce_epochs": _epochs(histories[row.variant]) if row.ce else 0,
+        "l2_distance": far["distance"].sum(),
+        "l2_relative": far["relative"].mean(),
+    } | _row(study, results["low_rank", row.variant], base, control, costs.loc[row.expansion])
+
+
+def _row(study: LowRankConfig, result: Result, base: Result, control: Result, cost: pd.Series) -> dict[str, Any]:
+    to_base, to_control = compare(result, base), compare(result, control)
+    return (
+        {"accuracy_before": result.metrics["accuracy_before"]}
+        | accuracy_columns(result)
+        | {"macs": int(cost["macs"]), "macs_input_size": result.metrics["macs"]}
+        | {"size": int(cost["size"]), "input_size": study.input_size}
+        | {name: cost[name] for name in ("cpu_ms", "cpu_q1_ms", "cpu_q3_ms", "cpu_bf16_ms", "cuda_ms")}
+        | {"batch_size": int(cost["batch_size"]), "threads": int(cost["threads"])}
+        | {"delta_original": to_base["delta"], "mcnemar_original": to_base["mcnemar_p"]}
+        | {"delta_control": to_control["delta"], "mcnemar_p": to_control["mcnemar_p"]}
+    )
+
+
+def with_speedup(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add how many times faster than row 1 each row is, in float32 and in bfloat16."""
+    original = frame.iloc[0]
+    return frame.assign(
+        speedup=original["cpu_ms"] / frame["cpu_ms"], bf16_speedup=original["cpu_bf16_ms"] / frame["cpu_bf16_ms"]
+    )
+
+
+def _epochs(history: str) -> int:
+    return int(pd.read_csv(history)["epoch"].max())
+
+
+def history_table(histories: Mapping[str, str]) -> pd.DataFrame:
+    """Loss and accuracies by stage (match_outputs, finetune_low_rank), variant (also `control`) and epoch."""
+    columns = ["stage", "variant", "epoch", "lr", "loss", "train_accuracy", "validation_accuracy", "seconds"]
+    frames = []
+    for name, path in histories.items():
+        stage = "match_outputs" if name.split("-")[-1].startswith("l2") else "finetune_low_rank"
+        frames.append(pd.read_csv(path).assign(stage=stage, variant=name))
+    return pd.concat(frames, ignore_index=True).reindex(columns=columns)
+
+
+def filters_table(study: LowRankConfig, original: str, trained: Mapping[str, str]) -> pd.DataFrame:
+    """Basis filters in closed form and after the training, of the input channel that weighs most in the original.
+
+    Rows: expansion, layer, when (before, after), filter, i, j, value. Only for scheme 1.
+    """
+    rows = []
+    for name, path in trained.items():
+        before, after = load(original), load(path)
+        channels = {layer: _strongest(find_conv(before, layer).weight) for layer in study.layers}
+        expand(before, study.layers, study.bases, study.expansions[name], study.compression)
+        for when, model in (("before", before), ("after", after)):
+            for layer in study.layers:
+                module = model.get_submodule(layer)
+                assert isinstance(module, LowRankConv2d)
+                for number, image in enumerate(module.basis()[channels[layer]].detach().tolist()):
+                    for i, line in enumerate(image):
+                        rows += [(name, layer, when, number, i, j, value) for j, value in enumerate(line)]
+    return pd.DataFrame(rows, columns=["expansion", "layer", "when", "filter", "i", "j", "value"])
+
+
+def _strongest(weight: torch.Tensor) -> int:
+    return int(weight.detach().square().sum(dim=(0, 2, 3)).argmax())
+
+
+def last_trained(study: LowRankConfig, models: Sequence[str]) -> dict[str, str]:
+    """The file of the last row of each expansion by scheme 1, by expansion."""
+    paths = {Path(path).stem: path for path in models}
+    return {
+        row.expansion: paths[row.variant] for row in study.rows if study.expansions[row.expansion].scheme != "separable"
+    }
