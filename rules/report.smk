@@ -1,18 +1,31 @@
-"""The report page, drawn from tables and figures alone."""
+"""The report page, drawn from tables and figures alone; included last, so that it knows what every study makes."""
+
+
+report: "../report/workflow.rst"
+
+
+def made(folder, suffix=""):
+    """Files of results/<run>/<folder>/ that the run makes, in order; nothing needs to be listed here twice."""
+
+    def paths(item):
+        return [item] if isinstance(item, str) else [] if callable(item) else [p for part in item for p in paths(part)]
+
+    found = (str(path) for path in paths(TARGETS))
+    return sorted({path for path in found if path.startswith(f"{RESULTS}/{folder}/") and path.endswith(suffix)})
 
 
 rule report_page:
     input:
-        tables=[rules.baseline_tables.output, rules.kernel_search_tables.output],
-        figures=rules.kernel_search_figures.output,
+        tables=made("tables", ".csv"),
+        figures=made("figures"),
         provenance=input_provenance(),
         metrics=rules.baseline_tables.input.metrics,
-        histories=rules.baseline_tables.input.histories + rules.kernel_search_tables.input.histories,
+        histories=made("histories", ".csv"),
         captions=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("report/*.rst")),
         reference=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("report/reference/*")),
     output:
         provenance=f"{RESULTS}/provenance.json",
-        page=f"{RESULTS}/report.html",
+        page=report(f"{RESULTS}/report.html", caption="../report/page.rst", category="report"),
     log:
         f"{LOGS}/report_page.log",
     params:
