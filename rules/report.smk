@@ -1,26 +1,48 @@
-"""The report page, drawn from tables and figures alone."""
-
-# Every study has a rule <study>_tables and a rule <study>_figures.
-STUDIES = ["kernel_search", "sensitivity", "low_rank"]
+"""The report page, drawn from tables and figures alone; included last, so that it knows what every study makes."""
 
 
-def of_studies(kind):
-    """The rules <study>_<kind>."""
-    return [getattr(rules, f"{study}_{kind}") for study in STUDIES]
+report: "../report/workflow.rst"
+
+
+def made(folder, suffix=""):
+    """Files of results/<run>/<folder>/ that the run makes, in order; nothing needs to be listed here twice."""
+
+    def paths(item):
+        return [item] if isinstance(item, str) else [] if callable(item) else [p for part in item for p in paths(part)]
+
+    found = (str(path) for path in paths(TARGETS))
+    return sorted({path for path in found if path.startswith(f"{RESULTS}/{folder}/") and path.endswith(suffix)})
+
+
+rule targets_table:
+    input:
+        tables=made("tables", ".csv"),
+        reference="report/reference/targets.csv",
+    output:
+        table("targets"),
+    log:
+        f"{LOGS}/targets_table.log",
+    params:
+        code=code("targets_table.py"),
+    script:
+        "../scripts/targets_table.py"
+
+
+TARGETS += rules.targets_table.output
 
 
 rule report_page:
     input:
-        tables=[rule.output for rule in [rules.baseline_tables, *of_studies("tables")]],
-        figures=[rule.output for rule in of_studies("figures")],
+        tables=made("tables", ".csv"),
+        figures=made("figures"),
         provenance=input_provenance(),
         metrics=rules.baseline_tables.input.metrics,
-        histories=[rule.input.histories for rule in [rules.baseline_tables, *of_studies("tables")]],
+        histories=made("histories", ".csv"),
         captions=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("report/*.rst")),
         reference=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("report/reference/*")),
     output:
         provenance=f"{RESULTS}/provenance.json",
-        page=f"{RESULTS}/report.html",
+        page=report(f"{RESULTS}/report.html", caption="../report/page.rst", category="report"),
     log:
         f"{LOGS}/report_page.log",
     params:

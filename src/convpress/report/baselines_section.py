@@ -50,7 +50,7 @@ def build(run: Run) -> Content:
         start = f" from {say.percent(base['test_accuracy'].iloc[0])}" if len(base) else ""
         change = f"{say.points(row['delta_baseline'])} points, {say.p_value(row['mcnemar_p'])}"
         content.findings.append(
-            f"Training {row['model']} on for {say.whole(row['epochs'])} epochs takes it{start} to "
+            f"Training {row['model']} on for {say.epochs(row['epochs'])} takes it{start} to "
             f"{say.accuracy(row)}: {change}. Whatever a compressed network gains has to be measured against "
             "this."
         )
@@ -74,4 +74,5 @@ BASELINES = Section(
         "images by the exact McNemar test."
     ),
     build=build,
+    general=True,
 )

@@ -16,7 +16,7 @@ import pandas as pd
 from docutils.core import publish_parts
 from markupsafe import Markup
 
-from convpress.report.wording import absent
+from convpress.report.wording import MISSING, absent, sort_value
 
 TEXT_COLUMNS = ("stage", "variant", "layer", "model", "kernel_sizes", "start", "suffix")
 
@@ -39,6 +39,11 @@ class TableView:
     columns: Sequence[Column]
     rows: Sequence[Sequence[str]]
     marked: Sequence[str]
+
+    def is_number(self, index: int) -> bool:
+        """Whether a column sorts by value: it says so, and each of its cells is a number or empty."""
+        cells = [row[index] for row in self.rows if row[index] not in ("", MISSING)]
+        return index > 0 and self.columns[index].numeric and all(sort_value(cell) is not None for cell in cells)
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,8 @@ class Section:
     question: str
     method: str
     build: Callable[[Run], Content]
+    general: bool = False
+    """Whether its caveats hold for the whole run and so stand in the summary."""
 
 
 class Run:

@@ -111,7 +111,7 @@ def _budget(frame: pd.DataFrame, best: Row, control: Row | None) -> str:
     )
     if control["epochs"] in totals:
         return f" trained for as many epochs ({say.whole(control['epochs'])})"
-    return f" trained for {say.whole(control['epochs'])} epochs"
+    return f" trained for {say.epochs(control['epochs'])}"
 
 
 def _cost(best: Row, control: Row | None) -> list[str]:
@@ -133,8 +133,8 @@ def search_findings(frame: pd.DataFrame) -> list[str]:
     for row in records(frame[frame["stage"] == "finetune_cp"]):
         found.append(
             f"CP with {row['variant'] or 'plain'} factors: {say.percent(row['accuracy_before'])} right "
-            f"after the surgery, {say.percent(row['test_accuracy'])} after {say.whole(row['epochs'])} "
-            "epochs."
+            f"after the surgery, {say.percent(row['test_accuracy'])} after "
+            f"{say.epochs(row['epochs'])}."
         )
     for row in records(frame[frame["stage"] == "search_kernels"]):
         found.append(

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from convpress.errors import ConvpressError
 from convpress.files import atomic_path
 from convpress.report import wording as say
+from convpress.report.advice import advice
 from convpress.report.baselines_section import BASELINES
-from convpress.report.contents import Column, Content, Run, Section, TableView
+from convpress.report.comparison_section import COMPARISON
+from convpress.report.contents import Content, Run, Section
 from convpress.report.kernel_search_section import KERNEL_SEARCH
 from convpress.report.low_rank_section import LOW_RANK
+from convpress.report.pareto import compared, networks
+from convpress.report.provenance_section import facts, origin, provenance_tables, verified
 from convpress.report.sensitivity_section import SENSITIVITY
+from convpress.report.targets_section import TARGETS
 
-SECTIONS: list[Section] = [BASELINES, KERNEL_SEARCH, SENSITIVITY, LOW_RANK]
+SECTIONS: list[Section] = [BASELINES, KERNEL_SEARCH, SENSITIVITY, LOW_RANK, TARGETS]
 """What the page shows, in this order; a study adds one entry."""
 
 TEMPLATES = Path(__file__).parent / "templates"
+TABLES_SCRIPT = TEMPLATES / "dataTables.min.js"
 
 QUICKSTART = (
     "This is the quickstart: a small network, trained in the run on scikit-learn's digits. It shows that everything "
@@ -68,7 +76,7 @@ def render_page(run_folder: Path | str, output: Path | str, *, report_folder: Pa
             f"{run_folder}: there is no such results folder; run the workflow first (`make quickstart`)"
         )
     run = Run(run_folder, report_folder)
-    contents = [(section, section.build(run)) for section in SECTIONS]
+    contents = [(section, section.build(run)) for section in (COMPARISON, *SECTIONS)]
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -76,18 +84,57 @@ def render_page(run_folder: Path | str, output: Path | str, *, report_folder: Pa
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"sort_value": say.sort_value, "soft": soft}
+    general = [content for section, content in contents if section.general]
+    comparison = summary_of(run)
     page = environment.get_template("report.html.j2").render(
         name=str(run.provenance.get("run") or run_folder.resolve().name),
         css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         notice=QUICKSTART if run.provenance.get("run") == "quickstart" else "",
         contents=contents,
-        caveats=caveats(run, [content for _, content in contents]),
+        caveats=caveats(run, general),
         words=WORDS,
         facts=facts(run.provenance),
         provenance=provenance_tables(run),
+        **comparison,
+        **scripts(bool(comparison["specification"])),
     )
     with atomic_path(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
+
+
+def soft(text: str) -> Markup:
+    """Text that may break after an underscore, as the names of variants must on a phone."""
+    return Markup(str(escape(text)).replace("_", "_<wbr>"))
+
+
+def summary_of(run: Run) -> dict[str, Any]:
+    """Advice, and the Pareto picture as a specification for Vega and as a still picture; empty without a comparison."""
+    frame = compared(run)
+    if frame.empty:
+        return {"advice": [], "specification": None, "still": None}
+    from convpress.report import pareto_chart  # Altair is slow to import
+
+    given = [found for network in networks(frame) if (found := advice(frame, network)).cards]
+    still = pareto_chart.still(frame)
+    return {"advice": given, "specification": pareto_chart.interactive(frame) if still else None, "still": still}
+
+
+def scripts(with_chart: bool) -> dict[str, Any]:
+    """The libraries and our few lines that start them, and the hashes by which alone the page may run scripts."""
+    sources = [TABLES_SCRIPT.read_text(encoding="utf-8")]
+    if with_chart:
+        from convpress.report import pareto_chart
+
+        sources.append(pareto_chart.bundle())
+    sources.append((TEMPLATES / "report.js").read_text(encoding="utf-8"))
+    if any("</script" in source.lower() for source in sources):
+        raise ConvpressError("a script of the report page would end its own element; the page was not written")
+    digests = [base64.b64encode(hashlib.sha256(source.encode()).digest()).decode() for source in sources]
+    return {
+        "scripts": [Markup(source) for source in sources],
+        "script_hashes": " ".join(f"'sha256-{d}'" for d in digests),
+    }
 
 
 def caveats(run: Run, contents: list[Content]) -> list[str]:
@@ -95,7 +142,7 @@ def caveats(run: Run, contents: list[Content]) -> list[str]:
     found = [caveat for content in contents for caveat in content.caveats]
     unverified = [entry for entry in run.inputs if not verified(entry)]
     if unverified:
-        names = say.listing(f"{say.text(entry.get('file'))} ({_origin(entry)}, unverified)" for entry in unverified)
+        names = say.listing(f"{say.text(entry.get('file'))} ({origin(entry)}, unverified)" for entry in unverified)
         found.append(
             f"These inputs do not have the official checksums: {names}. Results with the official files can "
             "differ slightly."
@@ -108,56 +155,3 @@ def caveats(run: Run, contents: list[Content]) -> list[str]:
     )
     found.append("Times hold for the processor, threads and precision named under Provenance, and for no others.")
     return found
-
-
-def _origin(entry: dict[str, Any]) -> str:
-    """How an input came (mirror, download, ...) and, where recorded, what it was first made from."""
-    source, origin = say.text(entry.get("source")), entry.get("origin")
-    return source if not origin or origin == entry.get("file") else f"{source}: {origin}"
-
-
-def verified(entry: dict[str, Any]) -> bool:
-    """Whether an input had the official checksum."""
-    value = entry.get("verified")
-    return value is True or str(value).lower() in {"true", "yes", "verified"}
-
-
-def facts(provenance: dict[str, Any]) -> list[tuple[str, str]]:
-    """What the run was computed with, as pairs of name and value."""
-    keys = ("run", "seed", "processor", "device", "threads", "precision", "git")
-    pairs = [("Version (git)" if key == "git" else key.capitalize(), provenance.get(key)) for key in keys]
-    packages = provenance.get("packages")
-    if isinstance(packages, dict) and packages:
-        pairs.append(("Packages", ", ".join(f"{name} {version}" for name, version in packages.items())))
-    return [(name, str(value)) for name, value in pairs if value is not None]
-
-
-def provenance_tables(run: Run) -> list[TableView]:
-    """Inputs with their checksums, and the time each stage took."""
-    tables = []
-    if run.inputs:
-        columns = (
-            Column("File", str),
-            Column("Source", str, False),
-            Column("Checked", str, False),
-            Column("SHA-256", str, False),
-        )
-        rows = [
-            [
-                say.text(entry.get("file")),
-                _origin(entry),
-                "verified" if verified(entry) else "unverified",
-                say.text(entry.get("sha256")),
-            ]
-            for entry in run.inputs
-        ]
-        tables.append(TableView("inputs", Markup("<p>External inputs.</p>"), columns, rows, [""] * len(rows)))
-    seconds = run.provenance.get("stage_seconds")
-    if isinstance(seconds, dict) and seconds:
-        two = (Column("Stage", str), Column("Time", str))
-        rows = [[str(stage), say.duration(value)] for stage, value in seconds.items()]
-        rows.append(
-            ["Together", say.duration(sum(value for value in seconds.values() if isinstance(value, int | float)))]
-        )
-        tables.append(TableView("stages", Markup("<p>What each stage cost.</p>"), two, rows, [""] * len(rows)))
-    return tables

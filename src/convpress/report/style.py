@@ -170,13 +170,14 @@ def percent_axis(axes: Axes, which: str = "y") -> None:
 
 
 def wide_axis(axes: Axes, values: Sequence[float], which: str = "x") -> None:
-    """Make the axis logarithmic, with plain numbers at 1, 2, 5, when its values span a factor of three."""
+    """Make the axis logarithmic, with plain numbers, when its values span a factor of three."""
     positive = [value for value in values if value > 0]
     if not positive or max(positive) < 3 * min(positive):
         return
     axes.set_xscale("log") if which == "x" else axes.set_yscale("log")
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+    labelled = (1, 2, 5) if max(positive) > 10 * min(positive) else (1, 2, 3, 4, 5, 6, 8)
+    axis.set_major_locator(LogLocator(10, subs=labelled))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 

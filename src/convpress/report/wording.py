@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,9 @@ MISSING = "–"
 SPACE = "\N{NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"
 SIGNIFICANT = 0.05
+
+UNITS = {"k": 1e3, "M": 1e6, "G": 1e9, "kB": 1e3, "MB": 1e6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600}
+_NUMBER = re.compile(r"([+−-]?)(\d[\d,]*(?:\.\d+)?)\s*(kB|MB|ms|min|[kMGsh])?(?![A-Za-z])")
 
 
 def absent(value: Any) -> bool:
@@ -120,6 +124,11 @@ def whole(value: Any) -> str:
     return MISSING if absent(value) else f"{int(value):,}"
 
 
+def epochs(value: Any) -> str:
+    """A length of training: 1 epoch, 8 epochs."""
+    return f"{whole(value)} epoch{'' if value == 1 else 's'}"
+
+
 def text(value: Any) -> str:
     """Text, or the dash."""
     return MISSING if absent(value) else str(value)
@@ -134,6 +143,16 @@ def listing(items: Iterable[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     *most, last = items
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def sort_value(shown: str) -> float | None:
+    """The number that a table's cell shows, to sort by: the first one, or all parts of a duration; None without one."""
+    if not (parts := _NUMBER.findall(shown)):
+        return None
+    values = [float(digits.replace(",", "")) * UNITS.get(unit, 1) for _, digits, unit in parts]
+    value = sum(values) if parts[0][2] in ("h", "min") else values[0]
+    sign = -1 if parts[0][0] in ("-", MINUS) else 1
+    return sign * (value - 1e-9 if "<" in shown else value)
 
 
 def verdict(difference: Any, p: Any) -> str:

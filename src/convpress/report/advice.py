@@ -1,0 +1,103 @@
+"""What to use when: computed from the comparison, never typed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from convpress.report import wording as say
+from convpress.report.contents import records
+from convpress.report.pareto import COSTS, REFERENCES, Cost, label, on_front
+
+Card = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Advice:
+    """For one network: label, large number and small print of what to use when, and sentences about peers."""
+
+    network: str
+    cards: list[Card]
+    sentences: list[str]
+
+
+def advice(frame: pd.DataFrame, network: str) -> Advice:
+    """Advice on one network of `pareto.compared`; empty where nothing was compressed."""
+    rows = frame[frame["model"] == network]
+    variants = rows[~rows["study"].isin(REFERENCES)]
+    if variants.empty:
+        return Advice(network, [], [])
+    control, kind = reference(rows)
+    cards = [_most_accurate(variants, control, kind)]
+    if control is not None and not say.absent(control["ci_low"]):
+        unharmed = variants[variants["test_accuracy"] >= control["ci_low"]]
+        wanted = [cost for cost in COSTS if cost.column != "macs" and variants[cost.column].notna().any()]
+        cards = [_cheapest(unharmed, control, kind, cost) for cost in wanted] + cards
+    return Advice(network, cards, _peers(rows))
+
+
+def reference(rows: pd.DataFrame) -> tuple[dict | None, str]:
+    """The row that variants are measured against: the control, else the baseline, else none; and what it is."""
+    for kind in reversed(REFERENCES):
+        found = rows[rows["study"] == kind]
+        if len(found):
+            return records(found)[0], kind
+    return None, ""
+
+
+def _cheapest(rows: pd.DataFrame, control: dict, kind: str, cost: Cost) -> Card:
+    title = f"{cost.cheapest} without measurable loss"
+    rows = rows[rows[cost.column].notna()]
+    if rows.empty:
+        return title, "None", f"No variant reaches the {kind}'s accuracy interval."
+    row = records(rows.sort_values([cost.column, "test_accuracy"], ascending=[True, False]))[0]
+    ratio = control[cost.column] / row[cost.column]
+    value = {"params": say.count, "macs": say.count, "latency_ms": say.milliseconds}[cost.column]
+    unit = {"params": " parameters", "macs": " MACs", "latency_ms": " a batch"}[cost.column]
+    before = f", {kind} {value(control[cost.column])}" if ratio == ratio else ""
+    return title, gain(ratio, cost), f"{name(row)}: {value(row[cost.column])}{unit}{before}; {_accuracy(row)}."
+
+
+def gain(ratio: float, cost: Cost) -> str:
+    """`3.00× smaller`, or plainly that nothing was won."""
+    if ratio != ratio:
+        return say.MISSING
+    if f"{ratio:.2f}" == "1.00":
+        return "No gain"
+    return f"{ratio:.2f}× {cost.less}" if ratio > 1 else f"{1 / ratio:.2f}× {cost.more}"
+
+
+def _most_accurate(rows: pd.DataFrame, control: dict | None, kind: str) -> Card:
+    row = records(rows.sort_values("test_accuracy", ascending=False, kind="stable"))[0]
+    parts = [f"{name(row)}: {say.interval(row['ci_low'], row['ci_high']) or 'no interval'}"]
+    if kind == "control" and not say.absent(row["delta_control"]):
+        parts.append(say.verdict(row["delta_control"], row["mcnemar_p"]))
+    elif control is not None:
+        parts.append(f"{kind} {say.percent(control['test_accuracy'])}")
+    return "Most accurate", say.percent(row["test_accuracy"]), f"{'; '.join(parts)}."
+
+
+def _accuracy(row: dict) -> str:
+    points = "" if say.absent(row["delta_control"]) else f", {say.points(row['delta_control'])} points to the control"
+    return f"accuracy {say.percent(row['test_accuracy'])}{points}"
+
+
+def name(row: dict) -> str:
+    """Study and variant; peers are called so."""
+    return ("peer " if row["peer"] else "") + label(row["study"], row["variant"])
+
+
+def _peers(rows: pd.DataFrame) -> list[str]:
+    """Which peers none of our networks equals, and by which costs."""
+    if not rows["peer"].any():
+        return []
+    fronts = {cost.name: rows[on_front(rows[cost.column], rows["test_accuracy"])].index for cost in COSTS}
+    ahead = []
+    for index, row in zip(rows.index, records(rows), strict=True):
+        costs = [cost if cost == "MACs" else cost.lower() for cost, front in fronts.items() if index in front]
+        if row["peer"] and costs:
+            ahead.append(f"{name(row)}, {say.percent(row['test_accuracy'])}, by {say.listing(costs)}")
+    if not ahead:
+        return ["No peer is ahead: for each, one of our networks is at least as cheap and as accurate."]
+    return [f"Ahead of all of ours of that cost: {'; '.join(ahead)}."]

@@ -1,0 +1,102 @@
+"""The page's section that sets all variants of all studies, and peers, side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from convpress.report import wording as say
+from convpress.report.contents import Column, Content, Run, Section, records
+from convpress.report.pareto import COLUMNS, COSTS, REFERENCES, compared, label, networks, on_front
+
+NAME = "comparison"
+
+
+def _not_itself(row: dict[str, Any], key: str) -> Any:
+    """The control compared with itself says nothing."""
+    return None if row["study"] == "control" else row[key]
+
+
+TABLE = (
+    Column("Variant", lambda row: label(row["study"], row["variant"])),
+    Column("Network", lambda row: say.text(row["model"]), numeric=False),
+    Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
+    Column("95 % interval", lambda row: say.interval(row["ci_low"], row["ci_high"]) or say.MISSING),
+    Column("Points to control", lambda row: say.points(_not_itself(row, "delta_control"))),
+    Column("McNemar", lambda row: say.p_value(_not_itself(row, "mcnemar_p"))),
+    Column("Parameters", lambda row: say.count(row["params"])),
+    Column("MACs", lambda row: say.count(row["macs"])),
+    Column("Time a batch", lambda row: say.milliseconds(row["latency_ms"])),
+    Column("Speedup", lambda row: say.factor(row["speedup"])),
+    Column("File", lambda row: say.size(row["bytes"])),
+    Column("Epochs", lambda row: say.whole(row["finetune_epochs"])),
+    Column("On the front of", lambda row: row["fronts"] or say.MISSING, numeric=False),
+)
+
+
+def build(run: Run) -> Content:
+    """The table of everything; the picture and the advice stand in the page's summary."""
+    content = Content()
+    frame = compared(run)
+    if run.table(NAME, COLUMNS).empty:
+        content.missing.append("the comparison of all variants (tables/comparison.csv)")
+    if not frame["peer"].any():
+        content.missing.append("the peers, other libraries in the same harness (tables/peers.csv)")
+    if frame.empty:
+        return content
+    frame = frame.assign(fronts=fronts(frame))
+    marked = ["peer" if peer else "" for peer in frame["peer"]]
+    content.tables.append(run.view(NAME, "All variants of all studies.", frame, TABLE, marked))
+    content.findings += findings(frame)
+    content.caveats.append(
+        "The best of many networks in a table of test accuracies is flattered by chance: read “most accurate” with its "
+        "interval, and differences between neighbours on a front as ties."
+    )
+    return content
+
+
+def fronts(frame: pd.DataFrame) -> list[str]:
+    """For each row the costs for which nothing of the same network is as cheap and as accurate."""
+    words: list[list[str]] = [[] for _ in range(len(frame))]
+    for _, part in frame.groupby("model"):
+        for cost in COSTS:
+            for index, front in zip(part.index, on_front(part[cost.column], part["test_accuracy"]), strict=True):
+                if front:
+                    words[frame.index.get_loc(index)].append(cost.name)
+    return [", ".join(names) for names in words]
+
+
+def findings(frame: pd.DataFrame) -> list[str]:
+    """How many variants are told apart from their control, network by network."""
+    found = []
+    for network in networks(frame):
+        rows = frame[(frame["model"] == network) & ~frame["study"].isin(REFERENCES) & frame["mcnemar_p"].notna()]
+        if rows.empty:
+            continue
+        told = rows[rows["mcnemar_p"] < say.SIGNIFICANT]
+        better, worse = (told["delta_control"] > 0).sum(), (told["delta_control"] < 0).sum()
+        found.append(
+            f"{network}: of {len(rows)} compressed networks {better} are better than the control, {worse} are worse, "
+            f"and {len(rows) - better - worse} cannot be told apart from it (exact McNemar test at the level "
+            f"{say.SIGNIFICANT}, each by itself)."
+        )
+        lost = rows[(rows["latency_ms"] > 0) & (rows["speedup"] < 1)]
+        if len(lost):
+            names = say.listing(label(row["study"], row["variant"]) for row in records(lost))
+            found.append(f"{network}: slower than the uncompressed network here, whatever the MACs say: {names}.")
+    return found
+
+
+COMPARISON = Section(
+    name=NAME,
+    title="All variants side by side",
+    question="Which network is worth its cost, whatever the method?",
+    method=(
+        "Every final variant of every study stands in one table with the baselines, the controls and peers from other "
+        "libraries that were fine-tuned by the same recipe. Times of one network's variants are measured in turns on "
+        "the same machine. A variant is on a front when no other variant of its network is as cheap and as accurate."
+    ),
+    build=build,
+    general=True,
+)

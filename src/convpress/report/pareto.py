@@ -1,0 +1,86 @@
+"""What the Pareto picture and the advice are made from: the variants of a run, peers beside them, and their fronts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from convpress.report import wording as say
+from convpress.report.contents import Run
+
+COLUMNS = (
+    "study",
+    "variant",
+    "model",
+    "params",
+    "macs",
+    "bytes",
+    "latency_ms",
+    "speedup",
+    "test_accuracy",
+    "ci_low",
+    "ci_high",
+    "delta_control",
+    "mcnemar_p",
+    "finetune_epochs",
+)
+
+REFERENCES = ("baseline", "control")
+"""Studies of comparison.csv that compress nothing."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One thing that a network costs: its column, its name, its axis, how the winner and the comparison are called."""
+
+    column: str
+    name: str
+    axis: str
+    cheapest: str
+    less: str
+    more: str
+
+
+COSTS = (
+    Cost("params", "Parameters", "Parameters", "Smallest", "smaller", "larger"),
+    Cost("macs", "MACs", "Multiply-accumulates for one image", "Fewest MACs", "fewer", "more"),
+    Cost("latency_ms", "Milliseconds", "Milliseconds a batch, as measured", "Fastest", "faster", "slower"),
+)
+
+
+def compared(run: Run) -> pd.DataFrame:
+    """All variants of comparison.csv and peers.csv with accuracy, in order; `peer` marks those of other libraries."""
+    ours, peers = (run.table(name, COLUMNS) for name in ("comparison", "peers"))
+    tables = [table.assign(peer=peer) for table, peer in ((ours, False), (peers, True)) if len(table)]
+    frame = pd.concat(tables) if tables else ours.assign(peer=False)
+    numbers = [name for name in COLUMNS if name not in ("study", "variant", "model")]
+    frame = frame.assign(**{name: pd.to_numeric(frame[name], errors="coerce") for name in numbers})
+    frame["study"] = [say.text(value) for value in frame["study"]]
+    return frame[frame["test_accuracy"].notna()].reset_index(drop=True)
+
+
+def networks(frame: pd.DataFrame) -> list[str]:
+    """Networks with something to compare, in natural order; all of them when nothing was compressed."""
+    names = frame.loc[~frame["study"].isin(REFERENCES), "model"]
+    return sorted(dict.fromkeys(names if len(names) else frame["model"]), key=_natural)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def on_front(costs: Sequence[float], accuracies: Sequence[float]) -> list[bool]:
+    """Whether nothing else is at least as cheap and as accurate, and better in one of the two; False without a cost."""
+    pairs = list(zip(costs, accuracies, strict=True))
+    return [
+        cost == cost and not any((c <= cost and a >= accuracy) and (c < cost or a > accuracy) for c, a in pairs)
+        for cost, accuracy in pairs
+    ]
+
+
+def label(study: str, variant: str) -> str:
+    """How a variant is called on the page."""
+    return f"{study.capitalize()} {variant}" if study in REFERENCES else f"{variant} ({study})"

@@ -1,0 +1,163 @@
+"""The Pareto picture: accuracy against cost, as an interactive Vega-Lite chart and as a still picture for paper."""
+
+from __future__ import annotations
+
+import base64
+import json
+from functools import cache
+from typing import Any
+
+import altair as alt
+import pandas as pd
+import vl_convert
+from markupsafe import Markup
+
+from convpress.report import wording as say
+from convpress.report.contents import FigureView, picture_size, records, rst
+from convpress.report.pareto import COSTS, Cost, label, networks, on_front
+
+PALETTE = {
+    "baseline": ("#222222", "cross"),
+    "control": ("#6b6b6b", "diamond"),
+    "kernel_search": ("#0072b2", "circle"),
+    "sensitivity": ("#117733", "square"),
+    "clustering": ("#dd7700", "triangle-up"),
+    "merging": ("#882255", "triangle-down"),
+    "low_rank": ("#4aa3d8", "triangle-right"),
+}
+SPARE = [("#aa4499", "triangle-left"), ("#999933", "wedge"), ("#661100", "stroke"), ("#44aa99", "arrow")]
+FONT = "DejaVu Sans, Verdana, Arial, sans-serif"
+INK, GRID, HEIGHT = "#222222", "#e4e4e4", 380
+
+CAPTION = (
+    "**Accuracy against cost.** Up and to the left is better. Vertical bars are 95 % intervals; the line is the Pareto "
+    "front: nothing below it is worth choosing for this cost. The band is the control's interval. The cost axis is "
+    "logarithmic. Hollow marks are peers, other libraries in the same harness."
+)
+
+ALTERNATIVE = (
+    "Scatter plots of test accuracy against parameters, MACs and milliseconds, a row a network. The same numbers are "
+    "in the table of all variants."
+)
+
+
+def points(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """What the chart draws, one dict a variant: numbers, words for the tooltip, and on which fronts it lies."""
+    rows = []
+    for network in networks(frame):
+        part = frame[frame["model"] == network]
+        fronts = {cost.column: on_front(part[cost.column], part["test_accuracy"]) for cost in COSTS}
+        for index, row in enumerate(records(part)):
+            rows.append(_point(row) | {f"front_{name}": flags[index] for name, flags in fronts.items()})
+    return rows
+
+
+def _point(row: dict[str, Any]) -> dict[str, Any]:
+    numbers = ("params", "macs", "latency_ms", "test_accuracy", "ci_low", "ci_high")
+    words = {
+        "Variant": label(row["study"], row["variant"]),
+        "Network": row["model"],
+        "Accuracy": say.percent(row["test_accuracy"]),
+        "95 % interval": say.interval(row["ci_low"], row["ci_high"]) or say.MISSING,
+        "Parameters": say.count(row["params"]),
+        "MACs": say.count(row["macs"]),
+        "Time a batch": say.milliseconds(row["latency_ms"]),
+    }
+    values = {name: None if say.absent(row[name]) else float(row[name]) for name in numbers}
+    spoken = ", ".join(f"{key} {value}" for key, value in words.items())
+    return values | {"study": row["study"], "peer": bool(row["peer"]), "spoken": spoken} | words
+
+
+WORDS = ("Variant", "Network", "Accuracy", "95 % interval", "Parameters", "MACs", "Time a batch")
+
+
+def _layers(values: list[dict[str, Any]], cost: str, title: Any) -> Any:
+    """Band, front, intervals and points; `cost` is an expression that gives the column of the horizontal axis."""
+    studies = list(dict.fromkeys(value["study"] for value in values))
+    spare = iter(SPARE * len(studies))
+    looks = [PALETTE.get(study) or next(spare) for study in studies]
+    base = alt.Chart(alt.Data(values=values)).transform_calculate(
+        cost=f"datum[{cost}]", front=f"datum['front_' + {cost}]"
+    )
+    base = base.transform_filter("isValid(datum.cost) && datum.cost > 0")
+    x = alt.X("cost:Q").scale(type="log", nice=False, padding=24).title(title)
+    x = x.axis(format="~s", tickCount=5, labelOverlap=True, labelFlush=False)
+    y = alt.Y("test_accuracy:Q").scale(zero=False, padding=12).title("Test accuracy").axis(format=".4~%", tickCount=6)
+    band = (
+        base.transform_filter("datum.study == 'control'")
+        .mark_rect(color="#8a8a8a", opacity=0.16, aria=False)
+        .encode(y="ci_low:Q", y2="ci_high:Q", x=alt.value(0), x2=alt.value("width"))
+    )
+    front = base.transform_filter("datum.front").mark_line(
+        interpolate="step-after", color=INK, strokeWidth=1.2, strokeDash=[5, 3], aria=False
+    )
+    bars = base.mark_rule(strokeWidth=1.2, opacity=0.55, aria=False).encode(x=x, y="ci_low:Q", y2="ci_high:Q")
+    color = alt.Color("study:N").scale(domain=studies, range=[color for color, _ in looks]).title(None)
+    shape = alt.Shape("study:N").scale(domain=studies, range=[shape for _, shape in looks]).title(None)
+    marks = base.mark_point(size=90, strokeWidth=1.8, opacity=1).encode(
+        x=x,
+        y=y,
+        shape=shape,
+        fill=alt.condition("datum.peer", alt.value("#ffffff"), color),
+        tooltip=[alt.Tooltip(f"{name}:N") for name in WORDS],
+        description="spoken:N",
+    )
+    drawn = [band, front.encode(x=x, y=y), bars.encode(color=color), marks.encode(stroke=color)]
+    return alt.layer(*drawn)
+
+
+def _configured(chart: Any, columns: Any) -> dict[str, Any]:
+    return (
+        chart.configure(font=FONT, background="#ffffff")
+        .configure_view(stroke=None)
+        .configure_axis(gridColor=GRID, labelColor=INK, titleColor=INK, titleFontWeight="normal", labelFontSize=11)
+        .configure_legend(
+            orient="top", labelColor=INK, labelFontSize=12, symbolSize=90, symbolOpacity=1, columns=columns
+        )
+        .to_dict()
+    )
+
+
+def interactive(frame: pd.DataFrame) -> dict[str, Any]:
+    """The Vega-Lite specification with a choice of the network and of the cost."""
+    names, columns = networks(frame), [cost.column for cost in COSTS]
+    radio = alt.binding_radio(options=columns, labels=[cost.name for cost in COSTS], name="Cost ")
+    select = alt.binding_select(options=names, name="Network ") if len(names) > 1 else alt.Undefined
+    most = frame.loc[frame["model"].isin(names), "model"].mode()[0]
+    choices = [alt.param(name="network", value=most, bind=select), alt.param(name="cost", value=columns[0], bind=radio)]
+    drawn = _layers(points(frame), "cost", None).transform_filter("datum.Network == network")
+    # An axis title cannot follow a choice, a text can.
+    titles = json.dumps({cost.column: cost.axis for cost in COSTS})
+    title = alt.Chart(alt.Data(values=[{}])).mark_text(fontSize=12, color=INK, aria=False)
+    title = title.encode(
+        x=alt.value(alt.expr("width / 2")),
+        y=alt.value(HEIGHT + 36),
+        text=alt.value(alt.expr(f"({titles})[cost]")),
+    )
+    chart = alt.layer(drawn, title).properties(width="container", height=HEIGHT, padding=4).add_params(*choices)
+    return _configured(chart, alt.ExprRef("width < 420 ? 2 : width < 700 ? 4 : 8"))
+
+
+def still(frame: pd.DataFrame) -> FigureView | None:
+    """The same for paper and for browsers without scripts: a row of panels a network; None when no cost is known."""
+    values, rows = points(frame), []
+    for network in networks(frame):
+        part = [value for value in values if value["Network"] == network]
+        panels = [_panel(part, cost, network) for cost in COSTS if any(value[cost.column] for value in part)]
+        rows += [alt.hconcat(*panels)] if panels else []
+    if not rows:
+        return None
+    data = vl_convert.vegalite_to_svg(_configured(alt.vconcat(*rows), 6)).encode()
+    width, height = picture_size(data)
+    source = Markup(f"data:image/svg+xml;base64,{base64.b64encode(data).decode()}")
+    return FigureView("comparison", source, ALTERNATIVE, rst(CAPTION), width, height)
+
+
+def _panel(values: list[dict[str, Any]], cost: Cost, network: str) -> Any:
+    return _layers(values, f"'{cost.column}'", cost.axis).properties(width=230, height=230, title=network)
+
+
+@cache
+def bundle() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script that defines `vegaEmbed`."""
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")

@@ -1,0 +1,67 @@
+"use strict";
+// The page reads without this: tables learn to sort and filter, the still picture becomes an interactive one.
+const order = (sign) => (a, b) => {
+  if (a === "" || b === "") return (a === "") - (b === "");
+  return sign * (a - b);
+};
+DataTable.type("measure", { order: { asc: order(1), desc: order(-1) } });
+
+const FILTER_FROM = 6;
+for (const table of document.querySelectorAll("main table")) {
+  const rows = table.tBodies[0].rows.length;
+  if (rows < 2) continue;
+  const filter = rows >= FILTER_FROM;
+  new DataTable(table, {
+    autoWidth: false,
+    paging: false,
+    order: [],
+    columnDefs: [{ targets: "number", type: "measure" }],
+    layout: { topStart: filter ? "search" : null, topEnd: null, bottomStart: filter ? "info" : null, bottomEnd: null },
+    language: {
+      search: "Filter rows:",
+      info: "_TOTAL_ rows",
+      infoEmpty: "No rows",
+      infoFiltered: "of _MAX_",
+      zeroRecords: "No row has this text.",
+    },
+  });
+}
+
+addEventListener("beforeprint", () => {
+  for (const details of document.querySelectorAll("details")) details.open = true;
+});
+
+const holder = document.getElementById("pareto");
+if (holder) {
+  const specification = JSON.parse(document.getElementById("pareto-specification").textContent);
+  // Vega knows the pointer only: focus moves it there.
+  const show = (mark) => {
+    const box = mark.getBoundingClientRect();
+    const at = { clientX: box.left + box.width / 2, clientY: box.top + box.height / 2, bubbles: true };
+    mark.dispatchEvent(new PointerEvent("pointermove", at));
+  };
+  const hide = (mark) => mark.dispatchEvent(new MouseEvent("mouseout", { bubbles: true }));
+  const prepare = () => {
+    for (const mark of holder.querySelectorAll("g.mark-symbol.role-mark path")) mark.setAttribute("tabindex", "0");
+  };
+  holder.addEventListener("focusin", (event) => event.target.matches("path") && show(event.target));
+  holder.addEventListener("focusout", (event) => event.target.matches("path") && hide(event.target));
+  document.addEventListener("scrollend", () => {
+    const mark = holder.querySelector("path:focus");
+    if (mark) show(mark);
+  });
+  document.addEventListener("keydown", (event) => {
+    const mark = holder.querySelector("path:focus, path:hover");
+    if (event.key === "Escape" && mark) hide(mark);
+  });
+  holder.closest("figure").classList.add("live");
+  vegaEmbed(holder, specification, { actions: false, ast: true, renderer: "svg" })
+    .then(() => {
+      prepare();
+      new MutationObserver(prepare).observe(holder, { childList: true, subtree: true });
+    })
+    .catch((error) => {
+      holder.closest("figure").classList.remove("live");
+      console.error(error);
+    });
+}

@@ -1,0 +1,220 @@
+"""Fronts, advice and sorting: what the page computes from the comparison, against definitions and closed cases."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_report import REPORT, Outline, page_of, run, text_of  # noqa: F401
+
+from convpress.report import pareto_chart, wording
+from convpress.report.advice import advice
+from convpress.report.comparison_section import build, fronts
+from convpress.report.contents import Run
+from convpress.report.pareto import COSTS, compared, networks, on_front
+
+ACCURACY = {"baseline": 0.92, "control": 0.93, "small": 0.926, "tiny": 0.90, "worse": 0.91, "good": 0.935}
+PARAMS = {"baseline": 400e3, "control": 400e3, "small": 200e3, "tiny": 100e3, "worse": 300e3, "good": 380e3}
+STUDY = {"small": "merging", "tiny": "merging", "worse": "low_rank", "good": "sensitivity"}
+
+
+def made_comparison(model: str = "resnet20") -> pd.DataFrame:
+    rows = [
+        {
+            "study": STUDY.get(name, name),
+            "variant": name if name in STUDY else model,
+            "model": model,
+            "params": PARAMS[name],
+            "macs": 100 * PARAMS[name],
+            "bytes": 4 * PARAMS[name],
+            "latency_ms": math.sqrt(PARAMS[name]) / 10,
+            "speedup": math.sqrt(400e3 / PARAMS[name]),
+            "test_accuracy": accuracy,
+            "ci_low": accuracy - 0.005,
+            "ci_high": accuracy + 0.005,
+            "delta_control": accuracy - 0.93,
+            "mcnemar_p": 1.0 if name == "control" else 0.001 if abs(accuracy - 0.93) > 0.006 else 0.3,
+            "finetune_epochs": 8,
+        }
+        for name, accuracy in ACCURACY.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def made_peers(accuracy: float = 0.929, params: float = 190e3) -> pd.DataFrame:
+    frame = made_comparison().query("variant == 'small'")
+    return frame.assign(
+        study="torch-pruning", variant="group-norm", test_accuracy=accuracy, params=params, latency_ms=43, macs=19e6
+    )
+
+
+@pytest.fixture(scope="module")
+def compared_run(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+    """A run folder with a comparison of two networks, and a peer of one."""
+    folder = tmp_path_factory.mktemp("compared") / "made"
+    shutil.copytree(run, folder)
+    both = pd.concat([made_comparison("resnet32"), made_comparison()])
+    both.to_csv(folder / "tables" / "comparison.csv", index=False)
+    made_peers().to_csv(folder / "tables" / "peers.csv", index=False)
+    return folder
+
+
+def frame_of(folder: Path) -> pd.DataFrame:
+    return compared(Run(folder, REPORT))
+
+
+numbers = st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=12)
+
+
+@given(numbers)
+def test_the_front_is_what_nothing_dominates(pairs: list[tuple[int, int]]) -> None:
+    costs, accuracies = zip(*pairs, strict=True)
+    flags = on_front(costs, accuracies)
+    assert any(flags)
+    front = sorted({pair for pair, flag in zip(pairs, flags, strict=True) if flag})
+    assert [a for _, a in front] == sorted({a for _, a in front})  # dearer on the front means more accurate
+    for (cost, accuracy), flag in zip(pairs, flags, strict=True):
+        if not flag:
+            assert any(c <= cost and a >= accuracy and (c, a) != (cost, accuracy) for c, a in front)
+
+
+def test_a_cost_that_is_not_known_is_on_no_front() -> None:
+    assert on_front([math.nan, 2.0, 1.0], [0.99, 0.9, 0.8]) == [False, True, True]
+
+
+def test_advice_is_computed_from_the_table(compared_run: Path) -> None:
+    frame = frame_of(compared_run)
+    assert networks(frame) == ["resnet20", "resnet32"]
+    smallest, fastest, best = advice(frame, "resnet32").cards
+    assert smallest[:2] == ("Smallest without measurable loss", "2.00× smaller")
+    assert "small (merging)" in smallest[2]
+    assert fastest[1] == "1.41× faster"
+    assert best[1].replace(wording.SPACE, " ") == "93.50 %"
+    assert "cannot be told apart from the control" in best[2]
+    assert advice(frame, "resnet32").sentences == []
+    ours_and_peer = advice(frame, "resnet20")
+    assert "peer group-norm (torch-pruning)" in ours_and_peer.cards[0][2]
+    assert "parameters, MACs and milliseconds" in ours_and_peer.sentences[0]
+
+
+def test_a_peer_that_is_beaten_is_not_called_ahead() -> None:
+    frame = pd.concat([made_comparison().assign(peer=False), made_peers(0.5, 399e3).assign(peer=True, latency_ms=99)])
+    frame.loc[frame["peer"], "macs"] = 399e5
+    assert advice(frame.reset_index(drop=True), "resnet20").sentences[0].startswith("No peer is ahead")
+
+
+def test_nothing_within_the_interval_is_said_plainly() -> None:
+    frame = made_comparison().assign(peer=False)
+    cards = advice(frame[frame["variant"].isin(["resnet20", "tiny"])], "resnet20").cards
+    assert cards[0][1] == "None"
+    assert "No variant reaches" in cards[0][2]
+
+
+def test_advice_without_a_control_measures_against_the_baseline() -> None:
+    frame = made_comparison().assign(peer=False)
+    cards = advice(frame[frame["study"] != "control"], "resnet20").cards
+    assert "baseline 400.0" in cards[0][2]
+    only = frame[frame["study"] == "baseline"]
+    assert advice(only, "resnet20").cards == []
+
+
+def test_fronts_are_those_of_each_network_by_itself(compared_run: Path) -> None:
+    frame = frame_of(compared_run)
+    words = dict(zip(zip(frame["model"], frame["variant"], strict=True), fronts(frame), strict=True))
+    assert words["resnet32", "small"] == "Parameters, MACs, Milliseconds"
+    assert words["resnet20", "small"] == ""  # the peer is smaller, faster and more accurate
+    assert words["resnet32", "worse"] == ""
+
+
+def test_the_chart_draws_every_variant_with_its_words(compared_run: Path) -> None:
+    frame = frame_of(compared_run)
+    points = pareto_chart.points(frame)
+    assert len(points) == len(frame)
+    assert {point["Variant"] for point in points} >= {"small (merging)", "group-norm (torch-pruning)"}
+    specification = pareto_chart.interactive(frame)
+    assert [choice["name"] for choice in specification["params"]] == ["network", "cost"]
+    assert specification["params"][0]["bind"]["options"] == ["resnet20", "resnet32"]
+    assert specification["params"][1]["bind"]["options"] == [cost.column for cost in COSTS]
+    one = pareto_chart.interactive(frame[frame["model"] == "resnet20"])
+    assert "bind" not in one["params"][0]
+
+
+def test_page_with_a_comparison(compared_run: Path) -> None:
+    page, outline = page_of(compared_run), Outline()
+    assert page == page_of(compared_run)
+    outline.feed(page)
+    assert outline.open == []
+    assert len(page) < 5_000_000
+    text = text_of(page)
+    assert "What to use when" in text
+    assert "of 4 compressed networks 0 are better than the control, 2 are worse, and 2 cannot be told apart" in text
+    assert (
+        "Not in this run" not in text[text.index("All variants side by side") : text.index("Baselines and controls.")]
+    )
+
+
+def test_page_without_a_comparison_says_so(run: Path) -> None:  # noqa: F811
+    content = build(Run(run, REPORT))
+    assert content.tables == []
+    assert any("comparison.csv" in missing for missing in content.missing)
+    assert "What to use when" not in text_of(page_of(run))
+
+
+@pytest.mark.parametrize("gone", ["latency_ms", "params macs latency_ms", "ci_low ci_high delta_control mcnemar_p"])
+def test_page_survives_a_comparison_with_gaps(gone: str, run: Path, tmp_path: Path) -> None:  # noqa: F811
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    evil = "</script><script>alert(1)</script>"
+    frame = made_comparison().drop(columns=gone.split())
+    frame.loc[frame["variant"] == "small", "variant"] = evil
+    frame.to_csv(folder / "tables" / "comparison.csv", index=False)
+    page = page_of(folder)
+    assert evil not in page
+    assert "nan" not in text_of(page).lower().split()
+    if "macs" not in gone:
+        data = page.split('id="pareto-specification">')[1].split("</script>")[0]
+        assert "$schema" in json.loads(data)
+
+
+SHOWN: list[tuple[Callable[[float], str], float, float]] = [
+    (wording.percent, 0.0, 1.0),
+    (wording.points, -1.0, 1.0),
+    (wording.count, 0.0, 1e11),
+    (wording.size, 0.0, 1e9),
+    (wording.milliseconds, 1e-2, 1e5),
+    (wording.duration, 0.0, 1e6),
+    (wording.p_value, 0.0, 1.0),
+    (wording.factor, 0.0, 100.0),
+    (wording.whole, 0.0, 1e9),
+]
+
+
+@pytest.mark.parametrize(("show", "low", "high"), SHOWN, ids=[show.__name__ for show, _, _ in SHOWN])
+def test_cells_sort_as_the_numbers_they_show(show: Callable[[float], str], low: float, high: float) -> None:
+    @given(st.floats(low, high, allow_nan=False), st.floats(low, high, allow_nan=False))
+    def check(first: float, second: float) -> None:
+        shown = [wording.sort_value(show(value)) for value in sorted((first, second))]
+        assert None not in shown
+        assert shown[0] <= shown[1]
+
+    check()
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [("–", None), ("", None), ("random", None), ("1 h 05 min", 3900), ("4 min 20 s", 260), ("92.1 to 93.1 %", 92.1)],
+)
+def test_sort_values_of_single_cells(cell: str, value: float | None) -> None:
+    assert wording.sort_value(cell.replace(" ", wording.SPACE)) == value
+
+
+def test_missing_numbers_are_not_zero() -> None:
+    assert wording.sort_value(wording.percent(np.nan)) is None
