@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from convpress.clustering.checks import check_clustering
+from convpress.config.clustering import ClusteringConfig
 from convpress.config.kernel_search import CPConfig
 from convpress.errors import ConvpressError
 from convpress.layers.surgery import find_conv
@@ -37,6 +39,9 @@ def check_layers(config: Mapping[str, Any]) -> None:
                 model = create_model(entry["architecture"], **entry["arguments"])
         except ConvpressError as error:
             raise ConvpressError(f"models.{name}: {error}") from None
+        _check_checkpoint(name, entry["checkpoint"])
+        if name == config["clustering"]["model"]:
+            check_clustering(ClusteringConfig(**config["clustering"]), model)
         if name != study["model"]:
             continue
         for place, layer in enumerate(study["decompose"]):
@@ -52,3 +57,12 @@ def check_layers(config: Mapping[str, Any]) -> None:
                     f"kernel_search.cp.{key}: {getattr(cp, key)} gives rank {rank} for {layer} with {in_channels} "
                     f"input channels; ranks from 1 to {largest} are possible there"
                 )
+
+
+def _check_checkpoint(name: str, checkpoint: str | None) -> None:
+    """A path must lead to a file; a bare name is looked for by the fetch step."""
+    if checkpoint and "/" in checkpoint and not Path(checkpoint).is_file():
+        raise ConvpressError(
+            f"models.{name}.checkpoint: there is no file {checkpoint}; give the path of your own checkpoint, or a bare "
+            "name such as resnet20-12fca82f.th to have it fetched"
+        )

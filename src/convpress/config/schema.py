@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from convpress.config.clustering import ClusteringConfig
 from convpress.config.kernel_search import KernelSearchConfig
 from convpress.config.sections import (
     ComputeConfig,
@@ -39,10 +40,12 @@ class Config(Section):
     teacher: TeacherConfig = Field(description="Distillation.")
     measure: MeasureConfig = Field(description="Latency.")
     kernel_search: KernelSearchConfig = Field(description="The study kernel_search.")
+    clustering: ClusteringConfig = Field(description="The study clustering.")
 
     @model_validator(mode="after")
     def _names_exist(self) -> Config:
         used = {"teacher.model": self.teacher.model, "kernel_search.model": self.kernel_search.model}
+        used["clustering.model"] = self.clustering.model
         used |= {f"baselines.{i}": name for i, name in enumerate(self.baselines)}
         for place, name in used.items():
             if name not in self.models:

@@ -12,10 +12,11 @@ from convpress.errors import ConvpressError
 from convpress.files import atomic_path
 from convpress.report import wording as say
 from convpress.report.baselines_section import BASELINES
+from convpress.report.clustering_section import CLUSTERING
 from convpress.report.contents import Column, Content, Run, Section, TableView
 from convpress.report.kernel_search_section import KERNEL_SEARCH
 
-SECTIONS: list[Section] = [BASELINES, KERNEL_SEARCH]
+SECTIONS: list[Section] = [BASELINES, KERNEL_SEARCH, CLUSTERING]
 """What the page shows, in this order; a study adds one entry."""
 
 TEMPLATES = Path(__file__).parent / "templates"
