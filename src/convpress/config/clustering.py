@@ -62,7 +62,7 @@ class RemedyConfig(Section):
     """One way of sharing filters and of training afterwards; the keys can be combined."""
 
     filters: Literal["frozen", "tied"] = Field(
-        description="frozen: shared filters stay as they are; tied: they learn, by the summed gradient of their cluster."
+        description="frozen: shared filters stay as they are; tied: they learn, by the summed gradient of a cluster."
     )
     recalibrate: bool = Field(
         False, description="Re-estimate batch-norm statistics on training images, without labels, before the training."

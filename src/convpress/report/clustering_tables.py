@@ -78,8 +78,8 @@ def history_table(histories: Sequence[str], study: ClusteringConfig) -> pd.DataF
     pulled = {Path(path).stem: path for path in histories if Path(path).parent.name == "pulled"}
     for path in histories:
         if path not in pulled.values():
-            label, _, stage = Path(path).stem.partition(".stage")  # the last stage has no number
-            found.setdefault(label, []).append((int(stage or 10**6), pd.read_csv(path)))
+            label, _, number = Path(path).stem.partition(".stage")  # the last stage has no number
+            found.setdefault(label, []).append((int(number or 10**6), pd.read_csv(path)))
     frames = []
     for name, variant in variants(study).items():
         first = pulled.get(f"{variant.remedy}-s{variant.replicate}")
