@@ -55,6 +55,7 @@ docs: install ## the parameter reference, from the schema
 benchmark: install ## measure training throughput and decomposition on this machine
 	$(BIN)/python benchmarks/train_throughput.py
 	$(BIN)/python benchmarks/decomposition.py
+	$(BIN)/python benchmarks/sweep_reuse.py
 
 clean: ## remove the quickstart's results and logs
 	rm -rf results/quickstart logs/quickstart

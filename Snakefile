@@ -12,6 +12,7 @@ include: "rules/data.smk"
 include: "rules/baseline.smk"
 include: "rules/kernel_search.smk"
 include: "rules/sensitivity.smk"
+include: "rules/clustering.smk"
 include: "rules/low_rank.smk"
 
 

@@ -12,7 +12,7 @@ TRAINED = [name for name, model in config["models"].items() if model["training"]
 
 rule import_baseline:
     input:
-        checkpoint=lambda w: f"data/checkpoints/{CHECKPOINTS[w.model]}",
+        checkpoint=lambda w: checkpoint_file(w.model),
     output:
         model=f"{MODELS}/baseline/{{model}}.safetensors",
     log:

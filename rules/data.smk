@@ -2,6 +2,17 @@
 
 DATASET = f"data/{config['data']['name']}.safetensors"
 CHECKPOINTS = {name: model["checkpoint"] for name, model in config["models"].items() if model["checkpoint"]}
+OWN = {name: path for name, path in CHECKPOINTS.items() if "/" in path}  # a user's own files stay where they are
+
+
+def checkpoint_file(model):
+    """The checkpoint of a model: a path of one's own, or a name that is fetched."""
+    return OWN.get(model) or f"data/checkpoints/{CHECKPOINTS[model]}"
+
+
+def checkpoint_provenance(model):
+    """The record of where it comes from."""
+    return f"data/checkpoints/own-{model}.json" if model in OWN else f"data/checkpoints/{CHECKPOINTS[model]}.json"
 
 
 rule fetch_data:
@@ -31,11 +42,26 @@ rule fetch_checkpoint:
         "../scripts/fetch_checkpoint.py"
 
 
+rule record_checkpoint:
+    input:
+        checkpoint=lambda w: OWN[w.model],
+    output:
+        provenance="data/checkpoints/own-{model}.json",
+    log:
+        f"{LOGS}/record_checkpoint/{{model}}.log",
+    wildcard_constraints:
+        model="|".join(OWN) or "none",
+    params:
+        code=code("record_checkpoint.py"),
+    script:
+        "../scripts/record_checkpoint.py"
+
+
 def input_provenance(wildcards=None):
     """Provenance records of the external inputs that this run uses."""
-    used = [CHECKPOINTS[name] for name in config["baselines"] if name in CHECKPOINTS]
-    return [rules.fetch_data.output.provenance] + [f"data/checkpoints/{name}.json" for name in used]
+    used = [checkpoint_provenance(name) for name in config["baselines"] if name in CHECKPOINTS]
+    return [rules.fetch_data.output.provenance] + used
 
 
 TARGETS += [rules.fetch_data.output, input_provenance()]
-TARGETS += [f"data/checkpoints/{CHECKPOINTS[name]}" for name in config["baselines"] if name in CHECKPOINTS]
+TARGETS += [checkpoint_file(name) for name in config["baselines"] if name in CHECKPOINTS]

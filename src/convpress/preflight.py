@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from convpress.clustering.checks import check_clustering
+from convpress.config.clustering import ClusteringConfig
 from convpress.config.kernel_search import CPConfig
 from convpress.errors import ConvpressError
 from convpress.layers.base import check_rank, conv_geometry
@@ -39,8 +41,11 @@ def check_layers(config: Mapping[str, Any]) -> None:
                 model = create_model(entry["architecture"], **entry["arguments"])
         except ConvpressError as error:
             raise ConvpressError(f"models.{name}: {error}") from None
+        _check_checkpoint(name, entry["checkpoint"])
         _check_kernel_search(name, model, config["kernel_search"])
         _check_sensitivity(name, model, config["sensitivity"])
+        if name == config["clustering"]["model"]:
+            check_clustering(ClusteringConfig(**config["clustering"]), model)
         _check_low_rank(name, model, config["low_rank"])
 
 
@@ -89,3 +94,12 @@ def _check_low_rank(name: str, model: nn.Module, study: Mapping[str, Any]) -> No
             check_rank(bases, "the number of filters", conv.kernel_size[0] * conv.kernel_size[1])
         except ConvpressError as error:
             raise ConvpressError(f"{key}: {error}") from None
+
+
+def _check_checkpoint(name: str, checkpoint: str | None) -> None:
+    """A path must lead to a file; a bare name is looked for by the fetch step."""
+    if checkpoint and "/" in checkpoint and not Path(checkpoint).is_file():
+        raise ConvpressError(
+            f"models.{name}.checkpoint: there is no file {checkpoint}; give the path of your own checkpoint, or a bare "
+            "name such as resnet20-12fca82f.th to have it fetched"
+        )

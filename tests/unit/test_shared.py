@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import convpress
 from convpress.errors import ConvpressError
@@ -70,3 +71,18 @@ def test_impossible_numbers_of_clusters_are_refused(clusters):
     filters = torch.randn(3, 2)[torch.tensor([0, 1, 2, 0])]
     with pytest.raises(ConvpressError, match="1 to 3 is possible"):
         cluster(filters, clusters, seed=0)
+
+
+def test_an_average_of_weights_leaves_the_index_alone():
+    model = convpress.create_model("resnet8", width=4)
+    put_layer(model, "conv1", SharedFilterConv2d.from_conv(find_conv(model, "conv1"), torch.tensor([0, 1, 2, 1])))
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.99), use_buffers=True)
+    for _ in range(5):
+        average.update_parameters(model)
+    assert average.module.conv1.index.tolist() == [0, 1, 2, 1]
+    assert average.module.conv1.index.dtype == torch.uint8
+    again = convpress.create_model("resnet8", width=4)
+    put_layer(again, "conv1", SharedFilterConv2d(3, 4, 3, 3, padding=1, bias=False))
+    again.load_state_dict(model.double().state_dict())
+    assert again.conv1.index.tolist() == [0, 1, 2, 1]
+    assert model.conv1.index.dtype == torch.uint8

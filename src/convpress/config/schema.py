@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from convpress.config.clustering import ClusteringConfig
 from convpress.config.kernel_search import KernelSearchConfig
 from convpress.config.low_rank import LowRankConfig
 from convpress.config.peers import PeersConfig
@@ -43,18 +44,20 @@ class Config(Section):
     measure: MeasureConfig = Field(description="Latency.")
     kernel_search: KernelSearchConfig = Field(description="The study kernel_search.")
     sensitivity: SensitivityConfig = Field(description="The study sensitivity.")
+    clustering: ClusteringConfig = Field(description="The study clustering.")
     low_rank: LowRankConfig = Field(description="The study low_rank.")
     peers: PeersConfig | None = Field(None, description="Other libraries to compare with; null leaves them out.")
 
     def controlled(self) -> list[str]:
         """Networks that need a control: those that the studies and peers compress."""
-        used = {self.kernel_search.model, self.low_rank.model, *self.sensitivity.models}
+        used = {self.kernel_search.model, self.clustering.model, self.low_rank.model, *self.sensitivity.models}
         return sorted(used.union(self.peers.models if self.peers else []))
 
     @model_validator(mode="after")
     def _names_exist(self) -> Config:
         used = {"teacher.model": self.teacher.model, "kernel_search.model": self.kernel_search.model}
         used["low_rank.model"] = self.low_rank.model
+        used["clustering.model"] = self.clustering.model
         used |= {f"baselines.{i}": name for i, name in enumerate(self.baselines)}
         used |= {f"peers.models.{i}": name for i, name in enumerate(self.peers.models if self.peers else [])}
         used |= {f"sensitivity.grids: {name}": name for name in self.sensitivity.models}

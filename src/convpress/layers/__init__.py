@@ -6,6 +6,7 @@ remembers what was replaced (:func:`surgeries`), so that it can be rebuilt from 
 
 from convpress.layers.base import FactorisedConv2d
 from convpress.layers.cp import CPConv2d, SeparableCPConv2d
+from convpress.layers.elementwise import ElementwiseSharedConv2d
 from convpress.layers.low_rank import LowRankConv2d, SeparableConv2d
 from convpress.layers.searched import SearchedConv2d
 from convpress.layers.shared import SharedFilterConv2d
@@ -25,6 +26,7 @@ from convpress.layers.tucker import TuckerConv2d
 __all__ = [
     "LAYERS",
     "CPConv2d",
+    "ElementwiseSharedConv2d",
     "FactorisedConv2d",
     "LowRankConv2d",
     "SearchedConv2d",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import torch
@@ -20,8 +21,6 @@ class SharedFilterConv2d(nn.Module):
     Centroids ``weight`` are (k, S, h, w) and learn; the gradient of a centroid is the sum over its channels.
     ``index`` is (T,) in the smallest integer type that holds k. A bias stays one number an output channel.
     """
-
-    index: Tensor
 
     def __init__(
         self,
@@ -44,7 +43,21 @@ class SharedFilterConv2d(nn.Module):
         self.padding = padding if isinstance(padding, str) else pair(padding, "padding", 0)
         self.weight = nn.Parameter(torch.zeros(clusters, in_channels, *self.kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
-        self.register_buffer("index", torch.zeros(out_channels, dtype=index_type(clusters)))
+        # No buffer: an average of weights over the training takes buffers along, and averaged indices are wrong.
+        self.index = torch.zeros(out_channels, dtype=index_type(clusters))
+
+    def get_extra_state(self) -> Tensor:
+        """The index, for state dicts."""
+        return self.index
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take the index from a state dict."""
+        self.index = state.to(self.index.device, copy=True)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        self.index = fn(self.index)
+        return self
 
     @classmethod
     def from_conv(cls, conv: nn.Conv2d, labels: Tensor, centroids: Tensor | None = None) -> Self:

@@ -15,6 +15,7 @@ from convpress.files import atomic_path
 from convpress.report import wording as say
 from convpress.report.advice import advice
 from convpress.report.baselines_section import BASELINES
+from convpress.report.clustering_section import CLUSTERING
 from convpress.report.comparison_section import COMPARISON
 from convpress.report.contents import Content, Run, Section
 from convpress.report.kernel_search_section import KERNEL_SEARCH
@@ -24,7 +25,7 @@ from convpress.report.provenance_section import facts, origin, provenance_tables
 from convpress.report.sensitivity_section import SENSITIVITY
 from convpress.report.targets_section import TARGETS
 
-SECTIONS: list[Section] = [BASELINES, KERNEL_SEARCH, SENSITIVITY, LOW_RANK, TARGETS]
+SECTIONS: list[Section] = [BASELINES, KERNEL_SEARCH, SENSITIVITY, CLUSTERING, LOW_RANK, TARGETS]
 """What the page shows, in this order; a study adds one entry."""
 
 TEMPLATES = Path(__file__).parent / "templates"

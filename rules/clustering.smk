@@ -1,0 +1,257 @@
+"""How many different filters does a layer need? Filters share centroids, frozen or learning, at equal training."""
+
+from convpress.config.clustering import ClusteringConfig, pull_epochs, stages, variants
+
+CL = ClusteringConfig(**config["clustering"])
+CL_BASE = f"{MODELS}/baseline/{CL.model}.safetensors"
+CL_POINTS = f"{RESULTS}/metrics/clustering"
+CL_HISTORIES = f"{RESULTS}/histories/clustering"
+CL_EPOCHS = CL.training.epochs
+CL_RECIPE = CL.training.model_dump(mode="json")
+CL_SWEEP = CL.sweep.model_dump(mode="json")
+CL_GROUPS = {group.name: group.layers for group in CL.groups}
+CL_PLANS = range(len(CL.plans.rows))
+CL_VARIANTS = variants(CL)
+CL_REMEDIES = {name: CL.remedies[v.remedy] for name, v in CL_VARIANTS.items() if v.remedy}
+CL_PULLED = sorted(
+    {f"{v.remedy}-s{v.replicate}" for name, v in CL_VARIANTS.items() if v.remedy and CL_REMEDIES[name].norm_penalty}
+)
+
+
+def cl_layers(variant):
+    """The layers that a variant clusters: those of its plan, or all of the study."""
+    number = CL_VARIANTS[variant].plan
+    return list(CL.plans.plan(number)) if number is not None else CL.layers
+
+
+def cl_stages(variant):
+    """How a variant divides its epochs; the control has one stage without clustering."""
+    if variant not in CL_REMEDIES:
+        return [{"layers": [], "epochs": CL_EPOCHS}]
+    return [stage.model_dump() for stage in stages(CL_REMEDIES[variant], cl_layers(variant), CL_EPOCHS)]
+
+
+def cl_number(wildcards):
+    """The stage that a job is for; the last one has no number in its name."""
+    return int(wildcards.get("stage", len(cl_stages(wildcards.variant))))
+
+
+def cl_start(wildcards):
+    """A stage goes on from the one before; the first from the baseline, or from where the norms were pulled."""
+    number, variant = cl_number(wildcards), CL_VARIANTS[wildcards.variant]
+    if number > 1:
+        return f"{MODELS}/clustering/{variant.name}.stage{number - 1}.safetensors"
+    if variant.remedy and CL_REMEDIES[variant.name].norm_penalty:
+        return f"{MODELS}/clustering/pulled/{variant.remedy}-s{variant.replicate}.safetensors"
+    return CL_BASE
+
+
+def cl_variant(wildcards):
+    """What a job clusters and how."""
+    variant, remedy = CL_VARIANTS[wildcards.variant], CL_REMEDIES.get(wildcards.variant)
+    return {
+        "remedy": remedy.model_dump(mode="json") if remedy else None,
+        "ratio": variant.ratio,
+        "plan": CL.plans.plan(variant.plan) if variant.plan is not None else None,
+        "layers": cl_stages(variant.name)[cl_number(wildcards) - 1]["layers"],
+    }
+
+
+def cl_recipe(wildcards):
+    """The recipe with the epochs of the job's stage."""
+    return CL_RECIPE | {"epochs": cl_stages(wildcards.variant)[cl_number(wildcards) - 1]["epochs"]}
+
+
+def cl_sweeps(wildcards):
+    """The sweeps of all layers, for a remedy that spends its budget by them."""
+    remedy = CL_REMEDIES.get(wildcards.variant)
+    return expand(rules.sweep_clusters.output.points, layer=CL.layers) if remedy and remedy.adaptive_k else []
+
+
+rule sweep_clusters:
+    input:
+        data=DATASET,
+        model=CL_BASE,
+    output:
+        points=f"{CL_POINTS}/layers/{{layer}}.csv",
+    log:
+        f"{LOGS}/sweep_clusters/{{layer}}.log",
+    threads: THREADS
+    params:
+        name=lambda w: w.layer,
+        layers=lambda w: [w.layer],
+        sweep=CL_SWEEP,
+        data=config["data"],
+        compute=config["compute"],
+        seed=config["seed"],
+        code=code("sweep_clusters.py"),
+    script:
+        "../scripts/sweep_clusters.py"
+
+
+use rule sweep_clusters as sweep_clusters_group with:
+    output:
+        points=f"{CL_POINTS}/groups/{{group}}.csv",
+    log:
+        f"{LOGS}/sweep_clusters_group/{{group}}.log",
+    params:
+        name=lambda w: w.group,
+        layers=lambda w: CL_GROUPS[w.group],
+        sweep=CL_SWEEP,
+        data=config["data"],
+        compute=config["compute"],
+        seed=config["seed"],
+        code=code("sweep_clusters.py"),
+
+
+rule evaluate_plan:
+    input:
+        data=DATASET,
+        model=CL_BASE,
+    output:
+        points=f"{CL_POINTS}/plans/{{plan}}.csv",
+    log:
+        f"{LOGS}/evaluate_plan/{{plan}}.log",
+    threads: THREADS
+    params:
+        plan=lambda w: CL.plans.plan(int(w.plan)),
+        clusters=lambda w: " ".join(str(k) for k in CL.plans.rows[int(w.plan)]),
+        sweep=CL_SWEEP,
+        data=config["data"],
+        compute=config["compute"],
+        seed=config["seed"],
+        code=code("evaluate_plan.py"),
+    script:
+        "../scripts/evaluate_plan.py"
+
+
+rule pull_norms:
+    input:
+        data=DATASET,
+        model=CL_BASE,
+        teacher=teacher_of(CL_RECIPE),
+    output:
+        model=f"{MODELS}/clustering/pulled/{{remedy}}-s{{replicate}}.safetensors",
+        history=f"{CL_HISTORIES}/pulled/{{remedy}}-s{{replicate}}.csv",
+    log:
+        f"{LOGS}/pull_norms/{{remedy}}-s{{replicate}}.log",
+    threads: THREADS
+    params:
+        layers=CL.layers,
+        weight=lambda w: CL.remedies[w.remedy].norm_penalty,
+        recipe=lambda w: CL_RECIPE | {"epochs": pull_epochs(CL.remedies[w.remedy], CL_EPOCHS)},
+        resume=f"{RESULTS}/resume/clustering/pulled/{{remedy}}-s{{replicate}}.pt",
+        data=config["data"],
+        compute=config["compute"],
+        seed=lambda w: config["seed"] + int(w.replicate),
+        view_seed=config["seed"],
+        code=code("pull_norms.py"),
+    script:
+        "../scripts/pull_norms.py"
+
+
+rule finetune_clusters:
+    input:
+        data=DATASET,
+        model=cl_start,
+        teacher=teacher_of(CL_RECIPE),
+        sweeps=cl_sweeps,
+    output:
+        start=f"{MODELS}/clustering/{{variant}}.start.safetensors",
+        model=f"{MODELS}/clustering/{{variant}}.safetensors",
+        history=f"{CL_HISTORIES}/{{variant}}.csv",
+    log:
+        f"{LOGS}/finetune_clusters/{{variant}}.log",
+    threads: THREADS
+    params:
+        variant=cl_variant,
+        layers=lambda w: cl_layers(w.variant),
+        recipe=cl_recipe,
+        resume=f"{RESULTS}/resume/clustering/{{variant}}.pt",
+        data=config["data"],
+        compute=config["compute"],
+        seed=lambda w: config["seed"] + CL_VARIANTS[w.variant].replicate,
+        view_seed=config["seed"],
+        code=code("finetune_clusters.py"),
+    script:
+        "../scripts/finetune_clusters.py"
+
+
+use rule finetune_clusters as finetune_clusters_stage with:
+    output:
+        start=f"{MODELS}/clustering/{{variant}}.stage{{stage}}.start.safetensors",
+        model=f"{MODELS}/clustering/{{variant}}.stage{{stage}}.safetensors",
+        history=f"{CL_HISTORIES}/{{variant}}.stage{{stage}}.csv",
+    log:
+        f"{LOGS}/finetune_clusters_stage/{{variant}}.stage{{stage}}.log",
+    params:
+        variant=cl_variant,
+        layers=lambda w: cl_layers(w.variant),
+        recipe=cl_recipe,
+        resume=f"{RESULTS}/resume/clustering/{{variant}}.stage{{stage}}.pt",
+        data=config["data"],
+        compute=config["compute"],
+        seed=lambda w: config["seed"] + CL_VARIANTS[w.variant].replicate,
+        view_seed=config["seed"],
+        code=code("finetune_clusters.py"),
+
+
+CL_EARLIER = {name: range(1, len(cl_stages(name))) for name in CL_VARIANTS}
+CL_STAGES = [
+    output
+    for name, numbers in CL_EARLIER.items()
+    for output in expand(rules.finetune_clusters_stage.output, variant=name, stage=numbers)
+]
+
+
+rule clustering_tables:
+    input:
+        baseline=expand(rules.evaluate.output, study="baseline", variant=CL.model),
+        metrics=expand(rules.evaluate.output.metrics, study="clustering", variant=CL_VARIANTS),
+        predictions=expand(rules.evaluate.output.predictions, study="clustering", variant=CL_VARIANTS),
+        models=expand(rules.finetune_clusters.output.model, variant=CL_VARIANTS),
+        histories=expand(rules.finetune_clusters.output.history, variant=CL_VARIANTS)
+        + expand(f"{CL_HISTORIES}/pulled/{{pulled}}.csv", pulled=CL_PULLED)
+        + [path for path in CL_STAGES if path.endswith(".csv")],
+        layers=expand(rules.sweep_clusters.output.points, layer=CL.layers),
+        groups=expand(rules.sweep_clusters_group.output.points, group=CL_GROUPS),
+        plans=expand(rules.evaluate_plan.output.points, plan=CL_PLANS),
+        dense=CL_BASE,
+        pulled=expand(f"{MODELS}/clustering/pulled/{{pulled}}.safetensors", pulled=CL_PULLED),
+    output:
+        layers=table("clustering_layers"),
+        groups=table("clustering_groups"),
+        plans=table("clustering_plans"),
+        finetune=table("clustering_finetune"),
+        history=table("clustering_history"),
+        norms=table("clustering_norms"),
+    log:
+        f"{LOGS}/clustering_tables.log",
+    params:
+        study=CL.model_dump(mode="json"),
+        code=code("clustering_tables.py"),
+    script:
+        "../scripts/clustering_tables.py"
+
+
+rule clustering_figures:
+    input:
+        rules.clustering_tables.output,
+        "report/reference/seeds.csv",
+    output:
+        **{
+            name: report(
+                f"{FIGURES}/clustering_{name}.svg", caption=f"../report/clustering_{name}.rst", category="clustering"
+            )
+            for name in ("layers", "groups", "plans", "norms", "curves", "tradeoff")
+        },
+    log:
+        f"{LOGS}/clustering_figures.log",
+    params:
+        code=code("clustering_figures.py"),
+    script:
+        "../scripts/clustering_figures.py"
+
+
+TARGETS += [rules.clustering_tables.input, rules.clustering_tables.output, rules.clustering_figures.output]
+TARGETS += expand(rules.finetune_clusters.output, variant=CL_VARIANTS) + CL_STAGES

@@ -1,0 +1,103 @@
+"""Shared filters put into a network, and what is special in training it afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from convpress.clustering.budget import Allocation, Curve, Plan, Size, greedy, proportional
+from convpress.clustering.grouping import Grouping, group_elements, group_filters, group_near_filters
+from convpress.config.clustering import RemedyConfig
+from convpress.errors import ConvpressError
+from convpress.layers.elementwise import ElementwiseSharedConv2d
+from convpress.layers.shared import SharedFilterConv2d
+from convpress.layers.surgery import find_conv, put_layer
+
+
+def sizes_of(model: nn.Module, layers: Sequence[str]) -> dict[str, Size]:
+    """Number and size of the filters of convolutions, shared already or not.
+
+    Raises:
+        ConvpressError: there is no such convolution.
+    """
+    sizes = {}
+    for layer in layers:
+        modules = dict(model.named_modules())
+        conv = modules[layer] if isinstance(modules.get(layer), SharedFilterConv2d) else find_conv(model, layer)
+        sizes[layer] = Size(conv.out_channels, conv.weight[0].numel())
+    return sizes
+
+
+def plan_for(
+    model: nn.Module, layers: Sequence[str], ratio: float, remedy: RemedyConfig, curves: Mapping[str, Curve]
+) -> Plan:
+    """Filters that each of `layers` keeps, so that together they keep at most `ratio` of their parameters.
+
+    Raises:
+        ConvpressError: see `budget.proportional` and `budget.greedy`.
+    """
+    allocation: Allocation = greedy if remedy.adaptive_k else proportional
+    return allocation(sizes_of(model, layers), ratio, curves)
+
+
+def share_filters(model: nn.Module, plan: Mapping[str, int], remedy: RemedyConfig, *, seed: int) -> None:
+    """Let the filters of each layer in `plan` share as many centroids as it says, as `remedy` says (in place).
+
+    Raises:
+        ConvpressError: an empty plan, no such convolution, or a number of clusters that the layer cannot have; the
+            message names the layer.
+    """
+    if not plan:
+        raise ConvpressError("the plan is empty; name at least one layer and its number of clusters.")
+    group, layer_class = _grouping(remedy)
+    for layer, clusters in plan.items():
+        conv = find_conv(model, layer)
+        try:
+            labels = group(conv.weight.detach(), clusters, remedy, seed)
+        except ConvpressError as error:
+            raise ConvpressError(f"layer {layer!r}: {error}") from error
+        put_layer(model, layer, layer_class.from_conv(conv, labels))
+
+
+def _grouping(remedy: RemedyConfig) -> tuple[Grouping, type[SharedFilterConv2d]]:
+    if remedy.elementwise:
+        return group_elements, ElementwiseSharedConv2d
+    return (group_filters if remedy.threshold is None else group_near_filters), SharedFilterConv2d
+
+
+def shared_layers(model: nn.Module) -> dict[str, SharedFilterConv2d]:
+    """The layers with shared filters, by name."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, SharedFilterConv2d)}
+
+
+def freeze_shared(model: nn.Module, remedy: RemedyConfig) -> None:
+    """Stop the learning of shared filters where the remedy wants that; all else goes on learning."""
+    for module in shared_layers(model).values():
+        module.weight.requires_grad_(remedy.filters == "tied")
+
+
+def unique_parameters(model: nn.Module, layers: Sequence[str]) -> int:
+    """Stored kernel parameters of `layers`: of their centroids where filters are shared."""
+    return sum(model.get_parameter(f"{layer}.weight").numel() for layer in layers)
+
+
+def dense_parameters(model: nn.Module, layers: Sequence[str]) -> int:
+    """Parameters that the kernels of `layers` have, or had before their filters were shared."""
+    return sum(size.filters * size.parameters for size in sizes_of(model, layers).values())
+
+
+def norm_penalty(layers: Sequence[str], weight: float) -> Callable[[nn.Module], Tensor]:
+    """A penalty: `weight` times the sum over all filters of the squared distance of their norm from 1."""
+
+    def penalty(model: nn.Module) -> Tensor:
+        norms = torch.cat([model.get_parameter(f"{layer}.weight").flatten(1).norm(dim=1) for layer in layers])
+        return weight * (norms - 1).square().sum()
+
+    return penalty
+
+
+def filter_norms(model: nn.Module, layer: str) -> list[float]:
+    """Euclidean norms of a convolution's filters."""
+    return find_conv(model, layer).weight.detach().flatten(1).norm(dim=1).tolist()

@@ -1,0 +1,150 @@
+"""Accuracy of many networks that differ in a few kernels: what lies before these is computed once."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Mapping, Sequence
+
+import torch
+from torch import Tensor, fx, nn
+
+from convpress.config.clustering import SweepConfig
+from convpress.data import Dataset
+from convpress.errors import ConvpressError
+from convpress.filters import cluster
+from convpress.layers.shared import cluster_means
+from convpress.layers.surgery import find_conv
+
+Kernels = Mapping[str, Tensor]
+"""Dense kernels (T, S, h, w) by the name of the convolution that they are put into."""
+
+
+def cut(model: nn.Module, layers: Collection[str]) -> tuple[fx.GraphModule, fx.GraphModule]:
+    """Split a network before the first of `layers` that is computed: ``tail(*head(x))`` is ``model(x)``.
+
+    The head gives back every value that the tail needs, a shortcut's input among them. Both share the modules of
+    `model`. Works for each network that torch.fx can trace and that uses a convolution once.
+
+    Raises:
+        ConvpressError: no layer of that name is computed, or one of them more than once.
+    """
+    graph = fx.symbolic_trace(model).graph
+    nodes = list(graph.nodes)
+    called = [node.target for node in nodes if node.op == "call_module"]
+    for layer in layers:
+        if called.count(layer) != 1:
+            raise ConvpressError(f"layer {layer!r} is computed {called.count(layer)} times; once is needed.")
+    first = next(i for i, node in enumerate(nodes) if node.op == "call_module" and node.target in layers)
+    position = {node: i for i, node in enumerate(nodes)}
+    kept = [node for node in nodes[:first] if any(position[user] >= first for user in node.users)]
+    head, tail = fx.Graph(), fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    for node in nodes[:first]:
+        copies[node] = head.node_copy(node, copies.__getitem__)
+    head.output(tuple(copies[node] for node in kept))
+    copies = {node: tail.placeholder(node.name) for node in kept}
+    for node in nodes[first:]:
+        copies[node] = tail.node_copy(node, copies.__getitem__)
+    return fx.GraphModule(model, head), fx.GraphModule(model, tail)
+
+
+def with_mixing(model: nn.Module, layer: str) -> tuple[nn.Module, str]:
+    """A copy of `model` with a 1x1 convolution, at first the identity, right behind `layer`, and that one's name.
+
+    A filter that is the mean of others gives the mean of their outputs. So clustering the filters of a layer is
+    mixing its channels, which costs a ninth of the layer's own 3x3 kernels.
+    """
+    model = copy.deepcopy(model)
+    conv = find_conv(model, layer)
+    mix = nn.Conv2d(conv.out_channels, conv.out_channels, 1, bias=conv.bias is not None)
+    with torch.no_grad():
+        mix.weight.copy_(torch.eye(conv.out_channels)[:, :, None, None])
+    mix.bias, conv.bias = conv.bias, None
+    parent, _, child = layer.rpartition(".")
+    setattr(model.get_submodule(parent), child, nn.Sequential(conv, mix))
+    return model, f"{layer}.1"
+
+
+def mixing(labels: Tensor) -> Tensor:
+    """The kernel (T, T, 1, 1) that gives each channel the mean of its cluster; `labels` (T,) are 0..k-1."""
+    together = (labels[:, None] == labels[None, :]).float()
+    return (together / together.sum(1, keepdim=True))[:, :, None, None]
+
+
+@torch.inference_mode()
+def accuracies(
+    model: nn.Module, points: Sequence[Kernels], data: Dataset, *, batch_size: int = 100, device: str = "cpu"
+) -> list[float]:
+    """The fraction of `data` that `model` answers rightly with each of `points` in place of its own kernels.
+
+    All points must name the same layers. For each batch of images the activations before the first of these layers
+    are computed once and only the rest of the network runs for each point. float32, channels-last; `model` is not
+    changed.
+
+    Raises:
+        ConvpressError: no points, points that name different layers, or no such layer.
+    """
+    if not points or any(point.keys() != points[0].keys() for point in points):
+        raise ConvpressError("a sweep needs at least one point, and all its points must name the same layers.")
+    model = copy.deepcopy(model).to(device).eval().to(memory_format=torch.channels_last)
+    head, tail = cut(model, points[0].keys())
+    weights = [{name: kernel.to(device) for name, kernel in point.items()} for point in points]
+    correct = [0] * len(points)
+    for start in range(0, len(data), batch_size):
+        values = head(data.normalise(data.images[start : start + batch_size].to(device)))
+        labels = data.labels[start : start + batch_size].to(device)
+        for number, point in enumerate(weights):
+            for name, kernel in point.items():
+                model.get_parameter(f"{name}.weight").copy_(kernel)
+            correct[number] += int((tail(*values).argmax(1) == labels).sum())
+    return [count / len(data) for count in correct]
+
+
+def cluster_range(filters: Tensor, step: int) -> list[int]:
+    """Numbers of clusters to try: the largest possible, and from it downwards to 2 in steps of `step`, ascending."""
+    distinct = len(filters.detach().flatten(1).unique(dim=0))
+    return sorted(range(distinct, 1, -step)) or [1]
+
+
+def sweep_together(
+    model: nn.Module, layers: Sequence[str], data: Dataset, sweep: SweepConfig, *, seed: int, device: str = "cpu"
+) -> dict[int, float]:
+    """Accuracy on `data` by number of clusters, when all `layers` share their filters in so many each.
+
+    Filters become the means of their clusters (k-means, Euclidean). One layer alone is swept by mixing its outputs.
+
+    Raises:
+        ConvpressError: no such convolution.
+    """
+    kernels = {layer: find_conv(model, layer).weight.detach() for layer in layers}
+    counts = cluster_range(min(kernels.values(), key=len), sweep.step)
+    labels = [{layer: cluster(kernel, k, seed=seed) for layer, kernel in kernels.items()} for k in counts]
+    if len(layers) == 1:
+        model, name = with_mixing(model, layers[0])
+        points: list[Kernels] = [{name: mixing(point[layers[0]])} for point in labels]
+    else:
+        points = [_with_means(kernels, point) for point in labels]
+    found = accuracies(model, points, data, batch_size=sweep.batch_size, device=device)
+    return dict(zip(counts, found, strict=True))
+
+
+def evaluate_plan(
+    model: nn.Module, plan: Mapping[str, int], data: Dataset, sweep: SweepConfig, *, seed: int, device: str = "cpu"
+) -> float:
+    """Accuracy on `data` when each layer of `plan` shares its filters in so many clusters.
+
+    Raises:
+        ConvpressError: no such convolution, or more clusters than distinct filters; the message names the layer.
+    """
+    kernels = {layer: find_conv(model, layer).weight.detach() for layer in plan}
+    labels = {}
+    for layer, clusters in plan.items():
+        try:
+            labels[layer] = cluster(kernels[layer], clusters, seed=seed)
+        except ConvpressError as error:
+            raise ConvpressError(f"layer {layer!r}: {error}") from error
+    return accuracies(model, [_with_means(kernels, labels)], data, batch_size=sweep.batch_size, device=device)[0]
+
+
+def _with_means(kernels: Kernels, labels: Mapping[str, Tensor]) -> Kernels:
+    return {layer: cluster_means(kernel, labels[layer])[labels[layer]] for layer, kernel in kernels.items()}

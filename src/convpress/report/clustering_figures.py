@@ -1,0 +1,261 @@
+"""Figures of the study clustering, drawn from its tables alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from convpress.report import style
+from convpress.report.figures import complete, is_true
+
+POINTS = ("clusters", "unique_ratio", "accuracy", "f_score")
+FINETUNE = ("variant", "remedy", "replicate", "filters", "unique_ratio", "accuracy_before", "test_accuracy")
+FOLLOWED = ("frozen", "tied", "progressive")
+"""Remedies whose training the curves show, where the run has them."""
+
+SINGLE = style.Look("#0072b2", "o")
+SEED = style.Look("#dd7700", "P")
+
+
+def draw_all(tables: Mapping[str, pd.DataFrame], paths: Mapping[str, Path]) -> None:
+    """Draw the pictures named in `paths` (layers, groups, plans, norms, curves, tradeoff) from `tables` by name.
+
+    A missing table gives a picture that says so; an unknown name raises KeyError.
+    """
+    frame = tables.get
+    draw: dict[str, Callable[[Path], None]] = {
+        "layers": partial(draw_sweep, frame("clustering_layers"), "layer"),
+        "groups": partial(draw_sweep, frame("clustering_groups"), "group"),
+        "plans": partial(draw_plans, frame("clustering_plans")),
+        "norms": partial(draw_norms, frame("clustering_norms")),
+        "curves": partial(draw_training, frame("clustering_history"), frame("clustering_finetune")),
+        "tradeoff": partial(draw_remedies, frame("clustering_finetune"), frame("seeds")),
+    }
+    for name, path in paths.items():
+        draw[name](path)
+
+
+def draw_sweep(points: pd.DataFrame | None, kind: str, path: Path | str) -> None:
+    """Accuracy (upper) and F (lower) over the number of clusters: a pair of panels for each layer or group.
+
+    `points`: the column `kind`, clusters, accuracy, f_score. The highest F of a panel is ringed.
+    """
+    frame = complete(points, (kind, *POINTS))
+    with style.figure_style():
+        if frame.empty:
+            style.save_empty(path, f"No sweep over each {kind} in this run")
+            return
+        names = list(dict.fromkeys(frame[kind]))
+        columns = min(5, len(names))
+        bands = math.ceil(len(names) / columns)
+        figure = style.new_figure(style.WIDTH, 2.5 * bands + 0.5)
+        grid = figure.subplots(2 * bands, columns, sharey=False, squeeze=False)
+        for index in range(bands * columns):
+            top, bottom = (
+                grid[2 * (index // columns), index % columns],
+                grid[2 * (index // columns) + 1, index % columns],
+            )
+            if index >= len(names):
+                top.set_visible(False)
+                bottom.set_visible(False)
+                continue
+            _draw_sweep_pair(top, bottom, frame[frame[kind] == names[index]].sort_values("clusters"))
+            top.set_title(names[index], loc="left")
+            top.tick_params(labelbottom=False, labelleft=index % columns == 0)
+        for row, axes in enumerate(grid[:, 0]):
+            axes.set_ylabel("F" if row % 2 else "Accuracy")
+        figure.supxlabel("Clusters", fontsize=8.5)
+        style.save(figure, path)
+
+
+def _draw_sweep_pair(top: Axes, bottom: Axes, rows: pd.DataFrame) -> None:
+    marks: dict[str, Any] = {"color": SINGLE.color, "marker": ".", "ms": 3, "lw": 1.0}
+    top.plot(rows["clusters"], rows["accuracy"], **marks)
+    bottom.plot(rows["clusters"], rows["f_score"], **marks)
+    if rows["f_score"].notna().any():
+        best = rows.loc[rows["f_score"].idxmax()]
+        ring: dict[str, Any] = {"marker": "o", "ms": 8, "mfc": "none", "mec": style.INK, "mew": 1.0}
+        bottom.plot(best["clusters"], best["f_score"], **ring)
+        top.plot(best["clusters"], best["accuracy"], **ring)
+    top.set_ylim(0, 1)
+    style.percent_axis(top)
+    for axes in (top, bottom):
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
+    bottom.yaxis.set_major_locator(MaxNLocator(4))
+
+
+def draw_plans(plans: pd.DataFrame | None, path: Path | str) -> None:
+    """Accuracy, unique ratio and F by the number of the plan: three panels, one above the other.
+
+    `plans`: plan (from 0), accuracy, unique_ratio, f_score.
+    """
+    frame = complete(plans, ("plan", *POINTS))
+    with style.figure_style():
+        if frame.empty:
+            style.save_empty(path, "No plans in this run")
+            return
+        frame = frame.sort_values("plan")
+        figure = style.new_figure(style.WIDTH, 4.6)
+        panels = figure.subplots(3, 1, sharex=True)
+        shown = (("accuracy", "Accuracy"), ("unique_ratio", "Unique ratio"), ("f_score", "F"))
+        for axes, (column, label) in zip(panels, shown, strict=True):
+            axes.plot(frame["plan"], frame[column], **SINGLE.line(), lw=0.8)
+            axes.set_ylabel(label)
+        style.percent_axis(panels[0])
+        style.percent_axis(panels[1])
+        panels[2].set_xlabel("Plan")
+        panels[2].xaxis.set_major_locator(MaxNLocator(24, integer=True, min_n_ticks=1))
+        style.save(figure, path)
+
+
+def draw_norms(norms: pd.DataFrame | None, path: Path | str) -> None:
+    """Histograms of the filter norms: a panel a layer; filled is the baseline, outlined are pulled networks.
+
+    `norms`: network, layer, filter, norm. The vertical line is at norm 1.
+    """
+    frame = complete(norms, ("network", "layer", "filter", "norm"))
+    with style.figure_style():
+        if frame.empty:
+            style.save_empty(path, "No filter norms in this run")
+            return
+        layers, networks = list(dict.fromkeys(frame["layer"])), list(dict.fromkeys(frame["network"]))
+        columns = min(5, len(layers))
+        rows = math.ceil(len(layers) / columns)
+        figure = style.new_figure(style.WIDTH, 1.35 * rows + 0.8)
+        grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
+        bins = np.linspace(0, max(1.2, float(frame["norm"].max())), 25)
+        colours = {name: look.color for name, look in style.looks(networks[1:]).items()}
+        for axes, layer in zip(grid.flat, layers, strict=False):
+            for network in networks:
+                values = frame.loc[(frame["layer"] == layer) & (frame["network"] == network), "norm"]
+                if network == networks[0]:
+                    axes.hist(values, bins, color="#9cc3de")
+                else:
+                    axes.hist(values, bins, histtype="step", color=colours[network], lw=1.2)
+            axes.axvline(1, color=style.INK, lw=0.9, ls="--")
+            axes.set_title(layer, loc="left")
+            axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+        for axes in grid.flat[len(layers) :]:
+            axes.set_visible(False)
+        figure.supxlabel("Norm of the filter", fontsize=8.5)
+        figure.supylabel("Filters", fontsize=8.5)
+        handles: list[Any] = [Patch(color="#9cc3de", label=networks[0])]
+        handles += [Line2D([], [], color=color, label=name) for name, color in colours.items()]
+        handles.append(Line2D([], [], color=style.INK, lw=0.9, ls="--", label="norm 1"))
+        style.legend_above(figure, handles)
+        style.save(figure, path)
+
+
+def draw_training(history: pd.DataFrame | None, finetune: pd.DataFrame | None, path: Path | str) -> None:
+    """Validation accuracy over epochs: a panel a ratio, a line a remedy (frozen, tied, progressive, where there).
+
+    `history`: variant, stage, epoch, validation_accuracy; `finetune` tells each variant's remedy and target_ratio.
+    A step straight down within an epoch is the surgery of a later stage. Fine-tuned plans have a panel of their own.
+    """
+    frame = complete(history, ("variant", "stage", "epoch", "validation_accuracy"))
+    table = complete(finetune, (*FINETUNE, "target_ratio"))
+    with style.figure_style():
+        known = table[(table["remedy"].notna()) & (table["remedy"] != "") & (table["replicate"] == 0)]
+        followed = known[known["remedy"].isin(FOLLOWED)]
+        chosen = followed if len(followed) else known
+        if frame.empty or chosen.empty:
+            style.save_empty(path, "No fine-tuning history in this run")
+            return
+        ratios = sorted(chosen["target_ratio"].dropna().unique(), reverse=True)
+        panels = [(f"Ratio {ratio:g}", chosen[chosen["target_ratio"] == ratio]) for ratio in ratios]
+        plans = chosen[chosen["target_ratio"].isna()]
+        panels += [("Plans", plans)] if len(plans) else []
+        figure = style.new_figure(style.WIDTH, 3.0)
+        axes_row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        looks = style.looks(chosen["remedy"])
+        for axes, (title, rows) in zip(axes_row, panels, strict=True):
+            _draw_lines(axes, frame, [*rows.to_dict("records"), {"variant": "control", "remedy": "control"}], looks)
+            axes.set_title(title, loc="left", fontweight="bold")
+        style.percent_axis(axes_row[0])
+        axes_row[0].set_ylabel("Validation accuracy")
+        figure.supxlabel("Epoch", fontsize=8.5)
+        handles = [style.handle(look, name) for name, look in looks.items()]
+        style.legend_above(figure, [*handles, style.handle(style.LOOKS["control"], "control")])
+        style.save(figure, path)
+
+
+def _draw_lines(axes: Axes, history: pd.DataFrame, rows: list[dict[Any, Any]], looks: Mapping[str, style.Look]) -> None:
+    for row in rows:
+        line = history[history["variant"] == row["variant"]].sort_values(["stage", "epoch"], kind="stable")
+        look = looks.get(row["remedy"], style.LOOKS["control"])
+        axes.plot(line["epoch"], line["validation_accuracy"], **look.line(), markeredgewidth=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+
+
+def draw_remedies(finetune: pd.DataFrame | None, seeds: pd.DataFrame | None, path: Path | str) -> None:
+    """Test accuracy over unique ratio, a line a remedy: left right after the surgery, right after the training.
+
+    `finetune`: remedy, replicate, unique_ratio, accuracy_before, test_accuracy; replicates are small marks around the
+    line through their means. `seeds` (study, figure, value) holds the seed's own figures, drawn at the ratio of our
+    fine-tuned plan.
+    """
+    frame = complete(finetune, (*FINETUNE, "ci_low", "ci_high", "selected"))
+    with style.figure_style():
+        if frame[frame["test_accuracy"].notna()].empty:
+            style.save_empty(path, "No accuracies of remedies in this run")
+            return
+        figure = style.new_figure(style.WIDTH, 4.3)
+        left, right = figure.subplots(1, 2)
+        remedies = frame[frame["remedy"].notna() & (frame["remedy"] != "")]
+        looks = style.looks(remedies["remedy"])
+        control = frame[frame["variant"] == "control"]
+        for axes, column in ((left, "accuracy_before"), (right, "test_accuracy")):
+            _draw_remedy_lines(axes, remedies, column, looks)
+            axes.set_xlabel("Unique parameters / parameters")
+            style.percent_axis(axes)
+        for row in control.to_dict("records"):
+            right.axhspan(row["ci_low"], row["ci_high"], color=style.BAND, alpha=0.6, lw=0, zorder=0)
+        marked = _mark_seed(left, right, remedies, seeds)
+        left.set_ylabel("Test accuracy")
+        left.set_title("Right after the surgery", loc="left", fontweight="bold")
+        right.set_title("After the training", loc="left", fontweight="bold")
+        handles: list[Any] = [style.handle(look, name) for name, look in looks.items()]
+        handles += [Patch(color=style.BAND, alpha=0.6, label="control's 95 % interval")] if len(control) else []
+        handles += [style.handle(SEED, "the seed, plan 17", line=False, size=8)] if marked else []
+        style.legend_above(figure, handles, 4)
+        style.save(figure, path)
+
+
+def _draw_remedy_lines(axes: Axes, rows: pd.DataFrame, column: str, looks: Mapping[str, style.Look]) -> None:
+    for name, look in looks.items():
+        points = rows[(rows["remedy"] == name) & rows[column].notna()]
+        plans = points["variant"].str.startswith("plan")
+        means = points[~plans].groupby("target_ratio" if "target_ratio" in points else "unique_ratio")
+        line = means[["unique_ratio", column]].mean().sort_values("unique_ratio")
+        axes.plot(line["unique_ratio"], line[column], **look.line(), markeredgewidth=0)
+        single: dict[str, Any] = {"marker": look.marker, "ls": "none", "color": look.color, "mew": 0}
+        replicated = points[~plans & points["target_ratio"].duplicated(keep=False)]
+        axes.plot(replicated["unique_ratio"], replicated[column], ms=2.5, **single)
+        axes.plot(points[plans]["unique_ratio"], points[plans][column], **{**single, "mew": 0.8, "mfc": "white"}, ms=6)
+
+
+def _mark_seed(left: Axes, right: Axes, remedies: pd.DataFrame, seeds: pd.DataFrame | None) -> bool:
+    """Put the seed's plan 17 where ours lies; only a run with that plan can."""
+    known = complete(seeds, ("study", "figure", "value"))
+    figures = known[known["study"] == "clustering"].set_index("figure")["value"]
+    plan = remedies[remedies["variant"].str.startswith("plan17-")]
+    if plan.empty or not {"plan17_accuracy_before", "plan17_accuracy"} <= set(figures.index):
+        return False
+    for axes, figure in ((left, "plan17_accuracy_before"), (right, "plan17_accuracy")):
+        axes.plot(plan["unique_ratio"].iloc[0], float(figures[figure]), SEED.marker, ms=9, color=SEED.color, zorder=5)
+    return True
+
+
+def chosen(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows marked as selected."""
+    return frame[frame["selected"].map(is_true).astype(bool)]

@@ -1,0 +1,165 @@
+"""The page's section on the study clustering: its tables, its pictures, the seed's figures beside ours."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from convpress.report import wording as say
+from convpress.report.clustering_findings import (
+    NAME,
+    POINTS,
+    cards,
+    caveats,
+    of,
+    remedy_findings,
+    summary,
+    sweep_findings,
+    target_findings,
+    trained,
+)
+from convpress.report.contents import Column, Content, Run, Section, TableView, records
+from convpress.report.figures import is_true
+
+REFERENCE_CHECKPOINT = "resnet20-12fca82f"
+
+TABLE = (
+    Column("Variant", lambda row: say.text(row["variant"])),
+    Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
+    Column("95 % interval", lambda row: say.interval(row["ci_low"], row["ci_high"]) or say.MISSING),
+    Column("Points to control", lambda row: say.points(None if row["variant"] == "control" else row["delta_control"])),
+    Column("McNemar", lambda row: say.p_value(None if row["variant"] == "control" else row["mcnemar_p"])),
+    Column("Unique", lambda row: say.percent(row["unique_ratio"], 1)),
+    Column("Unique parameters", lambda row: say.count(row["unique_params"])),
+    Column("Right after", lambda row: say.percent(row["accuracy_before"])),
+    Column("Filters", lambda row: say.text(row["filters"] or None), numeric=False),
+    Column("Parameters", lambda row: say.count(row["params"])),
+    Column("File", lambda row: say.size(row["bytes"])),
+    Column("MACs", lambda row: say.count(row["macs"])),
+    Column("Epochs", lambda row: say.whole(row["epochs"])),
+)
+
+FIGURES = (
+    (
+        "clustering_tradeoff.svg",
+        "Accuracy over unique parameters.",
+        "Two line plots of test accuracy over the part of unique parameters, right after the surgery and after the "
+        "training, a line for each remedy. The same numbers are in the table of remedies.",
+    ),
+    (
+        "clustering_curves.svg",
+        "Fine-tuning.",
+        "Line plots of validation accuracy over epochs, a panel for each ratio and a line for each remedy.",
+    ),
+    (
+        "clustering_layers.svg",
+        "One layer at a time.",
+        "Small line plots for each layer: accuracy above, F below, over the number of clusters.",
+    ),
+    (
+        "clustering_groups.svg",
+        "Layers with equally many filters together.",
+        "Small line plots for each group of layers: accuracy above, F below, over the number of clusters.",
+    ),
+    (
+        "clustering_plans.svg",
+        "Plans.",
+        "Three line plots over the number of the plan: accuracy, part of the parameters, and F.",
+    ),
+    (
+        "clustering_norms.svg",
+        "Norms of the filters.",
+        "Small histograms of filter norms, a panel for each layer, with a line at norm 1.",
+    ),
+)
+
+SEED_FIGURES = {
+    "baseline_accuracy": ("Baseline", "baseline", "test_accuracy"),
+    "plan17_accuracy_before": ("Plan 17, right after", "plan17-frozen", "accuracy_before"),
+    "plan17_accuracy": ("Plan 17, fine-tuned with frozen filters", "plan17-frozen", "test_accuracy"),
+}
+"""Figure in seeds.csv: its name on the page, and the variant and the column of ours."""
+
+
+def build(run: Run) -> Content:
+    """What this run says about shared filters."""
+    content, frame = Content(), trained(run)
+    if frame.empty:
+        content.missing.append("the table of remedies (tables/clustering_finetune.csv)")
+    else:
+        marked = ["chosen" if is_true(value) else "" for value in frame["selected"]]
+        content.tables.append(run.view("clustering_finetune", "Remedies.", frame, TABLE, marked))
+        content.summary, content.cards = summary(frame), cards(frame)
+        content.findings += remedy_findings(frame) + (target_findings(frame) if comparable(run) else [])
+        content.caveats += caveats(run, frame)
+    sweeps = {kind: run.table(f"clustering_{kind}s", (kind, *POINTS)) for kind in ("layer", "group", "plan")}
+    content.missing += [
+        f"the sweep over {kind}s (tables/clustering_{kind}s.csv)" for kind, t in sweeps.items() if t.empty
+    ]
+    content.findings += sweep_findings(*sweeps.values())
+    for file, title, alt in FIGURES:
+        picture = run.figure(file, title, alt)
+        if picture:
+            content.figures.append(picture)
+        else:
+            content.missing.append(f"the picture “{title.rstrip('.')}” (figures/{file})")
+    content.seed, content.seed_note = beside_seed(run, frame)
+    return content
+
+
+def comparable(run: Run) -> bool:
+    """Whether the seed's figures and the targets are for this run's network: its checkpoint was used."""
+    return run.used(REFERENCE_CHECKPOINT)
+
+
+def beside_seed(run: Run, frame: pd.DataFrame) -> tuple[TableView | None, str]:
+    """The seed's figures next to ours: by the same method, and by the best of ours that keeps as few parameters."""
+    reference = run.reference("seeds", ("study", "figure", "value", "source"))
+    reference = reference[(reference["study"] == NAME) & reference["figure"].isin(SEED_FIGURES)]
+    if reference.empty:
+        return None, ""
+    rows = [{**entry, **_ours(entry["figure"], frame)} for entry in records(reference)]
+    columns = (
+        Column("Figure", lambda row: SEED_FIGURES[row["figure"]][0]),
+        Column("Seed", lambda row: say.percent(float(row["value"]))),
+        Column("Ours, the seed's method", lambda row: row["same"]),
+        Column("Ours, chosen on validation at this ratio", lambda row: row["best"]),
+        Column("Where in the seed", lambda row: say.text(row["source"]), numeric=False),
+    )
+    note = (
+        ""
+        if comparable(run)
+        else "The seed's figures are for ResNet-20 on CIFAR-10. This run uses another network or other images, so the "
+        "columns stand side by side and cannot be compared."
+    )
+    return run.view(f"{NAME}_seed", "The seed's figures beside ours.", pd.DataFrame(rows), columns), note
+
+
+def _ours(figure: str, frame: pd.DataFrame) -> dict[str, str]:
+    _, variant, column = SEED_FIGURES[figure]
+    same = of(frame, variant)
+    best = None
+    if variant != "baseline":
+        near = frame[(frame["target_ratio"].astype(float) - 0.87).abs() < 0.005]
+        picked = records(near[near["selected"].map(is_true).astype(bool)])
+        best = picked[0] if picked else None
+    return {
+        "same": say.percent(same[column]) if same else say.MISSING,
+        "best": f"{say.percent(best[column])} ({best['variant']})" if best else say.MISSING,
+    }
+
+
+CLUSTERING = Section(
+    name=NAME,
+    title="Clustering",
+    question="How many different filters does a layer need?",
+    method=(
+        "The filters of a convolution are grouped by k-means and replaced by their cluster's centroid, for one layer "
+        "at a time, for groups of layers, and by plans. Then remedies are trained at equal parts of unique parameters "
+        "and equal epochs: frozen centroids, the seed's way; recalibrated, with batch-norm statistics estimated anew; "
+        "progressive, layer after layer; threshold, where far filters stay themselves; unit_norm, where a penalty "
+        "pulls norms to 1 before filters are clustered by direction; elementwise, where each position is clustered "
+        "by itself; adaptive_k, one budget spent where the sweep gains most; tied, where centroids go on learning. "
+        "The control is the dense network with the same training."
+    ),
+    build=build,
+)

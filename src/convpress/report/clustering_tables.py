@@ -1,0 +1,106 @@
+"""The tables of the study clustering."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from convpress.checkpoints import load
+from convpress.clustering.remedies import dense_parameters, filter_norms, unique_parameters
+from convpress.config.clustering import CONTROL, ClusteringConfig, Variant, variants
+from convpress.report.tables import Result, accuracy_columns, compare
+
+
+def points_table(paths: Sequence[str], kind: str) -> pd.DataFrame:
+    """A row a point of a sweep; `kind` (layer, group or plan) names the first column. F = accuracy / unique_ratio."""
+    frame = pd.concat([pd.read_csv(path) for path in paths], ignore_index=True).rename(columns={"name": kind})
+    return frame.assign(f_score=frame["accuracy"] / frame["unique_ratio"])[
+        [kind, "clusters", "unique_ratio", "accuracy", "f_score", "images"]
+    ]
+
+
+def finetune_table(
+    results: Mapping[tuple[str, str], Result], models: Mapping[str, str], history: pd.DataFrame, study: ClusteringConfig
+) -> pd.DataFrame:
+    """A row a trained network; the best by validation accuracy of each ratio is marked as selected.
+
+    The control is the dense network after the same training; all others are compared with it.
+    """
+    control = results["clustering", CONTROL]
+    rows: list[dict[str, Any]] = [_baseline(results, study)]
+    for name, variant in variants(study).items():
+        result, model = results["clustering", name], load(models[name])
+        comparison = compare(result, control)
+        rows.append(
+            {"variant": name, "remedy": variant.remedy, "replicate": variant.replicate, "target_ratio": variant.ratio}
+            | {"filters": study.remedies[variant.remedy].filters if variant.remedy else ""}
+            | _unique(model, _layers(study, variant))
+            | {"accuracy_before": result.metrics["accuracy_before"]}
+            | accuracy_columns(result)
+            | {"delta_control": comparison["delta"], "mcnemar_p": comparison["mcnemar_p"]}
+            | {"epochs": int(history.loc[history["variant"] == name, "epoch"].max())}
+        )
+    frame = pd.DataFrame(rows)
+    best = frame[frame["target_ratio"].notna()].groupby("target_ratio")["validation_accuracy"].idxmax()
+    return frame.assign(selected=frame.index.isin(best))
+
+
+def _baseline(results: Mapping[tuple[str, str], Result], study: ClusteringConfig) -> dict[str, Any]:
+    result = results["baseline", study.model]
+    comparison = compare(result, results["clustering", CONTROL])
+    return (
+        {"variant": "baseline", "remedy": "", "replicate": 0, "filters": "", "epochs": 0, "unique_ratio": 1.0}
+        | {"accuracy_before": result.metrics["accuracy_before"]}
+        | accuracy_columns(result)
+        | {"delta_control": comparison["delta"], "mcnemar_p": comparison["mcnemar_p"]}
+    )
+
+
+def _layers(study: ClusteringConfig, variant: Variant) -> list[str]:
+    return study.layers if variant.plan is None else list(study.plans.plan(variant.plan))
+
+
+def _unique(model: nn.Module, layers: Sequence[str]) -> dict[str, Any]:
+    unique = unique_parameters(model, layers)
+    return {"unique_params": unique, "unique_ratio": unique / dense_parameters(model, layers)}
+
+
+def history_table(histories: Sequence[str], study: ClusteringConfig) -> pd.DataFrame:
+    """Loss and accuracies by variant and epoch; the stages of a variant follow each other.
+
+    Where norms were pulled first, these epochs come before the others.
+    """
+    found: dict[str, list[tuple[int, pd.DataFrame]]] = {}
+    pulled = {Path(path).stem: path for path in histories if Path(path).parent.name == "pulled"}
+    for path in histories:
+        if path not in pulled.values():
+            label, _, number = Path(path).stem.partition(".stage")  # the last stage has no number
+            found.setdefault(label, []).append((int(number or 10**6), pd.read_csv(path)))
+    frames = []
+    for name, variant in variants(study).items():
+        first = pulled.get(f"{variant.remedy}-s{variant.replicate}")
+        parts = [pd.read_csv(first)] if first else []
+        parts += [part for _, part in sorted(found[name], key=lambda item: item[0])]
+        done = 0
+        for stage, part in enumerate(parts):
+            shifted = part.assign(variant=name, stage=stage, epoch=part["epoch"] + done)
+            frames.append(shifted)
+            done = int(shifted["epoch"].max())
+    columns = ["variant", "stage", "epoch", "lr", "loss", "train_accuracy", "validation_accuracy", "seconds"]
+    return pd.concat(frames, ignore_index=True).reindex(columns=columns)
+
+
+def norms_table(networks: Mapping[str, str], layers: Sequence[str]) -> pd.DataFrame:
+    """The norm of each filter by network (the baseline, and those whose norms were pulled), layer and filter."""
+    rows = [
+        {"network": network, "layer": layer, "filter": number, "norm": norm}
+        for network, path in networks.items()
+        for model in [load(path)]
+        for layer in layers
+        for number, norm in enumerate(filter_norms(model, layer))
+    ]
+    return pd.DataFrame(rows)

@@ -1,0 +1,404 @@
+"""Clustered filters: groupings, budgets, remedies and the sweep against their closed forms."""
+
+import copy
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import convpress
+from convpress.clustering import sweep
+from convpress.clustering.budget import Curve, Size, greedy, proportional, unique_parameters, unique_ratio
+from convpress.clustering.grouping import cluster_lines, group_elements, group_filters, group_near_filters, split_far
+from convpress.clustering.remedies import (
+    dense_parameters,
+    filter_norms,
+    freeze_shared,
+    norm_penalty,
+    plan_for,
+    share_filters,
+    shared_layers,
+    sizes_of,
+)
+from convpress.clustering.remedies import unique_parameters as stored_parameters
+from convpress.config.clustering import ClusteringConfig, RemedyConfig, SweepConfig, stages, variants
+from convpress.data import Dataset
+from convpress.errors import ConvpressError
+from convpress.filters import cluster
+from convpress.layers.elementwise import ElementwiseSharedConv2d
+from convpress.layers.surgery import find_conv
+
+FROZEN = RemedyConfig(filters="frozen")
+TIED = RemedyConfig(filters="tied")
+ELEMENTWISE = RemedyConfig(filters="frozen", elementwise=True)
+LAYERS = ["conv1", "layer1.0.conv1", "layer1.0.conv2", "layer2.0.conv1", "layer2.0.conv2", "layer3.0.conv2"]
+
+
+def random(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    model = convpress.create_model("resnet8", width=4)
+    for module in model.modules():  # statistics as of a trained network, so that the logits differ
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    return model.eval()
+
+
+def images(n=60):
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    return Dataset(pixels, torch.randint(0, 10, (n,), generator=generator), (0.5,) * 3, (0.2,) * 3, 10)
+
+
+def outputs(model):
+    with torch.no_grad():
+        return model(random(3, 3, 32, 32, seed=5))
+
+
+@pytest.mark.parametrize(
+    "remedy", [FROZEN, RemedyConfig(filters="frozen", distance="cosine")], ids=lambda r: r.distance
+)
+def test_the_centroid_of_equal_filters_is_that_filter(remedy):
+    model = network()
+    conv = find_conv(model, "layer2.0.conv2")
+    with torch.no_grad():
+        conv.weight.copy_(random(3, 8, 3, 3)[torch.arange(8) % 3])
+    before = outputs(model)
+    share_filters(model, {"layer2.0.conv2": 3}, remedy, seed=0)
+    layer = shared_layers(model)["layer2.0.conv2"]
+    assert layer.weight.shape[0] == 3
+    assert torch.allclose(layer.kernel(), conv.weight, rtol=0, atol=1e-6)
+    assert torch.allclose(outputs(model), before, rtol=1e-4, atol=1e-4)
+
+
+def test_cosine_groups_directions_and_euclid_does_not():
+    directions = random(2, 4, 3, 3)
+    filters = torch.stack([0.1 * directions[0], 9 * directions[0], 0.1 * directions[1], 9 * directions[1]])
+    labels = group_filters(filters, 2, RemedyConfig(filters="tied", distance="cosine"), 0)
+    assert labels.tolist() == [0, 0, 1, 1]
+    assert group_filters(filters, 2, TIED, 0).tolist() != [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("remedy", [ELEMENTWISE, FROZEN, TIED], ids=["elementwise", "frozen", "tied"])
+def test_as_many_clusters_as_filters_change_nothing(remedy):
+    model = network()
+    before = copy.deepcopy(model)
+    share_filters(model, {layer: size.filters for layer, size in sizes_of(model, LAYERS).items()}, remedy, seed=0)
+    for layer, module in shared_layers(model).items():
+        assert torch.equal(module.kernel(), find_conv(before, layer).weight)
+    assert torch.equal(outputs(model), outputs(before))
+
+
+@settings(deadline=None, max_examples=30)
+@given(n=st.integers(2, 6), k=st.integers(1, 6), seed=st.integers(0, 10**6))
+def test_elementwise_is_the_best_grouping_of_each_position(n, k, seed):
+    k = min(k, n)
+    values = np.random.default_rng(seed).normal(3, 1, size=(n, 4))
+    labels = cluster_lines(values, k)
+
+    def cost(column, groups):
+        return sum(((column[groups == g] - column[groups == g].mean()) ** 2).sum() for g in set(groups.tolist()))
+
+    for column, groups in zip(values.T, labels.T, strict=True):
+        best = min(cost(column, np.array(choice)) for choice in itertools.product(range(k), repeat=n))
+        assert cost(column, groups) == pytest.approx(best, abs=1e-9)
+
+
+def test_elementwise_is_never_further_away_than_whole_filters():
+    filters = random(16, 8, 3, 3)
+
+    def error(labels, elementwise):
+        conv = nn.Conv2d(8, 16, 3)
+        conv.weight.data.copy_(filters)
+        cls = ElementwiseSharedConv2d if elementwise else convpress.layers.SharedFilterConv2d
+        return (cls.from_conv(conv, labels).kernel() - filters).square().sum()
+
+    for k in (3, 8, 13):
+        alone = error(group_elements(filters, k, ELEMENTWISE, 0), True)
+        assert alone < error(group_filters(filters, k, FROZEN, 0), False)
+
+
+def test_an_elementwise_layer_learns_sums_and_is_rebuilt_from_its_file(tmp_path):
+    model = network()
+    share_filters(model, {"layer3.0.conv2": 5}, ELEMENTWISE, seed=0)
+    layer = model.get_submodule("layer3.0.conv2")
+    weight = torch.randn_like(layer.kernel())
+    (layer.kernel() * weight).sum().backward()
+    chosen = torch.nn.functional.one_hot(layer.index.long(), 5).movedim(-1, 0)
+    assert torch.allclose(layer.weight.grad, (chosen * weight).sum(1), atol=1e-5)
+    convpress.save_model(model, tmp_path / "model.safetensors")
+    assert torch.equal(outputs(convpress.load(tmp_path / "model.safetensors")), outputs(model))
+    assert stored_parameters(model, ["layer3.0.conv2"]) == 5 * 16 * 9
+
+
+@pytest.mark.parametrize("k", [3, 7, 16])
+def test_threshold_0_keeps_every_filter_and_1_none(k):
+    filters = random(16, 4, 3, 3)
+    all_stay = split_far(filters, group_filters(filters, k, FROZEN, 0), 0.0)
+    assert all_stay.unique().numel() == 16
+    nobody_stays = split_far(filters, group_filters(filters, k, FROZEN, 0), 1.0)
+    assert nobody_stays.unique().numel() == k
+    model = network()
+    before = outputs(model)
+    share_filters(model, {"layer3.0.conv2": 16}, RemedyConfig(filters="frozen", threshold=0.0), seed=0)
+    assert torch.equal(outputs(model), before)
+
+
+@settings(deadline=None, max_examples=25)
+@given(k=st.integers(1, 12), threshold=st.floats(0, 1), seed=st.integers(0, 100))
+def test_threshold_keeps_the_furthest_and_stays_in_its_budget(k, threshold, seed):
+    filters = random(12, 2, 3, 3, seed=seed)
+    labels = group_near_filters(filters, k, RemedyConfig(filters="frozen", threshold=threshold), 0)
+    assert labels.unique().tolist() == list(range(labels.unique().numel()))
+    assert labels.unique().numel() <= k
+
+
+def test_the_furthest_filter_is_the_one_that_stays():
+    filters = torch.cat([0.01 * random(7, 1, 3, 3), 5 + random(1, 1, 3, 3)])
+    labels = split_far(filters, torch.zeros(8, dtype=torch.int64), 7 / 8)
+    assert labels.tolist() == [0] * 7 + [1]
+
+
+def train(model, remedy, steps=4):
+    freeze_shared(model, remedy)
+    model.train()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-4)
+    for step in range(steps):
+        optimizer.zero_grad()
+        model(random(8, 3, 32, 32, seed=step)).square().mean().backward()
+        optimizer.step()
+
+
+def test_tied_filters_stay_equal_and_frozen_ones_stay():
+    for remedy in (TIED, FROZEN):
+        model = network()
+        share_filters(model, {"layer1.0.conv2": 2, "layer2.0.conv2": 3}, remedy, seed=0)
+        before = {name: layer.kernel().detach().clone() for name, layer in shared_layers(model).items()}
+        other = find_conv(model, "conv1").weight.detach().clone()
+        train(model, remedy)
+        for name, layer in shared_layers(model).items():
+            kernel = layer.kernel()
+            assert torch.equal(kernel, before[name]) is (remedy is FROZEN)
+            for label in range(layer.clusters):
+                members = kernel[layer.index == label]
+                assert torch.equal(members, members[:1].expand_as(members))
+        assert not torch.equal(find_conv(model, "conv1").weight, other)
+
+
+def test_the_gradient_of_a_tied_filter_is_the_sum_over_its_cluster():
+    model = network().double()
+    share_filters(model, {"layer2.0.conv2": 3}, TIED, seed=0)
+    layer = shared_layers(model)["layer2.0.conv2"]
+    dense = nn.Conv2d(8, 8, 3, padding=1, bias=False).double()
+    dense.weight.data.copy_(layer.kernel())
+    other = copy.deepcopy(model)
+    other.layer2[0].conv2 = dense
+    for net in (model, other):
+        net(random(2, 3, 32, 32).double()).square().sum().backward()
+    summed = torch.stack([other.layer2[0].conv2.weight.grad[layer.index == c].sum(0) for c in range(3)])
+    assert torch.allclose(layer.weight.grad, summed, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("epochs", [0, 1, 2, 5, 40])
+@pytest.mark.parametrize("layers", [LAYERS[:1], LAYERS])
+def test_stages_cover_all_layers_and_all_epochs(epochs, layers):
+    found = stages(RemedyConfig(filters="frozen", progressive=True), layers, epochs)
+    assert [layer for stage in found for layer in stage.layers] == layers
+    assert sum(stage.epochs for stage in found) == epochs
+    assert len(found) == max(1, min(epochs, len(layers)))
+    if len(layers) == 1:
+        assert found == stages(FROZEN, layers, epochs)
+
+
+def test_progressive_leaves_later_layers_free_and_never_moves_earlier_ones():
+    remedy = RemedyConfig(filters="frozen", progressive=True)
+    model = network()
+    first, second = stages(remedy, LAYERS, 2)
+    plan = plan_for(model, LAYERS, 0.5, remedy, {})
+    share_filters(model, {layer: plan[layer] for layer in first.layers}, remedy, seed=0)
+    kernels = {name: layer.kernel().detach().clone() for name, layer in shared_layers(model).items()}
+    later = find_conv(model, second.layers[0]).weight.detach().clone()
+    train(model, remedy)
+    assert all(torch.equal(shared_layers(model)[name].kernel(), kernel) for name, kernel in kernels.items())
+    assert not torch.equal(find_conv(model, second.layers[0]).weight, later)
+    assert plan_for(model, LAYERS, 0.5, remedy, {}) == plan
+    share_filters(model, {layer: plan[layer] for layer in second.layers}, remedy, seed=0)
+    assert list(shared_layers(model)) == LAYERS
+    assert stored_parameters(model, LAYERS) == unique_parameters(sizes_of(model, LAYERS), plan)
+
+
+def test_the_norm_penalty_is_its_formula_and_pulls_norms_to_1():
+    model = network()
+    penalty = norm_penalty(LAYERS[:2], 0.5)
+    norms = [norm for layer in LAYERS[:2] for norm in filter_norms(model, layer)]
+    assert penalty(model).item() == pytest.approx(0.5 * sum((norm - 1) ** 2 for norm in norms), rel=1e-5)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(150):
+        optimizer.zero_grad()
+        penalty(model).backward()
+        optimizer.step()
+    assert filter_norms(model, LAYERS[0]) == pytest.approx([1.0] * 4, abs=1e-4)
+
+
+SIZES = {"a": Size(16, 27), "b": Size(32, 288), "c": Size(64, 576)}
+
+
+@settings(deadline=None, max_examples=60)
+@given(ratio=st.floats(0.05, 1.0))
+def test_a_proportional_plan_is_in_the_budget_and_the_next_one_is_not(ratio):
+    plan = proportional(SIZES, ratio, {})
+    assert unique_ratio(SIZES, plan) <= ratio + 1e-9
+    assert all(1 <= k <= SIZES[layer].filters for layer, k in plan.items())
+    largest = max(size.parameters for size in SIZES.values()) / sum(s.filters * s.parameters for s in SIZES.values())
+    # Rounding moves all layers at once where their shares tie, at most one filter each.
+    assert unique_ratio(SIZES, plan) >= min(1.0, ratio) - 2 * largest
+    if ratio == 1:
+        assert plan == {layer: size.filters for layer, size in SIZES.items()}
+
+
+@settings(deadline=None, max_examples=25)
+@given(ratio=st.floats(0.05, 1.0), seed=st.integers(0, 1000))
+def test_a_greedy_plan_is_in_the_budget_and_fills_it(ratio, seed):
+    rng = np.random.default_rng(seed)
+    curves = {
+        layer: Curve(range(2, size.filters + 1), np.sort(rng.uniform(0.1, 0.9, size.filters - 1)))
+        for layer, size in SIZES.items()
+    }
+    plan = greedy(SIZES, ratio, curves)
+    left = ratio * sum(s.filters * s.parameters for s in SIZES.values()) - unique_parameters(SIZES, plan)
+    assert left > -1e-3
+    assert all(plan[layer] == size.filters or size.parameters > left for layer, size in SIZES.items())
+
+
+def test_greedy_spends_where_the_curve_rises():
+    sizes = {"flat": Size(8, 10), "steep": Size(8, 10)}
+    flat = Curve([2, 4, 6, 8], [0.89, 0.9, 0.9, 0.9])
+    steep = Curve([2, 4, 6, 8], [0.1, 0.3, 0.5, 0.9])
+    plan = greedy(sizes, 10 / 16, {"flat": flat, "steep": steep})
+    assert plan == {"flat": 2, "steep": 8}
+
+
+def test_greedy_looks_past_a_plateau():
+    sizes = {"late": Size(8, 10), "slow": Size(8, 10)}
+    late = Curve([2, 3, 4, 5, 6, 7, 8], [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.9])
+    slow = Curve([2, 3, 4, 5, 6, 7, 8], [0.50, 0.51, 0.52, 0.53, 0.54, 0.55, 0.56])
+    assert greedy(sizes, 10 / 16, {"late": late, "slow": slow}) == {"late": 8, "slow": 2}
+
+
+@pytest.mark.parametrize("allocate", [proportional, greedy])
+def test_a_budget_below_one_filter_a_layer_is_refused(allocate):
+    curves = {layer: Curve([2, size.filters], [0.1, 0.9]) for layer, size in SIZES.items()}
+    with pytest.raises(ConvpressError, match=r"0.001 is below one filter a layer; at least 0.01"):
+        allocate(SIZES, 0.001, curves)
+
+
+def test_greedy_names_layers_without_a_sweep():
+    with pytest.raises(ConvpressError, match=r"layers \['a', 'c'\] have no sweep"):
+        greedy(SIZES, 0.5, {"b": Curve([2], [0.5])})
+
+
+@pytest.mark.parametrize("layers", [[layer] for layer in LAYERS] + [LAYERS[1:3], LAYERS])
+def test_head_and_tail_are_the_network(layers):
+    model, x = network(), random(2, 3, 32, 32)
+    head, tail = sweep.cut(model, layers)
+    with torch.no_grad():
+        assert torch.equal(tail(*head(x)), model(x))
+    computed = {node.target for node in tail.graph.nodes if node.op == "call_module"}
+    assert set(layers) <= computed
+    assert not {"conv1", "bn1"} & computed or layers[0] == "conv1"
+
+
+def test_a_cut_wants_layers_that_are_there():
+    with pytest.raises(ConvpressError, match="'layer9' is computed 0 times"):
+        sweep.cut(network(), ["layer9"])
+
+
+@pytest.mark.parametrize("layers", [["conv1"], ["layer2.0.conv2"], LAYERS[1:3]])
+def test_a_sweep_gives_what_each_network_alone_gives(layers):
+    model, data = network(), images()
+    found = sweep.sweep_together(model, layers, data, SweepConfig(batch_size=16), seed=0)
+    filters = find_conv(model, layers[0]).out_channels
+    assert list(found) == list(range(2, filters + 1))
+    predicted = outputs(model)
+    for k, accuracy in found.items():
+        alone = copy.deepcopy(model)
+        share_filters(alone, dict.fromkeys(layers, k), FROZEN, seed=0)
+        with torch.no_grad():
+            right = alone(data.normalise(data.images)).argmax(1) == data.labels
+        assert accuracy == pytest.approx(right.float().mean().item(), abs=1e-6)
+        plan = dict.fromkeys(layers, k)
+        assert sweep.evaluate_plan(model, plan, data, SweepConfig(), seed=0) == pytest.approx(accuracy, abs=1e-9)
+    assert torch.equal(outputs(model), predicted)
+
+
+def test_mixing_outputs_is_averaging_filters_also_with_a_bias():
+    conv, labels = nn.Conv2d(3, 6, 3, bias=True), torch.tensor([0, 1, 0, 2, 1, 0])
+    model, name = sweep.with_mixing(nn.Sequential(conv), "0")
+    model.get_submodule(name).weight.data.copy_(sweep.mixing(labels))
+    shared = convpress.layers.SharedFilterConv2d.from_conv(conv, labels)
+    x = random(2, 3, 8, 8)
+    assert torch.allclose(model(x), shared(x), rtol=0, atol=1e-6)
+
+
+def test_the_range_of_a_sweep_ends_with_the_distinct_filters():
+    filters = random(8, 2, 3, 3)
+    assert sweep.cluster_range(filters, 1) == [2, 3, 4, 5, 6, 7, 8]
+    assert sweep.cluster_range(filters, 3) == [2, 5, 8]
+    assert sweep.cluster_range(filters[torch.tensor([0, 1, 2, 0])], 1) == [2, 3]
+
+
+@pytest.mark.parametrize("clusters", [0, 4])
+def test_impossible_clusters_name_the_layer(clusters):
+    model = network()
+    find_conv(model, "layer1.0.conv1").weight.data[3] = find_conv(model, "layer1.0.conv1").weight.data[0]
+    words = rf"'layer1.0.conv1': clusters is {clusters}; 1 to 3 is possible, the number of distinct filters"
+    with pytest.raises(ConvpressError, match=words):
+        share_filters(model, {"layer1.0.conv1": clusters}, FROZEN, seed=0)
+    with pytest.raises(ConvpressError, match=r"'layer1.0.conv1': clusters"):
+        sweep.evaluate_plan(model, {"layer1.0.conv1": clusters}, images(4), SweepConfig(), seed=0)
+
+
+def test_an_empty_plan_and_an_unknown_layer_are_refused():
+    with pytest.raises(ConvpressError, match="the plan is empty"):
+        share_filters(network(), {}, FROZEN, seed=0)
+    with pytest.raises(ConvpressError, match=r"no layer 'layer1.0.conv3'.*layer1.0.conv"):
+        share_filters(network(), {"layer1.0.conv3": 2}, FROZEN, seed=0)
+
+
+def test_unique_parameters_are_those_of_the_stored_centroids():
+    model = network()
+    dense = dense_parameters(model, LAYERS)
+    assert stored_parameters(model, LAYERS) == dense
+    plan = plan_for(model, LAYERS, 0.5, FROZEN, {})
+    share_filters(model, plan, FROZEN, seed=0)
+    assert stored_parameters(model, LAYERS) == unique_parameters(sizes_of(model, LAYERS), plan) <= 0.5 * dense
+    assert dense_parameters(model, LAYERS) == dense
+
+
+def test_equal_groupings_have_equal_labels_whatever_the_seed():
+    filters = random(3, 2, 3, 3)[torch.tensor([2, 0, 2, 1])]
+    assert cluster(filters, 3, seed=0).tolist() == cluster(filters, 3, seed=7).tolist() == [0, 1, 0, 2]
+
+
+def test_the_seeds_plan_17_keeps_87_percent():
+    params = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
+    study = ClusteringConfig(**params["clustering"])
+    sizes = sizes_of(convpress.create_model("resnet20"), study.layers)
+    assert sum(size.filters * size.parameters for size in sizes.values()) == 267_696
+    assert unique_ratio(sizes, study.plans.plan(17)) == pytest.approx(0.87, abs=0.001)
+    assert set(study.plans.plan(17)) == set(study.layers)
+    names = variants(study)
+    assert names["tied-050-s2"].replicate == 2
+    assert names["plan17-frozen"].plan == 17
+    assert "frozen-050-s1" not in names
