@@ -94,7 +94,7 @@ def test_advice_is_computed_from_the_table(compared_run: Path) -> None:
     frame = frame_of(compared_run)
     assert networks(frame) == ["resnet20", "resnet32"]
     smallest, fastest, best = advice(frame, "resnet32").cards
-    assert smallest[:2] == ("Smallest without measurable loss", "2.00× smaller")
+    assert smallest[:2] == ("Smallest at the control's accuracy", "2.00× smaller")
     assert "small (merging)" in smallest[2]
     assert fastest[1] == "1.41× faster"
     assert best[1].replace(wording.SPACE, " ") == "93.50 %"

@@ -47,7 +47,7 @@ def reference(rows: pd.DataFrame) -> tuple[dict | None, str]:
 
 
 def _cheapest(rows: pd.DataFrame, control: dict, kind: str, cost: Cost) -> Card:
-    title = f"{cost.cheapest} without measurable loss"
+    title = f"{cost.cheapest} at the {kind}'s accuracy"
     rows = rows[rows[cost.column].notna()]
     if rows.empty:
         return title, "None", f"No variant reaches the {kind}'s accuracy interval."
@@ -79,8 +79,8 @@ def _most_accurate(rows: pd.DataFrame, control: dict | None, kind: str) -> Card:
 
 
 def _accuracy(row: dict) -> str:
-    points = "" if say.absent(row["delta_control"]) else f", {say.points(row['delta_control'])} points to the control"
-    return f"accuracy {say.percent(row['test_accuracy'])}{points}"
+    verdict = "" if say.absent(row["delta_control"]) else f", {say.verdict(row['delta_control'], row['mcnemar_p'])}"
+    return f"accuracy {say.percent(row['test_accuracy'])}{verdict}"
 
 
 def name(row: dict) -> str:
@@ -97,7 +97,9 @@ def _peers(rows: pd.DataFrame) -> list[str]:
     for index, row in zip(rows.index, records(rows), strict=True):
         costs = [cost if cost == "MACs" else cost.lower() for cost, front in fronts.items() if index in front]
         if row["peer"] and costs:
-            ahead.append(f"{name(row)}, {say.percent(row['test_accuracy'])}, by {say.listing(costs)}")
+            ahead.append(
+                f"{label(row['study'], row['variant'])}, {say.percent(row['test_accuracy'])}, by {say.listing(costs)}"
+            )
     if not ahead:
         return ["No peer is ahead: for each, one of our networks is at least as cheap and as accurate."]
-    return [f"Ahead of all of ours of that cost: {'; '.join(ahead)}."]
+    return [f"Peers that are ahead, with none of ours as cheap and as accurate: {'; '.join(ahead)}."]

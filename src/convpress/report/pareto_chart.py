@@ -106,9 +106,9 @@ def _layers(values: list[dict[str, Any]], cost: str, title: Any) -> Any:
     return alt.layer(*drawn)
 
 
-def _configured(chart: Any, columns: Any) -> dict[str, Any]:
+def _configured(chart: Any, columns: Any, background: str) -> dict[str, Any]:
     return (
-        chart.configure(font=FONT, background="#ffffff")
+        chart.configure(font=FONT, background=background)
         .configure_view(stroke=None)
         .configure_axis(gridColor=GRID, labelColor=INK, titleColor=INK, titleFontWeight="normal", labelFontSize=11)
         .configure_legend(
@@ -135,7 +135,7 @@ def interactive(frame: pd.DataFrame) -> dict[str, Any]:
         text=alt.value(alt.expr(f"({titles})[cost]")),
     )
     chart = alt.layer(drawn, title).properties(width="container", height=HEIGHT, padding=4).add_params(*choices)
-    return _configured(chart, alt.ExprRef("width < 420 ? 2 : width < 700 ? 4 : 8"))
+    return _configured(chart, alt.ExprRef("width < 420 ? 2 : width < 700 ? 4 : 8"), "transparent")
 
 
 def still(frame: pd.DataFrame) -> FigureView | None:
@@ -147,7 +147,7 @@ def still(frame: pd.DataFrame) -> FigureView | None:
         rows += [alt.hconcat(*panels)] if panels else []
     if not rows:
         return None
-    data = vl_convert.vegalite_to_svg(_configured(alt.vconcat(*rows), 6)).encode()
+    data = vl_convert.vegalite_to_svg(_configured(alt.vconcat(*rows), 6, "#ffffff")).encode()
     width, height = picture_size(data)
     source = Markup(f"data:image/svg+xml;base64,{base64.b64encode(data).decode()}")
     return FigureView("comparison", source, ALTERNATIVE, rst(CAPTION), width, height)
