@@ -73,7 +73,11 @@ def test_params_are_valid():
         ("clustering.plans.rows", [[]], r"^clustering\.plans\.rows\.0: list should have at least 1 item"),
         ("clustering.plans.rows", [], r"^clustering\.plans\.rows: list should have at least 1 item"),
         ("clustering.plans.rows", [[0] * 8], r"rows\.0\.0: .*greater than or equal to 1, found 0"),
-        ("clustering.plans.rows", [[1, 2]], r"clustering\.plans: rows\.0 has 2 numbers; the 8 columns want one each"),
+        (
+            "clustering.plans.rows",
+            [[1, 2]] * 23,
+            r"clustering\.plans: rows\.0 has 2 numbers; the 8 columns want one each",
+        ),
         ("clustering.plans.finetune", [23], r"finetune names plan 23; plans 0 to 22 are there"),
         ("clustering.ratios", [0.0], r"clustering\.ratios\.0: .*greater than 0"),
         ("clustering.ratios", [0.5, 0.501], r"not different in whole percent"),
@@ -128,7 +132,7 @@ def test_mistakes_name_the_key_and_what_is_allowed(path, value, words):
         ),
         (
             "clustering.plans.rows",
-            [[17] + [1] * 7],
+            [[17] + [1] * 7] * 23,
             r"clustering\.plans\.rows\.0: 17 clusters for column layer1; 1 to 16 are possible",
         ),
         ("clustering.ratios", [0.5, 0.001], r"clustering\.ratios\.1: a ratio of 0.001 is below one filter a layer"),
