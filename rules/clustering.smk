@@ -255,3 +255,6 @@ rule clustering_figures:
 
 TARGETS += [rules.clustering_tables.input, rules.clustering_tables.output, rules.clustering_figures.output]
 TARGETS += expand(rules.finetune_clusters.output, variant=CL_VARIANTS) + CL_STAGES
+
+FINAL["clustering"] = {name: CL.model for name in CL_REMEDIES if CL_VARIANTS[name].replicate == 0}
+EPOCHS["clustering"] = dict.fromkeys(FINAL["clustering"], CL_EPOCHS)  # of all stages

@@ -231,3 +231,15 @@ TARGETS += expand(rules.expand_low_rank.output, expansion=LR_EXPANSIONS)
 TARGETS += expand(rules.match_outputs.output, variant=chains("l2"))
 TARGETS += expand(rules.finetune_low_rank.output, variant=chains("ce")) + [rules.finetune_low_rank_control.output]
 TARGETS += [rules.compare_bases.output, rules.low_rank_distances.output, rules.low_rank_latency.output]
+
+
+def lr_epochs(variant):
+    """Epochs since the baseline."""
+    if variant not in LR_CHAINS:
+        return 0
+    source, kind, times = LR_CHAINS[variant]
+    return lr_epochs(source) + LR_STUDY.recipe(kind, times).epochs
+
+
+FINAL["low_rank"] = dict.fromkeys(LR_ROWS.values(), LR["model"])
+EPOCHS["low_rank"] = {variant: lr_epochs(variant) for variant in FINAL["low_rank"]}

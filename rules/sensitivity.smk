@@ -146,3 +146,5 @@ rule sensitivity_figures:
 TARGETS += [rules.sensitivity_tables.input, rules.sensitivity_tables.output, rules.sensitivity_figures.output]
 TARGETS += expand(rules.finetune_factorised.output, variant=SENS_VARIANTS)
 TARGETS += expand(f"{MODELS}/sensitivity/factors/{{name}}.safetensors", name=SENS_FACTORS)
+
+FINAL["sensitivity"] = {name: variant.model for name, variant in SENS_VARIANTS.items() if variant.replicate == 0}
