@@ -38,8 +38,8 @@ LIBRARY = {
 MAX_PRUNED = 0.9
 """No layer loses more of its channels, or a global ranking would empty layers."""
 
-STEPS = 14
-"""Halvings in the search for the strength that meets a target."""
+RATIOS, RATIO_HALVINGS, HALVINGS = 20, 4, 14
+"""How finely pruning ratios, and rank fractions, are searched for the one that meets a target."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def compress(
 ) -> Compressed:
     """Compress `model` (left as it is) by a peer's `method` to at most `fraction` of its parameters or MACs.
 
-    The weakest strength that meets the target is found by halving; every layer gets the same (cp, tucker), or
+    The weakest strength that meets the target is taken; every layer gets the same (cp, tucker), or
     all channels are ranked together (magnitude, group_norm). Source: Fang et al., "DepGraph" (CVPR 2023) and
     Kossaifi et al., "TensorLy-Torch".
 
@@ -77,11 +77,10 @@ def compress(
     target = int(fraction * count(model))
     if method in ("magnitude", "group_norm"):
         build = make_pruner(model, method, input_shape)
-        # A pruning ratio of 0 leaves the network as it is, so strength is what remains.
-        strength = _strongest(lambda kept: count(build(1 - kept)), 1 - MAX_PRUNED, target, method)
-        result, strength = build(1 - strength), 1 - strength
+        strength = _weakest_ratio(lambda ratio: count(build(ratio)), target, method)
+        result = build(strength)
     else:
-        strength = _strongest(lambda rank: count(factorised_skeleton(model, method, rank)), 0.0, target, method)
+        strength = _largest_fraction(lambda rank: count(factorised_skeleton(model, method, rank)), target, method)
         result = factorise(model, method, strength, iterations=iterations, seed=seed)
     return Compressed(result.eval(), strength, target, count(result))
 
@@ -92,19 +91,41 @@ def _counter(cost: Cost, input_shape: Sequence[int]) -> Callable[[nn.Module], in
     return lambda model: count_macs(model, input_shape)
 
 
-def _strongest(cost_of: Callable[[float], int], low: float, target: int, method: str) -> float:
-    """The largest number in (low, 1) whose cost is at most `target`; costs grow with the number."""
-    smallest = low + (1 - low) / 2**STEPS
-    if cost_of(smallest) > target:
-        raise ConvpressError(
-            f"{method} cannot compress the network to {target:,}: {cost_of(smallest):,} is the least it reaches; "
-            "choose a larger fraction."
-        )
-    high, low = 1.0, smallest
-    for _ in range(STEPS):
+def _weakest_ratio(cost_of: Callable[[float], int], target: int, method: str) -> float:
+    """The smallest pruning ratio whose cost is at most `target`: the first of a row of ratios, then by halving.
+
+    A row, because costs need not fall: torch-pruning leaves a layer whole that would lose too much.
+    """
+    costs = []
+    for high in (step / RATIOS for step in range(1, int(MAX_PRUNED * RATIOS) + 1)):
+        costs.append(cost_of(high))
+        if costs[-1] <= target:
+            break
+    else:
+        raise _unreachable(method, target, min(costs))
+    low = high - 1 / RATIOS
+    for _ in range(RATIO_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if cost_of(middle) <= target else (middle, high)
+    return high
+
+
+def _largest_fraction(cost_of: Callable[[float], int], target: int, method: str) -> float:
+    """The largest rank fraction in (0, 1), by halving, whose cost is at most `target`; costs grow with it."""
+    low, high = 2.0**-HALVINGS, 1.0
+    if cost_of(low) > target:
+        raise _unreachable(method, target, cost_of(low))
+    for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if cost_of(middle) <= target else (low, middle)
     return low
+
+
+def _unreachable(method: str, target: int, least: int) -> ConvpressError:
+    return ConvpressError(
+        f"{method} cannot compress the network to {target:,}: {least:,} is the least it reaches; "
+        "choose a larger fraction."
+    )
 
 
 def make_pruner(model: nn.Module, method: str, input_shape: Sequence[int]) -> Callable[[float], nn.Module]:
