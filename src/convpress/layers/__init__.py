@@ -8,6 +8,7 @@ from convpress.layers.base import FactorisedConv2d
 from convpress.layers.cp import CPConv2d, SeparableCPConv2d
 from convpress.layers.searched import SearchedConv2d
 from convpress.layers.shared import SharedFilterConv2d
+from convpress.layers.shared_kernels import SharedKernelConv2d
 from convpress.layers.surgery import (
     LAYERS,
     Surgery,
@@ -28,6 +29,7 @@ __all__ = [
     "SearchedConv2d",
     "SeparableCPConv2d",
     "SharedFilterConv2d",
+    "SharedKernelConv2d",
     "Surgery",
     "TensorChainConv2d",
     "TuckerConv2d",
