@@ -11,6 +11,7 @@ include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/baseline.smk"
 include: "rules/kernel_search.smk"
+include: "rules/merging.smk"
 include: "rules/report.smk"
 
 

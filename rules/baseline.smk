@@ -125,7 +125,8 @@ rule evaluate:
         "../scripts/evaluate.py"
 
 
-CONTROLS = sorted({config["kernel_search"]["model"]})
+MERGED_MODELS = {config["merging"]["variants"][name]["model"] for name in config["merging"]["train"]} - {None}
+CONTROLS = sorted({config["kernel_search"]["model"], config["merging"]["model"]} | MERGED_MODELS)
 
 
 rule baseline_tables:

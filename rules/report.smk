@@ -3,11 +3,13 @@
 
 rule report_page:
     input:
-        tables=[rules.baseline_tables.output, rules.kernel_search_tables.output],
-        figures=rules.kernel_search_figures.output,
+        tables=[rules.baseline_tables.output, rules.kernel_search_tables.output, rules.merging_tables.output],
+        figures=[rules.kernel_search_figures.output, rules.merging_figures.output],
         provenance=input_provenance(),
         metrics=rules.baseline_tables.input.metrics,
-        histories=rules.baseline_tables.input.histories + rules.kernel_search_tables.input.histories,
+        histories=rules.baseline_tables.input.histories
+        + rules.kernel_search_tables.input.histories
+        + rules.merging_tables.input.histories,
         captions=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("report/*.rst")),
         reference=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("report/reference/*")),
     output:

@@ -1,55 +1,24 @@
-"""Merging in whole residual networks: which layers, a least-squares repair, and how many channels each block keeps."""
+"""Merging in whole residual networks: which layers, and a least-squares repair of the second convolutions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convpress.errors import ConvpressError
+from convpress.blocks import INNER, Inner, inner, residual_blocks
 from convpress.filters import cluster
 from convpress.layers.shared_kernels import SharedKernelConv2d
 from convpress.layers.surgery import find_conv, put_layer
-from convpress.merging import Features, Merged, MergeRule, kept, merge_channels, share_filters
-
-INNER = ("conv1", "bn1", "conv2")
-LEVELS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.32, 0.25, 0.2, 0.15, 0.1, 0.05)
-"""Parts of a block's inner channels that the allocation chooses from."""
+from convpress.merging import Features, MergeRule, kept, merge_channels, share_filters
 
 ROWS = 4096
 """Places (image and pixel) that a least-squares fit looks at; the largest block has 576 unknowns an output."""
 
 RIDGE = 1e-3
 """Ridge of the fit, relative to the mean square of its inputs."""
-
-
-def residual_blocks(model: nn.Module) -> dict[str, nn.Module]:
-    """Modules with conv1, bn1, conv2 and bn2 by name, in the order of the network.
-
-    Raises:
-        ConvpressError: there are none.
-    """
-    wanted = {"conv1": nn.Conv2d, "bn1": nn.BatchNorm2d, "conv2": nn.Conv2d, "bn2": nn.BatchNorm2d}
-    found = {
-        name: module
-        for name, module in model.named_modules()
-        if all(isinstance(getattr(module, part, None), kind) for part, kind in wanted.items())
-    }
-    if not found:
-        raise ConvpressError(f"{type(model).__name__} has no blocks of conv1, bn1, conv2, bn2; none can be merged.")
-    return found
-
-
-def inner(block: nn.Module) -> Merged:
-    """The two convolutions of a block and the batch norm between them."""
-    conv1, bn1, conv2 = (block.get_submodule(part) for part in INNER)
-    assert isinstance(conv1, nn.Conv2d)
-    assert isinstance(bn1, nn.BatchNorm2d)
-    assert isinstance(conv2, nn.Conv2d)
-    return conv1, bn1, conv2
 
 
 def share_network(model: nn.Module, ratio: float, *, features: Features = "raw", seed: int = 0) -> None:
@@ -72,7 +41,9 @@ def share_kernels_network(model: nn.Module, ratio: float, *, drop: float = 0.25,
             conv = find_conv(model, f"{name}.{conv_name}")
             budget = kept(conv.out_channels, ratio) * conv.in_channels
             put_layer(
-                model, f"{name}.{conv_name}", SharedKernelConv2d.from_conv(conv, kernel_labels(conv, budget, drop, seed))
+                model,
+                f"{name}.{conv_name}",
+                SharedKernelConv2d.from_conv(conv, kernel_labels(conv, budget, drop, seed)),
             )
 
 
@@ -127,7 +98,7 @@ def block_inputs(model: nn.Module, images: Tensor, names: Sequence[str]) -> dict
 
 
 @torch.no_grad()
-def fit_second(old: Merged, new: Merged, x: Tensor) -> Tensor:
+def fit_second(old: Inner, new: Inner, x: Tensor) -> Tensor:
     """Refit `new`'s second convolution by ridge regression, in place; return what is left, (T,) mean squares.
 
     The target is the output of `old` for the inputs `x`, up to an offset by channel, which the batch norm behind
@@ -156,7 +127,7 @@ def fit_second(old: Merged, new: Merged, x: Tensor) -> Tensor:
     return (b - a @ solution).square().mean(0)
 
 
-def _relu_then(layers: Merged, x: Tensor, before: Tensor) -> Tensor:
+def _relu_then(layers: Inner, x: Tensor, before: Tensor) -> Tensor:
     return layers[2](F.relu(_eval_norm(layers[1], before)))
 
 
@@ -175,69 +146,3 @@ def _at(values: Tensor, places: Tensor) -> Tensor:
     """Columns of (n, d, pixels) at `places` (n, p), as rows (n p, d)."""
     index = places[:, None, :].expand(-1, values.shape[1], -1)
     return values.gather(2, index).transpose(1, 2).flatten(0, 1)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A block with `channels` inner channels: its error and its inner parameters and multiply-accumulates."""
-
-    channels: int
-    error: float
-    params: int
-    macs: int
-
-
-@torch.no_grad()
-def candidates(block: nn.Module, x: Tensor, *, seed: int = 0) -> list[Candidate]:
-    """What each number of inner channels would cost, from all to few.
-
-    The error is that of the fitted block's branch, after its last batch norm, relative to the mean square of the
-    block's output: how much it disturbs the stream.
-    """
-    old, bn2 = inner(block), block.get_submodule("bn2")
-    assert isinstance(bn2, nn.BatchNorm2d)
-    assert bn2.running_var is not None
-    channels, output = old[0].out_channels, block(x)
-    scale = (bn2.weight / (bn2.running_var + bn2.eps).sqrt()).double()
-    power = output.double().square().mean((0, 2, 3)).sum()
-    each = old[0].weight[0].numel() + old[2].weight[:, 0].numel()
-    pixels = output.shape[2] * output.shape[3]
-    found = []
-    for k in sorted({max(1, round(level * channels)) for level in LEVELS}, reverse=True):
-        error = 0.0
-        if k < channels:
-            merged = merge_channels(*old, k, seed=seed)
-            k = merged[0].out_channels
-            error = float((fit_second(old, merged, x) * scale.square()).sum() / power)
-        found.append(Candidate(k, error, k * (each + 2), k * each * pixels))
-    return found
-
-
-def allocate(choices: Mapping[str, Sequence[Candidate]], limits: Mapping[str, float]) -> dict[str, int]:
-    """Channels for each block so that the sums of what `limits` names (params, macs) stay below, greedily.
-
-    From all channels everywhere, the step that adds the least error for what it saves is taken, wherever it is; a
-    step may be large, as errors are not convex. What is saved counts relative to the limits that still fail.
-
-    Raises:
-        ConvpressError: even the fewest channels are too many.
-    """
-    place = dict.fromkeys(choices, 0)
-
-    def total(key: str) -> int:
-        return sum(getattr(choices[name][i], key) for name, i in place.items())
-
-    while failing := [key for key, limit in limits.items() if total(key) > limit]:
-        steps = []
-        for name, i in place.items():
-            now = choices[name][i]
-            for j in range(i + 1, len(choices[name])):
-                then = choices[name][j]
-                saved = sum((getattr(now, key) - getattr(then, key)) / limits[key] for key in failing)
-                if saved > 0:
-                    steps.append((max(then.error - now.error, 0.0) / saved, name, j))
-        if not steps:
-            raise ConvpressError(f"no choice of channels stays below {dict(limits)}; allow more.")
-        _, name, step = min(steps)
-        place[name] = step
-    return {name: choices[name][i].channels for name, i in place.items()}

@@ -15,13 +15,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from convpress.blocks import Inner
 from convpress.errors import ConvpressError
 from convpress.filters import cluster
 from convpress.layers.shared import SharedFilterConv2d, cluster_means
 
 Features = Literal["raw", "pca", "folded"]
 MergeRule = Literal["seed", "folded"]
-Merged = tuple[nn.Conv2d, nn.BatchNorm2d, nn.Conv2d]
 
 PCA_VARIANCE = 0.9
 """Part of the variance that the principal components keep."""
@@ -139,7 +139,7 @@ def merge_channels(
     rule: MergeRule = "folded",
     features: Features | None = None,
     seed: int = 0,
-) -> Merged:
+) -> Inner:
     """New (conv1, bn, conv2) with at most `k` inner channels in the place of conv1, bn, ReLU, conv2; eval mode alike.
 
     The rule `seed` keeps each cluster's mean filter, its first member's batch norm and input slice. The rule
@@ -175,7 +175,7 @@ def _check_pair(conv1: nn.Conv2d, bn: nn.BatchNorm2d, conv2: nn.Conv2d, k: int) 
         raise ConvpressError(f"k is {k!r}; an integer from 1 to {conv1.out_channels} is allowed.")
 
 
-def _smaller(conv1: nn.Conv2d, bn: nn.BatchNorm2d, conv2: nn.Conv2d, k: int, bias: bool) -> Merged:
+def _smaller(conv1: nn.Conv2d, bn: nn.BatchNorm2d, conv2: nn.Conv2d, k: int, bias: bool) -> Inner:
     """Layers of the same kinds with `k` inner channels and weights yet to fill."""
     common: dict[str, Any] = {"dtype": conv1.weight.dtype, "device": conv1.weight.device}
 
@@ -203,7 +203,7 @@ def _smaller(conv1: nn.Conv2d, bn: nn.BatchNorm2d, conv2: nn.Conv2d, k: int, bia
 
 
 @torch.no_grad()
-def _merge_as_seed(conv1: nn.Conv2d, bn: nn.BatchNorm2d, conv2: nn.Conv2d, labels: Tensor) -> Merged:
+def _merge_as_seed(conv1: nn.Conv2d, bn: nn.BatchNorm2d, conv2: nn.Conv2d, labels: Tensor) -> Inner:
     # Labels are numbered by first appearance, so the first member of cluster q is where q appears first.
     first = torch.tensor([int((labels == q).nonzero()[0]) for q in range(int(labels.max()) + 1)])
     new1, norm, new2 = _smaller(conv1, bn, conv2, len(first), conv1.bias is not None)
@@ -220,7 +220,7 @@ def _merge_as_seed(conv1: nn.Conv2d, bn: nn.BatchNorm2d, conv2: nn.Conv2d, label
 @torch.no_grad()
 def _merge_folded(
     conv1: nn.Conv2d, bn: nn.BatchNorm2d, conv2: nn.Conv2d, folded: Folded, labels: Tensor, weights: Tensor
-) -> Merged:
+) -> Inner:
     k = int(labels.max()) + 1
     new1, norm, new2 = _smaller(conv1, bn, conv2, k, False)
     vectors = folded.vectors()

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from convpress.blocks import residual_blocks
 from convpress.config.kernel_search import CPConfig
 from convpress.errors import ConvpressError
 from convpress.layers.surgery import find_conv
@@ -29,7 +30,9 @@ def check_layers(config: Mapping[str, Any]) -> None:
 
     Raises `ConvpressError` that names the key and what is possible.
     """
-    study = config["kernel_search"]
+    study, merging = config["kernel_search"], config["merging"]
+    merged = {merging["model"]: "merging.model"}
+    merged |= {v["model"]: f"merging.variants.{n}.model" for n, v in merging["variants"].items() if v["model"]}
     cp = CPConfig(**study["cp"])
     for name, entry in config["models"].items():
         try:
@@ -37,6 +40,11 @@ def check_layers(config: Mapping[str, Any]) -> None:
                 model = create_model(entry["architecture"], **entry["arguments"])
         except ConvpressError as error:
             raise ConvpressError(f"models.{name}: {error}") from None
+        if name in merged:
+            try:
+                residual_blocks(model)
+            except ConvpressError as error:
+                raise ConvpressError(f"{merged[name]}: {error}") from None
         if name != study["model"]:
             continue
         for place, layer in enumerate(study["decompose"]):

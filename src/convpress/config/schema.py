@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from convpress.config.kernel_search import KernelSearchConfig
+from convpress.config.merging import MergingConfig
 from convpress.config.sections import (
     ComputeConfig,
     DataConfig,
@@ -39,10 +40,14 @@ class Config(Section):
     teacher: TeacherConfig = Field(description="Distillation.")
     measure: MeasureConfig = Field(description="Latency.")
     kernel_search: KernelSearchConfig = Field(description="The study kernel_search.")
+    merging: MergingConfig = Field(description="The study merging.")
 
     @model_validator(mode="after")
     def _names_exist(self) -> Config:
         used = {"teacher.model": self.teacher.model, "kernel_search.model": self.kernel_search.model}
+        used["merging.model"] = self.merging.model
+        variants = self.merging.variants.items()
+        used |= {f"merging.variants.{name}.model": entry.model for name, entry in variants if entry.model}
         used |= {f"baselines.{i}": name for i, name in enumerate(self.baselines)}
         for place, name in used.items():
             if name not in self.models:

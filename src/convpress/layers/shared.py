@@ -19,7 +19,6 @@ from convpress.errors import ConvpressError
 from convpress.layers.base import Padding, Size, pair
 from convpress.layers.surgery import register_layer
 
-
 BLOCK = 16
 """oneDNN computes output channels by 16 (AVX-512): 17 cost as many as 32, and 12 often more than 16."""
 
@@ -117,10 +116,11 @@ class SharedFilterConv2d(nn.Module):
             self._prepared = None
             return F.conv2d(x, self.kernel(), self.bias, self.stride, self.padding, self.dilation)
         prepared = self._prepare()
-        geometry = (self.stride, self.padding, self.dilation)
+        bias = self.bias if prepared.gather is None else None
+        out = F.conv2d(x, prepared.weight, bias, self.stride, self.padding, self.dilation)
         if prepared.gather is None:
-            return F.conv2d(x, prepared.weight, self.bias, *geometry)
-        out = gather_channels(F.conv2d(x, prepared.weight, None, *geometry), prepared.gather)
+            return out
+        out = gather_channels(out, prepared.gather)
         return out if self.bias is None else out + self.bias.view(-1, 1, 1)
 
     def _prepare(self) -> Prepared:

@@ -14,8 +14,9 @@ from convpress.report import wording as say
 from convpress.report.baselines_section import BASELINES
 from convpress.report.contents import Column, Content, Run, Section, TableView
 from convpress.report.kernel_search_section import KERNEL_SEARCH
+from convpress.report.merging_section import MERGING
 
-SECTIONS: list[Section] = [BASELINES, KERNEL_SEARCH]
+SECTIONS: list[Section] = [BASELINES, KERNEL_SEARCH, MERGING]
 """What the page shows, in this order; a study adds one entry."""
 
 TEMPLATES = Path(__file__).parent / "templates"
