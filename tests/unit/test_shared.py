@@ -92,7 +92,8 @@ def macs(module, x):
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize("clusters", [1, 12, 16, 20, 32, 33, 64])
 def test_inference_equals_the_expanded_convolution(clusters, layout, bias):
-    shared, x = layer(clusters=clusters, bias=bias), torch.randn(3, 32, 8, 8).contiguous(memory_format=layout)
+    shared = layer(clusters=clusters, bias=bias).to(memory_format=layout)
+    x = torch.randn(3, 32, 8, 8).contiguous(memory_format=layout)
     with torch.no_grad():
         expected = F.conv2d(x, shared.kernel(), shared.bias, padding=1)
         found = shared(x)

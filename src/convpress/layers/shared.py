@@ -130,9 +130,9 @@ class SharedFilterConv2d(nn.Module):
             shape = (self.out_channels, *self.weight.shape[1:])
             if gathers(shape, self.clusters, self.weight.dtype, self.weight.device.type):
                 weight = F.pad(self.weight, (0,) * 7 + (padded(self.clusters) - self.clusters,))
-                self._prepared = Prepared(key, _channels_last(weight), self.index.long())
+                self._prepared = Prepared(key, _laid_out(weight, self.weight), self.index.long())
             else:
-                self._prepared = Prepared(key, _channels_last(self.kernel()), None)
+                self._prepared = Prepared(key, _laid_out(self.kernel(), self.weight), None)
         return self._prepared
 
     def __getstate__(self) -> dict[str, Any]:
@@ -159,7 +159,7 @@ class SharedFilterConv2d(nn.Module):
 
 @dataclass(frozen=True)
 class Prepared:
-    """The kernel that inference runs with, channels-last, and the channels to gather after it, if any."""
+    """The kernel that inference runs with, and the channels to gather after it, if any."""
 
     key: tuple[Any, Any]
     weight: Tensor
@@ -171,8 +171,10 @@ def _state_of(tensor: Tensor) -> tuple[Any, ...] | None:
     return None if tensor.is_inference() else (tensor.data_ptr(), tensor._version, tensor.dtype, tensor.device)
 
 
-def _channels_last(weight: Tensor) -> Tensor:
-    return weight.detach().contiguous(memory_format=torch.channels_last)
+def _laid_out(weight: Tensor, like: Tensor) -> Tensor:
+    """`weight` in the layout of the parameter, for a convolution's output takes the layout of its weight."""
+    rows = like.is_contiguous() or not like.is_contiguous(memory_format=torch.channels_last)
+    return weight.detach().contiguous(memory_format=torch.contiguous_format if rows else torch.channels_last)
 
 
 def gather_channels(x: Tensor, index: Tensor) -> Tensor:

@@ -160,9 +160,9 @@ MERGING = Section(
         "Shared filters: each convolution of the blocks keeps a few centroids and an index; the outputs of the few "
         "are copied to all channels, or the dense kernel runs where that is faster. Shared kernels: the same for "
         "single 2-D kernels, the weakest dropped. Merged channels: the first convolution of each block keeps fewer "
-        "channels and the second loses their inputs. The seed's way keeps the first member's batch norm and inputs; folded "
-        "aligns what the channels compute and sums the inputs; fitted then fits the second convolution to its former "
-        "outputs on training images; allocated chooses each block's ratio by the error it makes."
+        "channels and the second loses their inputs. The seed's way keeps the first member's batch norm and inputs; "
+        "folded aligns what the channels compute and sums the inputs; fitted then fits the second convolution to its "
+        "former outputs on training images; allocated chooses each block's ratio by the error it makes."
     ),
     build=build,
 )
