@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.flop_counter import FlopCounterMode
 
 import convpress
@@ -180,3 +181,14 @@ def test_the_layer_can_be_exported():
     program = torch.export.export(shared, (x,))
     with torch.no_grad():
         assert torch.allclose(program.module()(x), shared(x), atol=1e-5)
+
+
+def test_moving_averages_leave_the_index_alone():
+    shared = layer(clusters=64)
+    average = AveragedModel(shared, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
+    for _ in range(5):
+        average.update_parameters(shared)
+    assert torch.equal(average.module.index, shared.index)
+    other = layer(clusters=33)
+    with pytest.raises(RuntimeError, match="index"):
+        other.load_state_dict({key: value for key, value in other.state_dict().items() if key != "index"})

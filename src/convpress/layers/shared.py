@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
 from convpress.layers.base import Padding, Size, pair
+from convpress.layers.indexed import IndexedModule
 from convpress.layers.surgery import register_layer
 
 BLOCK = 16
@@ -46,7 +47,7 @@ def padded(clusters: int) -> int:
 
 
 @register_layer
-class SharedFilterConv2d(nn.Module):
+class SharedFilterConv2d(IndexedModule):
     """A convolution with k distinct filters: output channel t uses filter ``index[t]``.
 
     Centroids ``weight`` are (k, S, h, w) and learn; the gradient of a centroid is the sum over its channels.
@@ -54,7 +55,6 @@ class SharedFilterConv2d(nn.Module):
     In inference (eval mode without gradients) what runs is prepared once and kept outside the state dict.
     """
 
-    index: Tensor
     _prepared: Prepared | None
 
     def __init__(
@@ -78,7 +78,7 @@ class SharedFilterConv2d(nn.Module):
         self.padding = padding if isinstance(padding, str) else pair(padding, "padding", 0)
         self.weight = nn.Parameter(torch.zeros(clusters, in_channels, *self.kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
-        self.register_buffer("index", torch.zeros(out_channels, dtype=index_type(clusters)))
+        self.index = torch.zeros(out_channels, dtype=index_type(clusters))
         self._prepared = None
 
     @classmethod

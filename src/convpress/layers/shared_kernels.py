@@ -10,19 +10,18 @@ from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
 from convpress.layers.base import Padding, Size, pair
+from convpress.layers.indexed import IndexedModule
 from convpress.layers.shared import cluster_means, index_type
 from convpress.layers.surgery import register_layer
 
 
 @register_layer
-class SharedKernelConv2d(nn.Module):
+class SharedKernelConv2d(IndexedModule):
     """A convolution of few distinct 2-D kernels: output t reads input s through kernel ``index[t, s]``, or not at all.
 
     Centroids ``weight`` are (K, h, w) and learn; ``index`` is (T, S) in the smallest integer type that holds K, and
     the number K stands for a dropped kernel of zeros. It runs as a dense convolution: it saves numbers, not time.
     """
-
-    index: Tensor
 
     def __init__(
         self,
@@ -47,8 +46,7 @@ class SharedKernelConv2d(nn.Module):
         self.padding = padding if isinstance(padding, str) else pair(padding, "padding", 0)
         self.weight = nn.Parameter(torch.zeros(kernels, *self.kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
-        dropped = torch.full((out_channels, in_channels), kernels, dtype=index_type(kernels + 1))
-        self.register_buffer("index", dropped)
+        self.index = torch.full((out_channels, in_channels), kernels, dtype=index_type(kernels + 1))
 
     @classmethod
     def from_conv(cls, conv: nn.Conv2d, labels: Tensor) -> Self:
