@@ -13,6 +13,7 @@ include: "rules/baseline.smk"
 include: "rules/kernel_search.smk"
 include: "rules/sensitivity.smk"
 include: "rules/clustering.smk"
+include: "rules/merging.smk"
 include: "rules/low_rank.smk"
 
 

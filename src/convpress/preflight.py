@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from convpress.blocks import residual_blocks
 from convpress.clustering.checks import check_clustering
 from convpress.config.clustering import ClusteringConfig
 from convpress.config.kernel_search import CPConfig
@@ -46,6 +47,7 @@ def check_layers(config: Mapping[str, Any]) -> None:
         _check_sensitivity(name, model, config["sensitivity"])
         if name == config["clustering"]["model"]:
             check_clustering(ClusteringConfig(**config["clustering"]), model)
+        _check_merging(name, model, config["merging"])
         _check_low_rank(name, model, config["low_rank"])
 
 
@@ -80,6 +82,17 @@ def _check_sensitivity(name: str, model: nn.Module, study: Mapping[str, Any]) ->
                     raise ConvpressError(
                         f"sensitivity.grids.{place}.compressions: {layer} of {name}: {error}"
                     ) from None
+
+
+def _check_merging(name: str, model: nn.Module, study: Mapping[str, Any]) -> None:
+    """Merged networks have residual blocks."""
+    places = {entry["model"]: f"merging.variants.{variant}.model" for variant, entry in study["variants"].items()}
+    places[study["model"]] = "merging.model"
+    if name in places:
+        try:
+            residual_blocks(model)
+        except ConvpressError as error:
+            raise ConvpressError(f"{places[name]}: {error}") from None
 
 
 def _check_low_rank(name: str, model: nn.Module, study: Mapping[str, Any]) -> None:

@@ -1,14 +1,18 @@
 """Shared filters: what the layer computes, how it learns, how small its file is."""
 
+import copy
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.flop_counter import FlopCounterMode
 
 import convpress
 from convpress.errors import ConvpressError
 from convpress.filters import cluster
-from convpress.layers.shared import SharedFilterConv2d
+from convpress.layers.shared import SharedFilterConv2d, gathers
 from convpress.layers.surgery import find_conv, put_layer
 
 LABELS = torch.tensor([0, 1, 0, 2, 1, 0])
@@ -86,3 +90,120 @@ def test_an_average_of_weights_leaves_the_index_alone():
     again.load_state_dict(model.double().state_dict())
     assert again.conv1.index.tolist() == [0, 1, 2, 1]
     assert model.conv1.index.dtype == torch.uint8
+
+
+def layer(channels=64, clusters=20, dtype=torch.float32, bias=True):
+    conv = nn.Conv2d(32, channels, 3, padding=1, bias=bias)
+    return SharedFilterConv2d.from_conv(conv, torch.arange(channels) % clusters).to(dtype).eval()
+
+
+def macs(module, x):
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        module(x)
+    return counter.get_total_flops() // 2
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("clusters", [1, 12, 16, 20, 32, 33, 64])
+def test_inference_equals_the_expanded_convolution(clusters, layout, bias):
+    shared = layer(clusters=clusters, bias=bias).to(memory_format=layout)
+    x = torch.randn(3, 32, 8, 8).contiguous(memory_format=layout)
+    with torch.no_grad():
+        expected = F.conv2d(x, shared.kernel(), shared.bias, padding=1)
+        found = shared(x)
+    assert torch.allclose(found, expected, rtol=0, atol=1e-5)
+    assert found.is_contiguous(memory_format=layout)
+
+
+def test_gathered_bfloat16_channels_of_a_cluster_are_the_same_bits():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(64, 64, 3, padding=1, bias=False)
+    shared = SharedFilterConv2d.from_conv(conv, torch.arange(64) % 7).to(torch.bfloat16).eval()
+    assert gathers((64, 64, 3, 3), 7, torch.bfloat16, "cpu")
+    x = torch.randn(2, 64, 8, 8, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        found = shared(x)
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, found[:, torch.arange(64) % 7])
+
+
+def test_the_rule_counts_blocks_of_filters():
+    assert gathers((64, 64, 3, 3), 32, torch.float32, "cpu")
+    assert not gathers((64, 64, 3, 3), 33, torch.float32, "cpu")
+    assert not gathers((16, 16, 3, 3), 1, torch.float32, "cpu")
+    assert not gathers((64, 16, 1, 1), 1, torch.float32, "cpu")
+    assert not gathers((64, 64, 3, 3), 16, torch.float32, "cuda")
+    x = torch.randn(1, 32, 8, 8)
+    assert macs(layer(clusters=20), x) == 32 * 32 * 9 * 64
+    assert macs(layer(clusters=40), x) == 64 * 32 * 9 * 64
+
+
+@pytest.mark.parametrize("clusters", [20, 64])
+def test_what_inference_prepared_follows_the_weights(clusters):
+    shared, x = layer(clusters=clusters), torch.randn(1, 32, 8, 8)
+
+    def fresh():
+        return F.conv2d(x, shared.kernel(), shared.bias, padding=1)
+
+    with torch.no_grad():
+        shared(x)
+        assert shared._prepared is not None
+        shared.weight.mul_(2)
+        assert torch.allclose(shared(x), fresh(), atol=1e-5)
+        shared.index.copy_(shared.index.flip(0))
+        assert torch.allclose(shared(x), fresh(), atol=1e-5)
+        other = layer(clusters=clusters)
+        shared.load_state_dict(other.state_dict())
+        assert torch.allclose(shared(x), other(x), atol=1e-5)
+        shared.double()
+        assert shared(x.double()).dtype == torch.float64
+    shared.train()(x.double())
+    assert shared._prepared is None
+
+
+def test_what_inference_prepared_is_not_saved_and_not_copied():
+    shared = layer()
+    with torch.no_grad():
+        shared(torch.randn(1, 32, 8, 8))
+    assert set(shared.state_dict()) == {"weight", "bias", "index"}
+    twin = copy.deepcopy(shared)
+    assert twin._prepared is None
+    with torch.no_grad():
+        twin.weight.zero_()
+        twin.bias.zero_()
+        assert not twin(torch.randn(1, 32, 8, 8)).any()
+        assert shared(torch.randn(1, 32, 8, 8)).any()
+
+
+def test_weights_of_inference_mode_are_never_stale():
+    with torch.inference_mode():
+        shared, x = layer().to(torch.bfloat16).float(), torch.randn(1, 32, 8, 8)
+        shared(x)
+        shared.weight.mul_(3)
+        assert torch.allclose(shared(x), F.conv2d(x, shared.kernel(), shared.bias, padding=1), atol=1e-5)
+
+
+def test_gradients_flow_in_eval_mode():
+    shared = layer()
+    shared(torch.randn(1, 32, 8, 8)).sum().backward()
+    assert shared.weight.grad.any()
+
+
+def test_the_layer_can_be_exported():
+    shared, x = layer(), torch.randn(2, 32, 8, 8)
+    program = torch.export.export(shared, (x,))
+    with torch.no_grad():
+        assert torch.allclose(program.module()(x), shared(x), atol=1e-5)
+
+
+def test_moving_averages_leave_the_index_alone():
+    shared = layer(clusters=64)
+    average = AveragedModel(shared, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
+    for _ in range(5):
+        average.update_parameters(shared)
+    assert torch.equal(average.module.index, shared.index)
+    other = layer(clusters=33)
+    with pytest.raises(RuntimeError, match="index"):
+        other.load_state_dict({key: value for key, value in other.state_dict().items() if key != "index"})

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from convpress.config.clustering import ClusteringConfig
 from convpress.config.kernel_search import KernelSearchConfig
 from convpress.config.low_rank import LowRankConfig
+from convpress.config.merging import MergingConfig
 from convpress.config.peers import PeersConfig
 from convpress.config.sections import (
     ComputeConfig,
@@ -45,12 +46,14 @@ class Config(Section):
     kernel_search: KernelSearchConfig = Field(description="The study kernel_search.")
     sensitivity: SensitivityConfig = Field(description="The study sensitivity.")
     clustering: ClusteringConfig = Field(description="The study clustering.")
+    merging: MergingConfig = Field(description="The study merging.")
     low_rank: LowRankConfig = Field(description="The study low_rank.")
     peers: PeersConfig | None = Field(None, description="Other libraries to compare with; null leaves them out.")
 
     def controlled(self) -> list[str]:
         """Networks that need a control: those that the studies and peers compress."""
-        used = {self.kernel_search.model, self.clustering.model, self.low_rank.model, *self.sensitivity.models}
+        used = {self.kernel_search.model, self.clustering.model, self.low_rank.model}
+        used.update(self.sensitivity.models, self.merging.models())
         return sorted(used.union(self.peers.models if self.peers else []))
 
     @model_validator(mode="after")
@@ -58,6 +61,9 @@ class Config(Section):
         used = {"teacher.model": self.teacher.model, "kernel_search.model": self.kernel_search.model}
         used["low_rank.model"] = self.low_rank.model
         used["clustering.model"] = self.clustering.model
+        used["merging.model"] = self.merging.model
+        variants = self.merging.variants.items()
+        used |= {f"merging.variants.{name}.model": entry.model for name, entry in variants if entry.model}
         used |= {f"baselines.{i}": name for i, name in enumerate(self.baselines)}
         used |= {f"peers.models.{i}": name for i, name in enumerate(self.peers.models if self.peers else [])}
         used |= {f"sensitivity.grids: {name}": name for name in self.sensitivity.models}

@@ -10,6 +10,7 @@ from convpress.layers.elementwise import ElementwiseSharedConv2d
 from convpress.layers.low_rank import LowRankConv2d, SeparableConv2d
 from convpress.layers.searched import SearchedConv2d
 from convpress.layers.shared import SharedFilterConv2d
+from convpress.layers.shared_kernels import SharedKernelConv2d
 from convpress.layers.surgery import (
     LAYERS,
     Surgery,
@@ -33,6 +34,7 @@ __all__ = [
     "SeparableCPConv2d",
     "SeparableConv2d",
     "SharedFilterConv2d",
+    "SharedKernelConv2d",
     "Surgery",
     "TensorChainConv2d",
     "TuckerConv2d",

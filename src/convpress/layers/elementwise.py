@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ class ElementwiseSharedConv2d(SharedFilterConv2d):
 
     The index has as many entries as the dense kernel, so the file shrinks less than the number of parameters.
     """
+
+    whole_filters: ClassVar[bool] = False
 
     def __init__(self, *args: Any, **options: Any) -> None:
         """Arguments as for `SharedFilterConv2d`."""

@@ -1,9 +1,15 @@
-"""Convolutions whose filters share centroids: k stored filters stand for all output channels."""
+"""Convolutions whose filters share centroids: k stored filters stand for all output channels.
+
+Inference takes one of two ways. Gather: one convolution with the centroids, then each output channel is a copy of its
+centroid's. Dense: one convolution with the expanded kernel. `gathers` decides, by a rule that `BLOCK` and
+`WORTHWHILE` hold; it looks at shapes and types alone, never at a clock, so results keep their bits.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Self
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -11,16 +17,48 @@ from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
 from convpress.layers.base import Padding, Size, pair
+from convpress.layers.indexed import IndexedModule
 from convpress.layers.surgery import register_layer
+
+BLOCK = 16
+"""oneDNN computes output channels by 16 (AVX-512): 17 cost as many as 32, and 12 often more than 16."""
+
+WORTHWHILE = {torch.float32: 72, torch.bfloat16: 400}
+"""Multiply-accumulates that a gathered value must save, by type; measured on CPUs (benchmarks/merging_latency.py)."""
+
+
+def gathers(kernel: tuple[int, ...], clusters: int, dtype: torch.dtype, device: str) -> bool:
+    """Whether a convolution of `kernel` (T, S, h, w) with so many centroids runs with a gather in inference.
+
+    It does when at least half of the filters, counted in blocks of `BLOCK`, drop out, and each of the T values a
+    pixel saves at least `WORTHWHILE` multiply-accumulates. Other devices and types were not measured: dense.
+    """
+    if device != "cpu" or dtype not in WORTHWHILE:
+        return False
+    out_channels, *inner = kernel
+    kept = padded(clusters)
+    saved = math.prod(inner) * (out_channels - kept) / out_channels
+    return 2 * kept <= out_channels and saved >= WORTHWHILE[dtype]
+
+
+def padded(clusters: int) -> int:
+    """The number of filters that are computed: whole blocks."""
+    return -(-clusters // BLOCK) * BLOCK
 
 
 @register_layer
-class SharedFilterConv2d(nn.Module):
+class SharedFilterConv2d(IndexedModule):
     """A convolution with k distinct filters: output channel t uses filter ``index[t]``.
 
     Centroids ``weight`` are (k, S, h, w) and learn; the gradient of a centroid is the sum over its channels.
     ``index`` is (T,) in the smallest integer type that holds k. A bias stays one number an output channel.
+    In inference (eval mode without gradients) what runs is prepared once and kept outside the state dict.
     """
+
+    whole_filters: ClassVar[bool] = True
+    """Whether an output channel is a whole stored filter's, so that channels can be gathered."""
+
+    _prepared: Prepared | None
 
     def __init__(
         self,
@@ -43,21 +81,8 @@ class SharedFilterConv2d(nn.Module):
         self.padding = padding if isinstance(padding, str) else pair(padding, "padding", 0)
         self.weight = nn.Parameter(torch.zeros(clusters, in_channels, *self.kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
-        # No buffer: an average of weights over the training takes buffers along, and averaged indices are wrong.
         self.index = torch.zeros(out_channels, dtype=index_type(clusters))
-
-    def get_extra_state(self) -> Tensor:
-        """The index, for state dicts."""
-        return self.index
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Take the index from a state dict."""
-        self.index = state.to(self.index.device, copy=True)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)
-        self.index = fn(self.index)
-        return self
+        self._prepared = None
 
     @classmethod
     def from_conv(cls, conv: nn.Conv2d, labels: Tensor, centroids: Tensor | None = None) -> Self:
@@ -90,7 +115,32 @@ class SharedFilterConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, S, H, W) to (N, T, H', W'), as the convolution with ``kernel()``."""
-        return F.conv2d(x, self.kernel(), self.bias, self.stride, self.padding, self.dilation)
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
+            self._prepared = None
+            return F.conv2d(x, self.kernel(), self.bias, self.stride, self.padding, self.dilation)
+        prepared = self._prepare()
+        bias = self.bias if prepared.gather is None else None
+        out = F.conv2d(x, prepared.weight, bias, self.stride, self.padding, self.dilation)
+        if prepared.gather is None:
+            return out
+        out = gather_channels(out, prepared.gather)
+        return out if self.bias is None else out + self.bias.view(-1, 1, 1)
+
+    def _prepare(self) -> Prepared:
+        """What inference runs with, made anew when weights or index are other than they were."""
+        key = (_state_of(self.weight), _state_of(self.index))
+        if self._prepared is None or self._prepared.key != key or None in key:
+            shape = (self.out_channels, *self.weight.shape[1:])
+            if self.whole_filters and gathers(shape, self.clusters, self.weight.dtype, self.weight.device.type):
+                weight = F.pad(self.weight, (0,) * 7 + (padded(self.clusters) - self.clusters,))
+                self._prepared = Prepared(key, _laid_out(weight, self.weight), self.index.long())
+            else:
+                self._prepared = Prepared(key, _laid_out(self.kernel(), self.weight), None)
+        return self._prepared
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles go without what inference prepared."""
+        return self.__dict__ | {"_prepared": None}
 
     def kernel(self) -> Tensor:
         """The dense kernel (T, S, h, w), differentiable in the centroids."""
@@ -108,6 +158,40 @@ class SharedFilterConv2d(nn.Module):
             "dilation": list(self.dilation),
             "bias": self.bias is not None,
         }
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The kernel that inference runs with, and the channels to gather after it, if any."""
+
+    key: tuple[Any, Any]
+    weight: Tensor
+    gather: Tensor | None
+
+
+def _state_of(tensor: Tensor) -> tuple[Any, ...] | None:
+    """Changes whenever the tensor's numbers do; None where torch keeps no count (tensors of inference mode)."""
+    return None if tensor.is_inference() else (tensor.data_ptr(), tensor._version, tensor.dtype, tensor.device)
+
+
+def _laid_out(weight: Tensor, like: Tensor) -> Tensor:
+    """`weight` in the layout of the parameter, for a convolution's output takes the layout of its weight."""
+    rows = like.is_contiguous() or not like.is_contiguous(memory_format=torch.channels_last)
+    return weight.detach().contiguous(memory_format=torch.contiguous_format if rows else torch.channels_last)
+
+
+def gather_channels(x: Tensor, index: Tensor) -> Tensor:
+    """``x[:, index]`` of (N, C, H, W) in the layout of `x`: channels-last stays channels-last.
+
+    The quickest form measured: ``index_select`` on the last dimension of the (N H W, C) view, in float32, for the
+    selection of 16-bit numbers is several times slower and the way there and back loses nothing.
+    """
+    if not x.is_contiguous(memory_format=torch.channels_last):
+        return x.index_select(1, index)
+    n, channels, height, width = x.shape
+    rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
+    chosen = rows.float().index_select(1, index).to(x.dtype)
+    return chosen.view(n, height, width, len(index)).permute(0, 3, 1, 2)
 
 
 def index_type(clusters: int) -> torch.dtype:

@@ -20,12 +20,13 @@ from convpress.report.comparison_section import COMPARISON
 from convpress.report.contents import Content, Run, Section
 from convpress.report.kernel_search_section import KERNEL_SEARCH
 from convpress.report.low_rank_section import LOW_RANK
+from convpress.report.merging_section import MERGING
 from convpress.report.pareto import compared, networks
 from convpress.report.provenance_section import facts, origin, provenance_tables, verified
 from convpress.report.sensitivity_section import SENSITIVITY
 from convpress.report.targets_section import TARGETS
 
-SECTIONS: list[Section] = [BASELINES, KERNEL_SEARCH, SENSITIVITY, CLUSTERING, LOW_RANK, TARGETS]
+SECTIONS: list[Section] = [BASELINES, KERNEL_SEARCH, SENSITIVITY, CLUSTERING, MERGING, LOW_RANK, TARGETS]
 """What the page shows, in this order; a study adds one entry."""
 
 TEMPLATES = Path(__file__).parent / "templates"

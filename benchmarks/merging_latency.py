@@ -1,0 +1,95 @@
+"""Shared filters and merged channels against the dense network: medians of interleaved passes, and their ratios.
+
+Four ways of running ResNet-20 with the blocks' filters clustered at each ratio: dense; the seed document's first
+method, one convolution a centroid; ours, one convolution and a gather, or dense where that is faster; the seed's
+second method, fewer channels. Random weights: times do not depend on them. `--help` for options.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from tabulate import tabulate
+from torch import Tensor, nn
+
+from convpress.block_merging import merge_network, share_network
+from convpress.blocks import inner, residual_blocks
+from convpress.layers.shared import SharedFilterConv2d
+from convpress.measure import interleaved_latency
+from convpress.merging import kept
+from convpress.models.registry import create_model
+
+
+class ConvolutionACentroid(nn.Module):
+    """The seed's layer: each centroid is convolved on its own, the results are written to its channels."""
+
+    def __init__(self, layer: SharedFilterConv2d) -> None:
+        super().__init__()
+        self.index, self.channels = layer.index.tolist(), layer.out_channels
+        self.centroids = nn.ModuleList()
+        for filter_ in layer.weight.detach():
+            conv = nn.Conv2d(layer.in_channels, 1, layer.kernel_size, layer.stride, layer.padding, bias=False)
+            conv.weight.data.copy_(filter_[None])
+            self.centroids.append(conv)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, S, H, W) to (N, T, H', W')."""
+        maps = [conv(x) for conv in self.centroids]
+        return torch.cat([maps[cluster] for cluster in self.index], 1)
+
+
+def seeds_way(model: nn.Module) -> nn.Module:
+    """The model with each shared layer run as the seed runs it."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, SharedFilterConv2d):
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, ConvolutionACentroid(module))
+    return model
+
+
+def networks(name: str, ratio: float) -> dict[str, nn.Module]:
+    """The four networks of one ratio."""
+    models = {way: create_model(name) for way in ("dense", "seed", "ours", "merged")}
+    for way in ("seed", "ours"):
+        share_network(models[way], ratio)
+    seeds_way(models["seed"])
+    blocks = residual_blocks(models["merged"]).items()
+    merge_network(models["merged"], {block: kept(inner(module)[0].out_channels, ratio) for block, module in blocks})
+    return models
+
+
+def main() -> None:
+    """Print a row for each type, batch and ratio."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="resnet20")
+    parser.add_argument("--ratios", type=float, nargs="+", default=[n / 10 for n in range(1, 10)])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 50])
+    parser.add_argument("--types", nargs="+", default=["float32", "bfloat16"], choices=["float32", "bfloat16"])
+    parser.add_argument("--repeats", type=int, default=31)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--without-seed", action="store_true", help="leave out the slow one")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    rows = []
+    for kind in arguments.types:
+        for ratio in arguments.ratios:
+            models = networks(arguments.model, ratio)
+            if arguments.without_seed:
+                del models["seed"]
+            for model in models.values():
+                model.to(getattr(torch, kind)).to(memory_format=torch.channels_last)
+            for batch in arguments.batches:
+                repeats = arguments.repeats * (5 if batch < 8 else 1)  # short passes scatter more
+                times = interleaved_latency(
+                    models, (3, 32, 32), batch_size=batch, repeats=repeats, dtype=getattr(torch, kind)
+                )
+                row = {"type": kind, "batch": batch, "ratio": ratio}
+                row |= {f"{way} ms": latency.median_ms for way, latency in times.items()}
+                dense = times["dense"].median_ms
+                rows.append(row | {f"dense/{way}": dense / one.median_ms for way, one in times.items()})
+    print(tabulate(rows, headers="keys", floatfmt=".2f"))
+
+
+if __name__ == "__main__":
+    main()

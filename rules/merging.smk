@@ -1,0 +1,149 @@
+"""One filter for many: filters that share centroids, and channels that are merged and gone."""
+
+MG = config["merging"]
+MG_POINTS = [f"{name}-{round(100 * ratio):02d}" for name in MG["sweep"] for ratio in MG["ratios"]]
+MG_VARIANTS = {
+    f"{name}-s{replicate}" if replicate else name: (MG["variants"][name], replicate)
+    for name in MG["train"]
+    for replicate in MG["variants"][name]["replicates"]
+}
+MG_MODELS = list(
+    dict.fromkeys([MG["model"], *(variant["model"] or MG["model"] for variant, _ in MG_VARIANTS.values())])
+)
+MG_COMMON = {key: MG[key] for key in ("images", "recalibration", "drop")}
+
+
+def merging_base(wildcards):
+    """The network that a variant is made from."""
+    model = MG_VARIANTS[wildcards.variant][0]["model"] or MG["model"]
+    return f"{MODELS}/baseline/{model}.safetensors"
+
+
+rule merge_sweep:
+    input:
+        data=DATASET,
+        model=f"{MODELS}/baseline/{MG['model']}.safetensors",
+    output:
+        models=expand(f"{MODELS}/merging/sweep/{{point}}.safetensors", point=MG_POINTS),
+        accuracies=f"{RESULTS}/metrics/merging/sweep.csv",
+    log:
+        f"{LOGS}/merge_sweep.log",
+    threads: THREADS
+    params:
+        sweep=MG["sweep"],
+        ratios=MG["ratios"],
+        common=MG_COMMON,
+        data=config["data"],
+        compute=config["compute"],
+        seed=config["seed"],
+        code=code("merge_sweep.py"),
+    script:
+        "../scripts/merge_sweep.py"
+
+
+rule merge:
+    input:
+        data=DATASET,
+        model=merging_base,
+    output:
+        model=f"{MODELS}/merging/{{variant}}.start.safetensors",
+    log:
+        f"{LOGS}/merge/{{variant}}.log",
+    threads: THREADS
+    params:
+        variant=lambda w: {k: v for k, v in MG_VARIANTS[w.variant][0].items() if k != "replicates"},
+        common=MG_COMMON,
+        data=config["data"],
+        compute=config["compute"],
+        seed=lambda w: config["seed"] + MG_VARIANTS[w.variant][1],
+        code=code("merge.py"),
+    script:
+        "../scripts/merge.py"
+
+
+use rule finetune as finetune_merged with:
+    input:
+        data=DATASET,
+        model=rules.merge.output.model,
+        teacher=lambda w: teacher_of(MG_VARIANTS[w.variant][0]["training"]),
+    output:
+        model=f"{MODELS}/merging/{{variant}}.safetensors",
+        history=f"{RESULTS}/histories/merging/{{variant}}.csv",
+    log:
+        f"{LOGS}/finetune_merged/{{variant}}.log",
+    params:
+        recipe=lambda w: MG_VARIANTS[w.variant][0]["training"],
+        resume=f"{RESULTS}/resume/merging/{{variant}}.pt",
+        data=config["data"],
+        compute=config["compute"],
+        seed=lambda w: config["seed"] + MG_VARIANTS[w.variant][1],
+        view_seed=config["seed"],  # the teacher's views belong to it
+        code=code("finetune.py"),
+
+
+rule merging_latency:
+    input:
+        baselines=expand(f"{MODELS}/baseline/{{model}}.safetensors", model=MG_MODELS),
+        sweep=rules.merge_sweep.output.models,
+        variants=expand(rules.finetune_merged.output.model, variant=MG_VARIANTS),
+    output:
+        latency=f"{RESULTS}/metrics/merging/latency.csv",
+    log:
+        f"{LOGS}/merging_latency.log",
+    threads: workflow.cores or 1  # alone on the machine, or the times mean nothing
+    params:
+        measure=config["measure"],
+        compute=config["compute"],
+        code=code("merging_latency.py"),
+    script:
+        "../scripts/merging_latency.py"
+
+
+rule merging_tables:
+    input:
+        sweep=rules.merge_sweep.output.accuracies,
+        latency=rules.merging_latency.output.latency,
+        baselines=expand(rules.evaluate.output, study="baseline", variant=MG_MODELS),
+        controls=expand(rules.evaluate.output, study="control", variant=MG_MODELS),
+        metrics=expand(rules.evaluate.output.metrics, study="merging", variant=MG_VARIANTS),
+        predictions=expand(rules.evaluate.output.predictions, study="merging", variant=MG_VARIANTS),
+        control_histories=expand(rules.finetune.output.history, model=MG_MODELS),
+        histories=expand(rules.finetune_merged.output.history, variant=MG_VARIANTS),
+        starts=expand(rules.merge.output.model, variant=MG_VARIANTS),
+    output:
+        merging=table("merging"),
+        history=table("merging_history"),
+        channels=table("merging_channels"),
+    log:
+        f"{LOGS}/merging_tables.log",
+    params:
+        variants={name: variant | {"replicate": n} for name, (variant, n) in MG_VARIANTS.items()},
+        model=MG["model"],
+        seed=config["seed"],
+        code=code("merging_tables.py"),
+    script:
+        "../scripts/merging_tables.py"
+
+
+rule merging_figures:
+    input:
+        rules.merging_tables.output,
+    output:
+        time=report(f"{FIGURES}/merging_time.svg", caption="../report/merging_time.rst", category="merging"),
+        params=report(f"{FIGURES}/merging_params.svg", caption="../report/merging_params.rst", category="merging"),
+        accuracy=report(f"{FIGURES}/merging_accuracy.svg", caption="../report/merging_accuracy.rst", category="merging"),
+        curves=report(f"{FIGURES}/merging_curves.svg", caption="../report/merging_curves.rst", category="merging"),
+        channels=report(f"{FIGURES}/merging_channels.svg", caption="../report/merging_channels.rst", category="merging"),
+    log:
+        f"{LOGS}/merging_figures.log",
+    params:
+        code=code("merging_figures.py"),
+    script:
+        "../scripts/merging_figures.py"
+
+
+TARGETS += [rules.merging_tables.input, rules.merging_tables.output, rules.merging_figures.output]
+TARGETS += [rules.merge_sweep.output]
+TARGETS += expand(rules.merge.output, variant=MG_VARIANTS) + expand(rules.finetune_merged.output, variant=MG_VARIANTS)
+
+FINAL["merging"] = {name: v["model"] or MG["model"] for name, (v, replicate) in MG_VARIANTS.items() if not replicate}

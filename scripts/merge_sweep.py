@@ -1,0 +1,39 @@
+"""Merge at every ratio in every way; accuracies on validation images, before and after re-estimated statistics."""
+
+from itertools import product
+from pathlib import Path
+
+from common import job, sections
+from convpress.checkpoints import load, save_model
+from convpress.compute import resolve
+from convpress.config.merging import MergeMethod
+from convpress.data import load_dataset
+from convpress.files import write_csv
+from convpress.measure import count_macs, count_parameters, file_bytes
+from convpress.merge_variant import Settings, compress
+from convpress.predict import predict
+from convpress.recalibrate import recalibrate
+
+with job(snakemake):
+    settings, params = sections(snakemake), snakemake.params
+    train, validation, _ = load_dataset(snakemake.input.data, settings["data"])
+    resolve(settings["compute"])
+    common = Settings(train, params.common["images"], params.common["drop"], params.seed)
+
+    def accuracy(model):
+        """Part of the validation images that the model gets right."""
+        return float((predict(model, validation).argmax(1) == validation.labels).double().mean())
+
+    rows = []
+    points = product(params.sweep.items(), params.ratios)
+    for ((name, method), ratio), path in zip(points, map(Path, snakemake.output.models), strict=True):
+        model, choice = load(snakemake.input.model), MergeMethod(**method)
+        compress(model, choice, ratio, common)
+        row = {"point": path.stem, "series": name, "ratio": ratio} | choice.model_dump(exclude={"recalibrate"})
+        row["validation_before"] = accuracy(model)
+        recalibrate(model, train, images=params.common["recalibration"])
+        row["validation_recalibrated"] = accuracy(model)
+        save_model(model, path)
+        row |= {"params": count_parameters(model), "bytes": file_bytes(path)}
+        rows.append(row | {"macs": count_macs(model, train.images.shape[1:])})
+    write_csv(rows, Path(snakemake.output.accuracies))

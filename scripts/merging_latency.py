@@ -1,0 +1,32 @@
+"""Time the sweep and all variants in turns, beside their dense baselines."""
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from common import job, sections
+from convpress.checkpoints import load
+from convpress.compute import prepare, resolve
+from convpress.config.sections import MeasureConfig
+from convpress.files import write_csv
+from convpress.measure import interleaved_latency
+
+with job(snakemake):
+    measure = MeasureConfig(**snakemake.params.measure)
+    compute = resolve(sections(snakemake)["compute"])
+    groups = {"baseline": "baselines", "sweep": "sweep", "variant": "variants"}
+    paths = {(group, Path(p).stem): p for group, key in groups.items() for p in snakemake.input[key]}
+    latencies = interleaved_latency(
+        # Laid out before timing: what layers prepare for inference is then kept between passes.
+        {"/".join(name): prepare(load(path), compute) for name, path in paths.items()},
+        (3, 32, 32),
+        batch_size=measure.batch_size,
+        repeats=measure.repeats,
+        warmup=measure.warmup,
+        device=compute.device,
+    )
+    rows = [dict(zip(("group", "name"), key.split("/"), strict=True)) | vars(one) for key, one in latencies.items()]
+    facts = {"batch_size": measure.batch_size, "threads": torch.get_num_threads()}
+    frame = pd.DataFrame(rows).assign(**facts, dtype="float32", layout="channels_last")
+    write_csv(frame, Path(snakemake.output.latency))

@@ -1,0 +1,19 @@
+"""All tables of the study, from metrics, predictions, histories and models."""
+
+from pathlib import Path
+
+from common import job
+from convpress.report import merging_tables as tables
+from convpress.report.tables import read_results, write_table
+
+with job(snakemake):
+    inputs, output, params = snakemake.input, snakemake.output, snakemake.params
+    pairs = [*inputs.baselines, *inputs.controls]
+    results = read_results([*pairs[::2], *inputs.metrics], [*pairs[1::2], *inputs.predictions])
+    history = tables.history_table(inputs.control_histories, inputs.histories)
+    frame = tables.merging_table(
+        results, inputs.sweep, inputs.latency, history, params.variants, model=params.model, seed=params.seed
+    )
+    write_table(frame, Path(output.merging[0]))
+    write_table(history, Path(output.history[0]))
+    write_table(tables.channels_table(inputs.starts), Path(output.channels[0]))

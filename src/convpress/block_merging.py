@@ -1,0 +1,148 @@
+"""Merging in whole residual networks: which layers, and a least-squares repair of the second convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convpress.blocks import INNER, Inner, inner, residual_blocks
+from convpress.filters import cluster
+from convpress.layers.shared_kernels import SharedKernelConv2d
+from convpress.layers.surgery import find_conv, put_layer
+from convpress.merging import Features, MergeRule, kept, merge_channels, share_filters
+
+ROWS = 4096
+"""Places (image and pixel) that a least-squares fit looks at; the largest block has 576 unknowns an output."""
+
+RIDGE = 1e-3
+"""Ridge of the fit, relative to the mean square of its inputs."""
+
+
+def share_network(model: nn.Module, ratio: float, *, features: Features = "raw", seed: int = 0) -> None:
+    """Let the filters of each convolution in the blocks share int(n (1 - ratio)) centroids; in place."""
+    for name, block in residual_blocks(model).items():
+        for conv_name, bn_name in (("conv1", "bn1"), ("conv2", "bn2")):
+            conv, bn = find_conv(model, f"{name}.{conv_name}"), block.get_submodule(bn_name)
+            assert isinstance(bn, nn.BatchNorm2d)
+            layer = share_filters(conv, kept(conv.out_channels, ratio), features=features, seed=seed, bn=bn)
+            put_layer(model, f"{name}.{conv_name}", layer)
+
+
+def share_kernels_network(model: nn.Module, ratio: float, *, drop: float = 0.25, seed: int = 0) -> None:
+    """Let single 2-D kernels share centroids, as many numbers as `share_network` keeps at `ratio`; in place.
+
+    The part `drop` of each layer's kernels, the weakest by their norm, becomes zero.
+    """
+    for name in residual_blocks(model):
+        for conv_name in ("conv1", "conv2"):
+            conv = find_conv(model, f"{name}.{conv_name}")
+            budget = kept(conv.out_channels, ratio) * conv.in_channels
+            put_layer(
+                model,
+                f"{name}.{conv_name}",
+                SharedKernelConv2d.from_conv(conv, kernel_labels(conv, budget, drop, seed)),
+            )
+
+
+def kernel_labels(conv: nn.Conv2d, clusters: int, drop: float, seed: int) -> Tensor:
+    """Cluster of each 2-D kernel, (T, S) int64; -1 for the weakest part `drop`."""
+    kernels = conv.weight.detach().flatten(0, 1)
+    order = kernels.flatten(1).norm(dim=1).argsort(stable=True)
+    strong = order[int(drop * len(order)) :].sort().values
+    labels = torch.full((len(kernels),), -1, dtype=torch.int64)
+    labels[strong] = cluster(kernels[strong], min(clusters, len(strong)), seed=seed)
+    return labels.view(conv.out_channels, conv.in_channels)
+
+
+def merge_network(
+    model: nn.Module,
+    counts: Mapping[str, int],
+    *,
+    rule: MergeRule = "folded",
+    features: Features | None = None,
+    seed: int = 0,
+    inputs: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Merge the inner channels of each block in `counts` to so many; in place.
+
+    With `inputs` (images of each block's input, from `block_inputs` of the uncompressed network) the second
+    convolution is fitted to give what it gave before; re-estimate the batch norms afterwards.
+    """
+    for name, block in residual_blocks(model).items():
+        if name not in counts or counts[name] == block.get_submodule("conv1").out_channels:
+            continue
+        merged = merge_channels(*inner(block), counts[name], rule=rule, features=features, seed=seed)
+        if inputs is not None:
+            fit_second(inner(block), merged, inputs[name])
+        for part, layer in zip(INNER, merged, strict=True):
+            put_layer(model, f"{name}.{part}", layer)
+
+
+@torch.no_grad()
+def block_inputs(model: nn.Module, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+    """What comes into each block for normalised `images` (N, C, H, W), in eval mode."""
+    seen: dict[str, Tensor] = {}
+    handles = [
+        model.get_submodule(name).register_forward_pre_hook(lambda _, args, name=name: seen.update({name: args[0]}))
+        for name in names
+    ]
+    was_training = model.training
+    model.eval()(images)
+    model.train(was_training)
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
+@torch.no_grad()
+def fit_second(old: Inner, new: Inner, x: Tensor) -> Tensor:
+    """Refit `new`'s second convolution by ridge regression, in place; return what is left, (T,) mean squares.
+
+    The target is the output of `old` for the inputs `x`, up to an offset by channel, which the batch norm behind
+    takes away when its statistics are re-estimated. Before that the inner batch norm gets the statistics of `x`.
+    """
+    conv1, bn, conv2 = new
+    before = conv1(x)
+    bn.running_mean.copy_(before.mean((0, 2, 3)))  # type: ignore[union-attr]
+    bn.running_var.copy_(before.var((0, 2, 3), unbiased=False))  # type: ignore[union-attr]
+    target = _relu_then(old, x, old[0](x)).flatten(2)
+    places = _places(len(x), target.shape[2])
+    rows, answers = [], []
+    for start in range(0, len(x), 32):
+        part = slice(start, start + 32)
+        h = F.relu(_eval_norm(bn, before[part]))
+        patches = F.unfold(h, conv2.kernel_size, conv2.dilation, conv2.padding, conv2.stride)  # type: ignore[arg-type]
+        chosen = places[part]
+        rows.append(_at(patches, chosen))
+        answers.append(_at(target[part], chosen))
+    a, b = torch.cat(rows).double(), torch.cat(answers).double()
+    a, b = a - a.mean(0), b - b.mean(0)
+    gram = a.T @ a
+    gram.diagonal().add_(RIDGE * gram.diagonal().mean() + 1e-12)
+    solution = torch.linalg.solve(gram, a.T @ b)
+    conv2.weight.copy_(solution.T.reshape(conv2.weight.shape))
+    return (b - a @ solution).square().mean(0)
+
+
+def _relu_then(layers: Inner, x: Tensor, before: Tensor) -> Tensor:
+    return layers[2](F.relu(_eval_norm(layers[1], before)))
+
+
+def _eval_norm(bn: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    return F.batch_norm(x, bn.running_mean, bn.running_var, bn.weight, bn.bias, False, 0.0, bn.eps)
+
+
+def _places(images: int, pixels: int) -> Tensor:
+    """Pixels to look at, (images, p): the same for the same sizes."""
+    each = min(pixels, -(-ROWS // images))
+    generator = torch.Generator().manual_seed(pixels)
+    return torch.stack([torch.randperm(pixels, generator=generator)[:each] for _ in range(images)])
+
+
+def _at(values: Tensor, places: Tensor) -> Tensor:
+    """Columns of (n, d, pixels) at `places` (n, p), as rows (n p, d)."""
+    index = places[:, None, :].expand(-1, values.shape[1], -1)
+    return values.gather(2, index).transpose(1, 2).flatten(0, 1)

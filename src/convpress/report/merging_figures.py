@@ -1,0 +1,176 @@
+"""Figures of the study merging, drawn from its tables alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from convpress.report import style
+from convpress.report.figures import complete
+
+POINTS = ("stage", "series", "ratio", "params", "macs", "latency_ms", "latency_q1_ms", "latency_q3_ms", "speedup")
+ACCURACIES = (*POINTS, "variant", "validation_before", "validation_recalibrated", "test_accuracy", "ci_low", "ci_high")
+LOOKS = {
+    "shared": style.Look("#dd7700", "o", (0, (4, 1.6))),
+    "kernels": style.Look("#882255", "^", (0, (6, 1.5, 1, 1.5))),
+    "seed": style.Look("#6b6b6b", "D", (0, (1, 1.3))),
+    "folded": style.Look("#4aa3d8", "v"),
+    "fitted": style.Look("#117733", "s"),
+}
+
+
+def draw_all(tables: Mapping[str, pd.DataFrame], paths: Mapping[str, Path]) -> None:
+    """Draw the pictures named in `paths` (time, params, accuracy, curves, channels) from `tables` by name.
+
+    A missing table gives a picture that says so; an unknown name raises KeyError.
+    """
+    frame, history = tables.get("merging"), tables.get("merging_history")
+    draw: dict[str, Callable[[Path], None]] = {
+        "time": partial(draw_against_ratio, frame, (("latency_ms", "Milliseconds a batch"), ("speedup", "Speedup"))),
+        "params": partial(draw_against_ratio, frame, (("params", "Parameters"), ("macs", "Multiply-accumulates"))),
+        "accuracy": partial(draw_accuracy, frame),
+        "curves": partial(draw_curves, history),
+        "channels": partial(draw_channels, tables.get("merging_channels")),
+    }
+    for name, path in paths.items():
+        draw[name](path)
+
+
+def _looks(names: Sequence[str]) -> dict[str, style.Look]:
+    return style.looks(names) | {name: look for name, look in LOOKS.items() if name in set(names)}
+
+
+def draw_against_ratio(frame: pd.DataFrame | None, panels: Sequence[tuple[str, str]], path: Path | str) -> None:
+    """One panel a quantity (column, label) over the sweep's ratios, a line a method; the baseline is a grey line."""
+    table = complete(frame, POINTS)
+    sweep = table[table["stage"] == "sweep"]
+    with style.figure_style():
+        if sweep.empty:
+            style.save_empty(path, "No sweep in this run")
+            return
+        figure = style.new_figure(style.WIDTH, 3.2)
+        looks = _looks(list(dict.fromkeys(sweep["series"])))
+        base = table[(table["stage"] == "baseline") & table["speedup"].notna()].head(1)
+        for axes, (column, label) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+            _lines(axes, sweep, column, looks)
+            for value in base[column]:
+                axes.axhline(value, color=style.MUTED, lw=0.9, zorder=1)
+            axes.set_ylabel(label)
+            axes.set_xlabel("Ratio removed")
+            axes.set_ylim(bottom=0)
+        handles = [style.handle(look, name) for name, look in looks.items()]
+        handles.append(style.handle(style.Look(style.MUTED, ""), "dense baseline"))
+        style.legend_above(figure, handles)
+        style.save(figure, path)
+
+
+def _lines(axes: Axes, sweep: pd.DataFrame, column: str, looks: Mapping[str, style.Look]) -> None:
+    for name, look in looks.items():
+        line = sweep[sweep["series"] == name].sort_values("ratio")
+        axes.plot(line["ratio"], line[column], **look.line())
+        if column == "latency_ms":
+            quartiles = (line["latency_q1_ms"], line["latency_q3_ms"])
+            axes.fill_between(line["ratio"], *quartiles, color=look.color, alpha=0.15, lw=0)
+
+
+def draw_accuracy(frame: pd.DataFrame | None, path: Path | str) -> None:
+    """Accuracy right after the surgery and with re-estimated statistics (validation), and after training (test)."""
+    table = complete(frame, ACCURACIES)
+    sweep, tuned = (table[table["stage"] == stage] for stage in ("sweep", "finetuned"))
+    with style.figure_style():
+        if sweep.empty and tuned.empty:
+            style.save_empty(path, "No accuracies in this run")
+            return
+        figure = style.new_figure(style.WIDTH, 5.6)
+        grid = figure.subplot_mosaic([["before", "after"], ["tuned", "tuned"]], height_ratios=(1, 1.1))
+        looks = _looks(list(dict.fromkeys(sweep["series"])))
+        for key, column, title in (
+            ("before", "validation_before", "Right after (validation)"),
+            ("after", "validation_recalibrated", "Statistics re-estimated (validation)"),
+        ):
+            _lines(grid[key], sweep, column, looks)
+            grid[key].set_title(title, loc="left")
+            grid[key].set_xlabel("Ratio removed")
+            grid[key].set_ylim(0, 1)
+            style.percent_axis(grid[key])
+        _draw_tuned(grid["tuned"], tuned, table[table["stage"].isin(["baseline", "control"])])
+        style.legend_above(figure, [style.handle(look, name) for name, look in looks.items()])
+        style.save(figure, path)
+
+
+def _draw_tuned(axes: Axes, tuned: pd.DataFrame, dense: pd.DataFrame) -> None:
+    named = dense.assign(variant=dense["stage"] + " " + dense["variant"])
+    rows = [*tuned.to_dict("records"), *named.to_dict("records")]
+    for place, row in enumerate(rows):
+        color = style.MUTED if row["stage"] != "finetuned" else "#0072b2"
+        axes.plot([row["ci_low"], row["ci_high"]], [place, place], color=color, lw=1.1)
+        axes.plot(row["test_accuracy"], place, "o", color=color, ms=5)
+    axes.set_yticks(range(len(rows)), [row["variant"] for row in rows])
+    axes.invert_yaxis()
+    axes.set_title("Fine-tuned (test images, 95 % interval)", loc="left")
+    style.percent_axis(axes, "x")
+
+
+def _panels(path: Path | str, names: Sequence[str], message: str, height: float) -> tuple[Any, list[Axes]] | None:
+    if not names:
+        style.save_empty(path, message)
+        return None
+    columns = min(4, len(names))
+    rows = math.ceil(len(names) / columns)
+    figure = style.new_figure(style.WIDTH, height * rows + 0.5)
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes in grid.flat[len(names) :]:
+        axes.set_visible(False)
+    return figure, list(grid.flat[: len(names)])
+
+
+def draw_curves(history: pd.DataFrame | None, path: Path | str) -> None:
+    """Accuracy over epochs, a panel a variant: validation images with markers, training images thin."""
+    frame = complete(history, ("stage", "variant", "epoch", "train_accuracy", "validation_accuracy"))
+    frame = frame.assign(name=frame["variant"].where(frame["stage"] != "control", "control " + frame["variant"]))
+    names = list(dict.fromkeys(frame["name"]))
+    with style.figure_style():
+        found = _panels(path, names, "No training history in this run", 1.5)
+        if found is None:
+            return
+        figure, panels = found
+        for axes, name in zip(panels, names, strict=True):
+            line = frame[frame["name"] == name].sort_values("epoch")
+            axes.plot(line["epoch"], line["train_accuracy"], color=style.MUTED, lw=0.9)
+            marks: dict[str, Any] = {"markevery": max(1, len(line) // 8), "markeredgewidth": 0}
+            axes.plot(line["epoch"], line["validation_accuracy"], **LOOKS["fitted"].line(), **marks)
+            axes.set_title(name, loc="left", fontsize=7)
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
+            style.percent_axis(axes)
+        figure.supxlabel("Epoch", fontsize=8.5)
+        figure.supylabel("Accuracy", fontsize=8.5)
+        thin = style.handle(style.Look(style.MUTED, ""), "training images")
+        style.legend_above(figure, [style.handle(LOOKS["fitted"], "validation images"), thin])
+        style.save(figure, path)
+
+
+def draw_channels(channels: pd.DataFrame | None, path: Path | str) -> None:
+    """Inner channels that each block keeps, a panel a variant: grey bars before, dark bars after."""
+    frame = complete(channels, ("variant", "block", "channels", "before"))
+    names = list(dict.fromkeys(frame["variant"]))
+    with style.figure_style():
+        found = _panels(path, names, "No merged channels in this run", 1.6)
+        if found is None:
+            return
+        figure, panels = found
+        for axes, name in zip(panels, names, strict=True):
+            rows = frame[frame["variant"] == name]
+            axes.bar(range(len(rows)), rows["before"], color=style.BAND, width=0.8)
+            axes.bar(range(len(rows)), rows["channels"], color="#0072b2", width=0.5)
+            axes.set_title(name, loc="left", fontsize=7)
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+        figure.supxlabel("Block", fontsize=8.5)
+        figure.supylabel("Inner channels", fontsize=8.5)
+        style.save(figure, path)

@@ -1,0 +1,168 @@
+"""The page's section on the study merging: its tables, its pictures, the seed's figures beside ours."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from convpress.report import wording as say
+from convpress.report.contents import Column, Content, Run, Section, TableView, records
+from convpress.report.merging_findings import NAME, caveats, findings, rows, series, summary, tuned
+
+CHECKPOINT = "resnet20-12fca82f"
+
+TUNED = (
+    Column("Variant", lambda row: say.text(row["variant"])),
+    Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
+    Column("95 % interval", lambda row: say.interval(row["ci_low"], row["ci_high"]) or say.MISSING),
+    Column("Points to control", lambda row: say.points(row["delta_control"])),
+    Column("McNemar", lambda row: say.p_value(row["mcnemar_p"])),
+    Column("Before training", lambda row: say.percent(row["accuracy_before"])),
+    Column("Epochs", lambda row: say.whole(row["epochs"])),
+    Column("Parameters", lambda row: say.count(row["params"])),
+    Column("MACs", lambda row: say.count(row["macs"])),
+    Column("File", lambda row: say.size(row["bytes"])),
+    Column("Time a batch", lambda row: say.milliseconds(row["latency_ms"])),
+    Column("Speedup", lambda row: say.factor(row["speedup"])),
+)
+SWEEP = (
+    Column("Method", lambda row: series(row["series"])),
+    Column("Ratio", lambda row: say.number(row["ratio"], 1)),
+    Column("Parameters", lambda row: say.count(row["params"])),
+    Column("MACs", lambda row: say.count(row["macs"])),
+    Column("File", lambda row: say.size(row["bytes"])),
+    Column("Time a batch", lambda row: say.milliseconds(row["latency_ms"])),
+    Column("Speedup", lambda row: say.factor(row["speedup"])),
+    Column("Validation, right after", lambda row: say.percent(row["validation_before"])),
+    Column("Validation, re-estimated", lambda row: say.percent(row["validation_recalibrated"])),
+)
+FIGURES = (
+    (
+        "merging_time.svg",
+        "Time against compression.",
+        "Two line plots over the ratio: milliseconds a batch and speed against the dense network, a line a method.",
+    ),
+    (
+        "merging_params.svg",
+        "Parameters and multiply-accumulates against compression.",
+        "Two line plots over the ratio: parameters and multiply-accumulates, a line a method.",
+    ),
+    (
+        "merging_accuracy.svg",
+        "Accuracy before and after fine-tuning.",
+        "Line plots of validation accuracy over the ratio, and a dot plot of test accuracies of all variants.",
+    ),
+    (
+        "merging_curves.svg",
+        "Accuracy over epochs.",
+        "Small line plots, a panel for each variant: accuracy on validation and training images over epochs.",
+    ),
+    (
+        "merging_channels.svg",
+        "Channels that each block keeps.",
+        "Bar charts, a panel for each variant: inner channels of each block before and after merging.",
+    ),
+)
+SEED_FIGURES = {
+    "baseline_accuracy": ("Baseline, accuracy", "baseline", "test_accuracy"),
+    "shared_gain_09": ("Shared filters, ratio 0.9: points won by training", "shared-90", "gain"),
+    "baseline_seconds": ("Baseline, seconds for 10,000 images", "baseline", "seconds_10k"),
+    "merged_08_seconds": ("Merged channels, ratio 0.8, seconds for 10,000 images", "merged-seed-80", "seconds_10k"),
+    "merged_08_accuracy": ("Merged channels, ratio 0.8, accuracy", "merged-seed-80", "test_accuracy"),
+}
+"""Figure in seeds.csv: its name on the page, our variant by the seed's own method, and the column."""
+
+OURS = {"merged-seed-80": "merged-allocated-80"}
+"""Our own way of doing what a variant of the seed does."""
+
+
+def build(run: Run) -> Content:
+    """What this run says about merging."""
+    content, frame = Content(), rows(run)
+    if frame.empty:
+        content.missing.append("the table of merged networks (tables/merging.csv)")
+    else:
+        final = frame[frame["stage"] != "sweep"]
+        content.tables.append(run.view("merging", "Fine-tuned variants.", final, TUNED))
+        sweep = frame[frame["stage"] == "sweep"]
+        content.tables.append(run.view("merging_sweep", "Every ratio, before training.", sweep, SWEEP))
+        content.summary, content.findings = summary(frame), findings(frame)
+        content.caveats = caveats(run, frame)
+        content.cards = [
+            (row["variant"], say.percent(row["test_accuracy"]), f"{say.factor(row['speedup'])} as fast as dense")
+            for row in records(tuned(frame).nlargest(2, "speedup"))
+        ]
+    for file, title, alt in FIGURES:
+        picture = run.figure(file, title, alt)
+        if picture:
+            content.figures.append(picture)
+        else:
+            content.missing.append(f"the picture “{title.rstrip('.')}” (figures/{file})")
+    content.seed, content.seed_note = beside_seed(run, frame)
+    return content
+
+
+def beside_seed(run: Run, frame: pd.DataFrame) -> tuple[TableView | None, str]:
+    """The seed's figures next to ours: by its own method, and by ours."""
+    reference = run.reference("seeds", ("study", "figure", "value", "source"))
+    reference = reference[(reference["study"] == NAME) & reference["figure"].isin(list(SEED_FIGURES))]
+    if reference.empty:
+        return None, ""
+    columns = (
+        Column("Figure", lambda row: SEED_FIGURES[row["figure"]][0]),
+        Column("Seed", lambda row: _show(row["figure"], row["value"])),
+        Column("Ours, the seed's method", lambda row: _ours(frame, row["figure"], own=False)),
+        Column("Ours, our method", lambda row: _ours(frame, row["figure"], own=True)),
+        Column("Where in the seed", lambda row: say.text(row["source"]), numeric=False),
+    )
+    note = (
+        ""
+        if run.used(CHECKPOINT)
+        else (
+            "The seed's figures are for a ResNet-20 on CIFAR-10. This run uses another network or other images, so the "
+            "columns stand side by side and cannot be compared."
+        )
+    )
+    return run.view(f"{NAME}_seed", "The seed's figures beside ours.", reference, columns), note
+
+
+def _ours(frame: pd.DataFrame, figure: str, *, own: bool) -> str:
+    _, variant, column = SEED_FIGURES[figure]
+    if own and variant not in OURS:
+        return say.MISSING
+    wanted = OURS[variant] if own else variant
+    main = frame[frame["stage"] == "sweep"]["model"].unique()
+    found = frame[
+        (frame["stage"] == "baseline") & frame["model"].isin(main)
+        if wanted == "baseline"
+        else (frame["stage"] == "finetuned") & (frame["variant"] == wanted)
+    ]
+    if found.empty:
+        return say.MISSING
+    row = records(found)[0]
+    return _show(figure, row["test_accuracy"] - row["accuracy_before"] if column == "gain" else row[column])
+
+
+def _show(figure: str, value: object) -> str:
+    column = SEED_FIGURES[figure][2]
+    if say.absent(value):
+        return say.MISSING
+    number = float(str(value))
+    if column == "gain":
+        return say.points(number)
+    return say.duration(number) if column == "seconds_10k" else say.percent(number)
+
+
+MERGING = Section(
+    name=NAME,
+    title="Merging",
+    question="Can one filter serve for many, and does the network become faster by it?",
+    method=(
+        "Shared filters: each convolution of the blocks keeps a few centroids and an index; the outputs of the few "
+        "are copied to all channels, or the dense kernel runs where that is faster. Shared kernels: the same for "
+        "single 2-D kernels, the weakest dropped. Merged channels: the first convolution of each block keeps fewer "
+        "channels and the second loses their inputs. The seed's way keeps the first member's batch norm and inputs; "
+        "folded aligns what the channels compute and sums the inputs; fitted then fits the second convolution to its "
+        "former outputs on training images; allocated chooses each block's ratio by the error it makes."
+    ),
+    build=build,
+)

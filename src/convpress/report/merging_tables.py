@@ -1,0 +1,99 @@
+"""The tables of the study merging."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from convpress.blocks import inner, residual_blocks
+from convpress.checkpoints import load
+from convpress.layers.shared import SharedFilterConv2d
+from convpress.layers.shared_kernels import SharedKernelConv2d
+from convpress.report.tables import Result, accuracy_columns, compare
+
+COLUMNS = (
+    *("stage", "series", "model", "variant", "method", "rule", "features", "allocate", "ratio", "macs_divisor", "seed"),
+    *("params", "bytes", "macs", "latency_ms", "latency_q1_ms", "latency_q3_ms", "speedup", "seconds_10k"),
+    *("validation_before", "validation_recalibrated", "accuracy_before", "test_accuracy", "test_n", "ci_low"),
+    *("ci_high", "validation_accuracy", "delta_control", "mcnemar_p", "epochs"),
+)
+IMAGES = 10_000
+"""The seed times its networks over CIFAR-10's test images."""
+
+
+def history_table(controls: Sequence[str], histories: Sequence[str]) -> pd.DataFrame:
+    """Loss and accuracies by stage (control or finetuned), variant (a control's network) and epoch."""
+    files = [("control", path) for path in controls] + [("finetuned", path) for path in histories]
+    frames = [pd.read_csv(path).assign(stage=stage, variant=Path(path).stem) for stage, path in files]
+    columns = ["stage", "variant", "epoch", "lr", "loss", "train_accuracy", "validation_accuracy", "seconds"]
+    return pd.concat(frames, ignore_index=True).reindex(columns=columns)
+
+
+def merging_table(
+    results: Mapping[tuple[str, str], Result],
+    sweep: str,
+    latency: str,
+    history: pd.DataFrame,
+    variants: Mapping[str, Mapping[str, Any]],
+    *,
+    model: str,
+    seed: int,
+) -> pd.DataFrame:
+    """A row a baseline, control, point of the sweep (accuracies on validation images) and fine-tuned variant."""
+    times = pd.read_csv(latency).set_index(["group", "name"])
+    rows = []
+    for (study, name), result in results.items():
+        if study == "merging":
+            entry = dict(variants[name])
+            entry |= {"model": entry["model"] or model, "seed": seed + entry["replicate"]}
+            key, method = ("variant", name), "finetuned"
+        else:
+            entry, key, method = {"model": name, "method": study, "seed": seed}, ("baseline", name), study
+        control = results["control", entry["model"]]
+        comparison = compare(result, control)
+        spent = history[(history["stage"] == method) & (history["variant"] == name)]["epoch"]
+        rows.append(
+            entry
+            | {"stage": method, "variant": name, "accuracy_before": result.metrics["accuracy_before"]}
+            | accuracy_columns(result)
+            | {"delta_control": comparison["delta"], "mcnemar_p": comparison["mcnemar_p"]}
+            | _time(times, key, entry["model"])
+            | {"epochs": int(spent.max()) if len(spent) else 0}
+        )
+    for point in pd.read_csv(sweep).to_dict("records"):
+        entry = {"stage": "sweep", "model": model, "variant": point["point"], "allocate": False, "seed": seed}
+        rows.append(point | entry | _time(times, ("sweep", point["point"]), model))
+    frame = pd.DataFrame(rows).reindex(columns=COLUMNS)
+    # The rule is a matter of merged channels alone.
+    frame["rule"] = frame["rule"].where(frame["method"] == "merged")
+    return frame
+
+
+def _time(times: pd.DataFrame, key: tuple[str, str], model: str) -> dict[str, float]:
+    row = times.loc[key]
+    return {
+        "latency_ms": row["median_ms"],
+        "latency_q1_ms": row["q1_ms"],
+        "latency_q3_ms": row["q3_ms"],
+        "speedup": times.loc[("baseline", model), "median_ms"] / row["median_ms"],
+        "seconds_10k": row["median_ms"] / 1000 * IMAGES / row["batch_size"],
+    }
+
+
+def channels_table(models: Sequence[str]) -> pd.DataFrame:
+    """Inner channels that each block keeps, by variant; of merged channels alone."""
+    rows: list[dict[str, Any]] = []
+    for path in models:
+        variant = Path(path).name.removesuffix(".start.safetensors")
+        network = load(path)
+        if any(isinstance(module, SharedFilterConv2d | SharedKernelConv2d) for module in network.modules()):
+            continue
+        for name, block in residual_blocks(network).items():
+            conv1, _, conv2 = inner(block)
+            rows.append(
+                {"variant": variant, "block": name, "channels": conv1.out_channels, "before": conv2.out_channels}
+            )
+    return pd.DataFrame(rows, columns=["variant", "block", "channels", "before"])

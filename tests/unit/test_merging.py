@@ -1,0 +1,281 @@
+"""Merging: what stays exactly the same, what the least squares leave, where parameters go, what is refused."""
+
+import copy
+from typing import get_args
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import convpress
+from convpress.block_merging import (
+    block_inputs,
+    fit_second,
+    kernel_labels,
+    merge_network,
+    share_kernels_network,
+    share_network,
+)
+from convpress.blocks import inner, residual_blocks
+from convpress.channel_allocation import Candidate, allocate, candidates
+from convpress.errors import ConvpressError
+from convpress.layers.shared_kernels import SharedKernelConv2d
+from convpress.measure import count_macs, count_parameters
+from convpress.merging import Features, Folded, filter_features, kept, merge_channels, principal_components
+
+
+def triple(n, *, bias=False, stride=1, seed=0, inputs=3, outputs=5):
+    """A conv, batch norm, conv in double precision with random weights and statistics."""
+    torch.manual_seed(seed)
+    conv1 = nn.Conv2d(inputs, n, 3, stride=stride, padding=1, bias=bias).double()
+    bn = nn.BatchNorm2d(n).double()
+    conv2 = nn.Conv2d(n, outputs, 3, padding=1, bias=bias).double()
+    with torch.no_grad():
+        for tensor in (bn.weight, bn.bias, bn.running_mean):
+            tensor.normal_()
+        bn.running_var.uniform_(0.1, 2)
+    return conv1.eval(), bn.eval(), conv2.eval()
+
+
+def run(layers, x):
+    conv1, bn, conv2 = layers
+    return conv2(F.relu(bn(conv1(x))))
+
+
+def multiples(groups, scales, outer, *, bias=False, seed=0):
+    """Channel j computes outer[j] times what the first of its group does; its filter is scaled by scales[j] besides."""
+    conv1, bn, conv2 = triple(len(groups), bias=bias, seed=seed)
+    for j, group in enumerate(groups):
+        i = groups.index(group)
+        with torch.no_grad():
+            conv1.weight[j] = scales[j] * conv1.weight[i]
+            bn.running_mean[j] = scales[j] * bn.running_mean[i]
+            bn.running_var[j] = scales[j] ** 2 * (bn.running_var[i] + bn.eps) - bn.eps
+            bn.weight[j], bn.bias[j] = outer[j] * bn.weight[i], outer[j] * bn.bias[i]
+            if bias:
+                conv1.bias[j] = scales[j] * conv1.bias[i]
+    return conv1, bn, conv2
+
+
+positive = st.floats(0.2, 5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_positive_multiples_merge_without_changing_the_output(data):
+    groups = data.draw(st.lists(st.integers(0, 3), min_size=2, max_size=10))
+    first = [groups.index(group) == j for j, group in enumerate(groups)]
+    scales = [1.0 if one else data.draw(positive) for one in first]
+    outer = [1.0 if one else data.draw(positive) for one in first]
+    layers = multiples(groups, scales, outer, bias=data.draw(st.booleans()), seed=data.draw(st.integers(0, 99)))
+    features = data.draw(st.sampled_from(["folded", None]))
+    merged = merge_channels(*layers, len(set(groups)), features=features)
+    assert merged[0].out_channels == len(set(groups))
+    x = torch.randn(2, 3, 7, 6, dtype=torch.float64)
+    assert torch.allclose(run(merged, x), run(layers, x), rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("rule", ["seed", "folded"])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_nothing_to_merge_changes_nothing(rule, bias, stride):
+    layers = triple(6, bias=bias, stride=stride)
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    merged = merge_channels(*layers, 6, rule=rule)
+    assert torch.allclose(run(merged, x), run(layers, x), rtol=1e-9, atol=1e-9)
+
+
+def test_a_merged_batch_norm_is_right_for_the_statistics_of_images_too():
+    layers = multiples([0, 0, 1], [1, 2.0, 1], [1, 3.0, 1])
+    merged = merge_channels(*layers, 2)
+    x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    expected, found = (run([layer.train() for layer in one], x) for one in (layers, merged))
+    # Only the epsilon of the batch norm is scaled differently.
+    assert torch.allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_the_seed_keeps_means_first_norms_and_first_slices():
+    conv1, bn, conv2 = triple(4)
+    with torch.no_grad():
+        conv1.weight[2] = conv1.weight[0] + 1e-3
+        conv1.weight[3] = conv1.weight[1] - 1e-3
+    new1, norm, new2 = merge_channels(conv1, bn, conv2, 2, rule="seed")
+    assert torch.allclose(new1.weight[0], (conv1.weight[0] + conv1.weight[2]) / 2)
+    assert torch.equal(norm.weight, bn.weight[:2])
+    assert torch.equal(norm.running_var, bn.running_var[:2])
+    assert torch.equal(new2.weight, conv2.weight[:, :2])
+
+
+def test_channels_without_spread_keep_their_constant():
+    layers = triple(3)
+    with torch.no_grad():
+        layers[0].weight[1] = 0
+        layers[1].bias[1] = 2.0
+    x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
+    merged = merge_channels(*layers, 3)
+    assert torch.allclose(run(merged, x), run(layers, x), rtol=1e-9, atol=1e-9)
+
+
+@given(st.floats(-4, 4), st.floats(0.05, 3))
+@settings(max_examples=20, deadline=None)
+def test_power_of_a_channel_is_the_second_moment_of_its_relu(centre, spread):
+    one = torch.ones(1, dtype=torch.float64)
+    folded = Folded(one[None], one, 0 * one, one, spread * one, centre * one)
+    z = torch.linspace(-9, 9, 40001, dtype=torch.float64)
+    density = torch.exp(-z.square() / 2) / (2 * torch.pi) ** 0.5
+    integral = torch.trapezoid(F.relu(centre + spread * z).square() * density, z)
+    assert folded.power().item() == pytest.approx(integral.item(), rel=1e-6, abs=1e-9)
+
+
+def test_principal_components_keep_distances_and_need_few():
+    torch.manual_seed(0)
+    rows = torch.randn(12, 3).double() @ torch.randn(3, 40).double()
+    full = principal_components(rows, 1 - 1e-12)
+    assert full.shape == (12, 3)
+    assert torch.allclose(torch.cdist(full, full), torch.cdist(rows, rows), atol=1e-6)
+    assert principal_components(rows, 0.5).shape[1] < 3
+
+
+@pytest.mark.parametrize("features", get_args(Features))
+def test_merging_works_with_all_features(features):
+    layers = triple(8)
+    assert merge_channels(*layers, 3, features=features)[0].out_channels == 3
+
+
+@pytest.mark.parametrize(
+    ("channels", "ratio", "expected"),
+    [(16, 0.9, 1), (10, 0.9, 1), (10, 0.8, 2), (64, 0.8, 12), (4, 0.99, 1), (5, 0, 5)],
+)
+def test_kept_channels(channels, ratio, expected):
+    assert kept(channels, ratio) == expected
+
+
+@pytest.mark.parametrize("ratio", [1.0, -0.1, 2, float("nan")])
+def test_ratios_outside_are_refused(ratio):
+    with pytest.raises(ConvpressError, match="0 or more and less than 1"):
+        kept(16, ratio)
+
+
+def test_mistakes_are_named():
+    conv1, bn, conv2 = triple(6)
+    with pytest.raises(ConvpressError, match="k is 7"):
+        merge_channels(conv1, bn, conv2, 7)
+    with pytest.raises(ConvpressError, match="do not follow each other"):
+        merge_channels(conv1, nn.BatchNorm2d(5), conv2, 2)
+    with pytest.raises(ConvpressError, match="groups=1"):
+        merge_channels(nn.Conv2d(4, 6, 3, groups=2), nn.BatchNorm2d(6), nn.Conv2d(6, 2, 3), 2)
+    with pytest.raises(ConvpressError, match="keeps none"):
+        merge_channels(conv1, nn.BatchNorm2d(6, track_running_stats=False).double(), conv2, 2)
+    with pytest.raises(ConvpressError, match="features is 'svd'"):
+        filter_features(conv1, "svd")
+    with pytest.raises(ConvpressError, match="no blocks"):
+        residual_blocks(nn.Sequential(conv1))
+
+
+def with_statistics(model, x):
+    model.train()
+    for _ in range(30):
+        model(x)
+    return model.eval()
+
+
+def small():
+    torch.manual_seed(0)
+    model = convpress.create_model("resnet8", width=8)
+    return with_statistics(model, torch.randn(16, 3, 32, 32))
+
+
+def test_the_fit_leaves_what_least_squares_leave():
+    torch.manual_seed(0)
+    old = tuple(layer.float() for layer in triple(8, inputs=4, outputs=6))
+    x = torch.randn(64, 4, 8, 8)
+    new = merge_channels(*old, 3)
+    left = fit_second(old, new, x)
+    target, output = run(old, x), run(new, x)
+    difference = (target - output).transpose(0, 1).flatten(1)
+    # All 64 pixels of the 64 images are looked at, so what is left is the variance of the difference.
+    assert torch.allclose(left, difference.double().var(1, unbiased=False), rtol=1e-3)
+    for scale in (0.97, 1.03):
+        other = copy.deepcopy(new)
+        other[2].weight.data.mul_(scale)
+        worse = (target - run(other, x)).transpose(0, 1).flatten(1).var(1)
+        assert (worse > difference.var(1)).all()
+
+
+def test_a_fit_with_all_channels_finds_the_same_layer():
+    torch.manual_seed(0)
+    x = torch.randn(64, 4, 8, 8)
+    old = tuple(layer.float() for layer in triple(3, inputs=4, outputs=6))
+    with torch.no_grad():  # statistics of these images, so that the fit's own do not differ
+        before = old[0](x)
+        old[1].running_mean.copy_(before.mean((0, 2, 3)))
+        old[1].running_var.copy_(before.var((0, 2, 3), unbiased=False))
+    new = merge_channels(*old, 3)
+    left = fit_second(old, new, x)
+    assert float(left.max()) < 1e-4 * run(old, x).var().item()
+    assert torch.allclose(run(new, x).std((0, 2, 3)), run(old, x).std((0, 2, 3)), rtol=0.01)
+
+
+def test_networks_keep_their_story_in_one_file(tmp_path):
+    model, x = small(), torch.randn(4, 3, 32, 32)
+    counts = {name: max(1, block.conv1.out_channels // 2) for name, block in residual_blocks(model).items()}
+    merge_network(model, counts, inputs=block_inputs(model, x, list(counts)))
+    convpress.save_model(model, tmp_path / "merged.safetensors")
+    with torch.no_grad():
+        assert torch.equal(convpress.load(tmp_path / "merged.safetensors")(x), model(x))
+    assert {name: inner(block)[0].out_channels for name, block in residual_blocks(model).items()} == counts
+
+
+def test_kernels_keep_as_many_numbers_as_filters(tmp_path):
+    filters, kernels = small(), small()
+    share_network(filters, 0.75)
+    share_kernels_network(kernels, 0.75, drop=0.2)
+    assert count_parameters(filters) == count_parameters(kernels)
+    convpress.save_model(kernels, tmp_path / "kernels.safetensors")
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.equal(convpress.load(tmp_path / "kernels.safetensors")(x), kernels(x))
+
+
+def test_shared_kernels_are_their_means_and_the_weakest_are_gone():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 5, 3, padding=1).double()
+    labels = kernel_labels(conv, 3, 0.25, seed=0)
+    assert int((labels < 0).sum()) == 5
+    layer = SharedKernelConv2d.from_conv(conv, labels)
+    dense = torch.zeros_like(conv.weight)
+    for label in range(3):
+        dense[labels == label] = conv.weight[labels == label].mean(0)
+    assert torch.allclose(layer.kernel(), dense)
+    norms = conv.weight.flatten(2).norm(dim=2)
+    assert norms[labels < 0].max() <= norms[labels >= 0].min()
+    x = torch.randn(2, 4, 6, 6).double()
+    assert torch.allclose(layer(x), F.conv2d(x, dense, conv.bias, padding=1), atol=1e-12)
+    with pytest.raises(ConvpressError, match=r"cover 0\.\.K-1"):
+        SharedKernelConv2d.from_conv(conv, torch.where(labels == 1, 2, labels))
+
+
+def test_candidates_count_what_the_network_counts():
+    model, x = small(), torch.randn(8, 3, 32, 32)
+    blocks = residual_blocks(model)
+    inputs = block_inputs(model, x, list(blocks))
+    choices = {name: candidates(block, inputs[name]) for name, block in blocks.items()}
+    few = {name: found[-2] for name, found in choices.items()}
+    saved = [sum(getattr(choices[n][0], key) - getattr(few[n], key) for n in few) for key in ("params", "macs")]
+    before = count_parameters(model), count_macs(model, (3, 32, 32))
+    merge_network(model, {name: one.channels for name, one in few.items()})
+    assert saved[0] == before[0] - count_parameters(model)
+    assert saved[1] == before[1] - count_macs(model, (3, 32, 32))
+    assert all(found[0].error == 0 and found[-1].error > 0 for found in choices.values())
+
+
+def test_the_allocation_takes_the_cheapest_steps_and_stays_below_the_limit():
+    cheap = [Candidate(4, 0.0, 40, 400), Candidate(2, 0.1, 20, 200), Candidate(1, 0.2, 10, 100)]
+    dear = [Candidate(4, 0.0, 40, 400), Candidate(2, 1.0, 20, 200), Candidate(1, 5.0, 10, 100)]
+    assert allocate({"a": cheap, "b": dear}, {"params": 50}) == {"a": 1, "b": 4}
+    assert allocate({"a": cheap, "b": dear}, {"params": 80, "macs": 300}) == {"a": 1, "b": 2}
+    assert allocate({"a": cheap, "b": dear}, {"params": 80}) == {"a": 4, "b": 4}
+    with pytest.raises(ConvpressError, match="allow more"):
+        allocate({"a": cheap}, {"params": 5})
