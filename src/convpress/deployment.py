@@ -66,7 +66,7 @@ def check_export(model: nn.Module, correct: np.ndarray, test: Dataset, path: Pat
     exported = OnnxModel(path)
     images = test.normalise(test.images[:CHECKED_IMAGES])
     difference = largest_difference(model, exported, images)
-    accuracy = float((predict(exported, test).argmax(1) == test.labels).float().mean())
+    accuracy = float((predict(exported, test).argmax(1) == test.labels).double().mean())
     gap = accuracy - float(correct.mean())
     equal = difference <= TOLERANCE and abs(gap) <= ACCURACY_TOLERANCE
     if not equal:

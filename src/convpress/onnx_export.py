@@ -85,7 +85,7 @@ def write_onnx(model: nn.Module, path: Path | str, input_shape: Sequence[int]) -
     network = copy.deepcopy(getattr(model, "_orig_mod", model)).cpu().float().eval()
     noise = torch.randn(2, *input_shape, generator=torch.Generator().manual_seed(0))
     try:
-        with warnings.catch_warnings(), torch.no_grad(), _Quiet("torch.onnx", "onnxscript"):
+        with warnings.catch_warnings(), torch.no_grad(), _Quiet("torch.onnx", "onnxscript", "onnx_ir"):
             warnings.simplefilter("ignore")  # the exporter's thoughts on its own deprecations
             program = torch.onnx.export(
                 network,

@@ -11,7 +11,10 @@ COLUMNS = {
     "baselines": "model variant test_accuracy test_n ci_low ci_high params macs",
     "cp_error": "layer rank relative_error seconds iterations",
     "kernel_search": "stage variant accuracy_before test_accuracy params macs latency_ms kernel_sizes",
+    "comparison": "study variant model params macs bytes latency_ms speedup test_accuracy ci_low ci_high delta_control "
+    "mcnemar_p finetune_epochs pareto_params pareto_macs pareto_ms onnx_equal onnx_ms batch1_ms",
 }
+COLUMNS["peers"] = COLUMNS["comparison"] + " method library version target_cost target nearest delta_nearest"
 
 
 def table(project, name):
@@ -25,6 +28,18 @@ def test_tables_keep_the_contract(quickstart, name):
     assert len(frame)
     markdown = quickstart.folder / "results" / "quickstart" / "tables" / f"{name}.md"
     assert len(markdown.read_text().splitlines()) == len(frame) + 2
+
+
+def test_every_final_variant_is_compared_and_exported(quickstart):
+    comparison, peers = table(quickstart, "comparison"), table(quickstart, "peers")
+    assert comparison["onnx_equal"].all()
+    assert peers["onnx_equal"].all()
+    assert (peers["params"] <= peers["target"]).all()
+    final = set(comparison.loc[comparison["study"] == "kernel_search", "variant"])
+    stages = table(quickstart, "kernel_search")
+    assert {f"finetune_recomposed-{name}" for name in stages["variant"].dropna() if name in ("seed", "branch")} <= final
+    together = set(comparison["variant"]) & set(peers["variant"])
+    assert not together
 
 
 def test_the_baseline_reads_digits(quickstart):
