@@ -9,11 +9,11 @@ sys.path.insert(0, str(ROOT / "src"))
 from convpress.codehash import code_hash
 from convpress.config.schema import load_config
 from convpress.errors import ConvpressError
-from convpress.preflight import check_layers, check_writable
+from convpress.startup import check_networks, check_writable, lock_folder
 
 try:
     config = load_config(config).model_dump(mode="json")
-    check_layers(config)
+    check_networks(config, Path(".snakemake", "checked"))
     check_writable(Path("results", config["run"]).absolute())
 except ConvpressError as error:
     sys.exit(f"convpress: {error}")
@@ -27,6 +27,7 @@ THREADS = config["compute"]["threads"]
 
 # Snakemake checks parameters and inputs of a job only when every output of it is asked for: rule all asks for all.
 TARGETS = []
+LOCKS = []  # held as long as Snakemake runs
 
 
 def code(script, *modules):
@@ -36,6 +37,14 @@ def code(script, *modules):
 
 def table(name):
     return [f"{TABLES}/{name}.csv", f"{TABLES}/{name}.md"]
+
+
+onstart:
+    # Snakemake's own lock outlives a killed run; job processes on cluster nodes call no hooks.
+    try:
+        LOCKS.append(lock_folder(Path(".snakemake", "run.lock")))
+    except ConvpressError as error:
+        sys.exit(f"convpress: {error}")
 
 
 wildcard_constraints:

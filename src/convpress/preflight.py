@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,15 +11,6 @@ from convpress.config.kernel_search import CPConfig
 from convpress.errors import ConvpressError
 from convpress.layers.surgery import find_conv
 from convpress.models.registry import create_model
-
-
-def check_writable(folder: Path) -> None:
-    """Refuse a results folder that cannot be made or written, before anything is computed for it."""
-    nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    if not nearest.is_dir():
-        raise ConvpressError(f"{folder}: {nearest} is a file, not a folder; move it away")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise ConvpressError(f"{folder}: {nearest} cannot be written; change its rights or the disk it lies on")
 
 
 def check_layers(config: Mapping[str, Any]) -> None:

@@ -9,7 +9,8 @@ import yaml
 from convpress.config.reference import markdown, rows
 from convpress.config.schema import load_config
 from convpress.errors import ConvpressError
-from convpress.preflight import check_layers, check_writable
+from convpress.preflight import check_layers
+from convpress.startup import check_writable
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
