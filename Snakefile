@@ -12,6 +12,7 @@ include: "rules/data.smk"
 include: "rules/baseline.smk"
 include: "rules/kernel_search.smk"
 include: "rules/report.smk"
+include: "rules/resources.smk"
 
 
 rule all:

@@ -1,4 +1,4 @@
-"""The report page, drawn from tables and figures alone."""
+"""The report page, drawn from tables and figures alone, and the accuracies that DVC compares."""
 
 
 rule report_page:
@@ -24,3 +24,28 @@ rule report_page:
 
 
 TARGETS += rules.report_page.output
+
+
+def metrics_files(targets):
+    """Metrics of every model among the targets, whatever study they belong to."""
+    for target in targets:
+        if not isinstance(target, str):
+            yield from metrics_files(target if isinstance(target, list) else [])
+        elif Path(target).match(f"{RESULTS}/metrics/*/*.json"):
+            yield str(target)
+
+
+rule summary:
+    input:
+        sorted(set(metrics_files(TARGETS))),
+    output:
+        summary=f"{RESULTS}/summary.json",
+    log:
+        f"{LOGS}/summary.log",
+    params:
+        code=code("summary.py"),
+    script:
+        "../scripts/summary.py"
+
+
+TARGETS += rules.summary.output

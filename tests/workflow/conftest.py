@@ -31,7 +31,7 @@ def make(snakemake):
     digest = hashlib.sha256(b"|".join([state.encode(), *contents])).hexdigest()
     for path in map(Path, snakemake.output):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f'{{"made": "{digest}"}}\\n')
+        path.write_text(f'{{"made": {int(digest[:9], 16)}}}\\n')
     raise SystemExit(0)
 """
 
