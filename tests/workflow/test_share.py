@@ -214,8 +214,9 @@ def test_a_damaged_object_is_refused_and_can_be_repaired(published, store, tmp_p
     assert "results/cifar10/models" in said
     assert not any(path.read_bytes() == b"damaged" for path in clone.folder.rglob("*") if path.is_file())
     # The repair of the README, on the machine that has the results.
-    damaged.unlink()
+    store.rename(store.with_name("store.damaged"))
     published.dvc("push")
+    assert damaged.exists()
     clone.dvc("pull")
     assert_complete(clone)
 
@@ -224,18 +225,13 @@ def test_a_remote_that_is_away_loses_nothing(published, store, tmp_path):
     clone = published.clone(tmp_path / "clone")
     away = store.rename(store.with_name("away"))
     try:
-        clone.dvc("pull", check=False)
+        assert "failed to pull" in clone.dvc("pull", check=False)
         assert clone.git("status", "--porcelain") == ""
     finally:
         shutil.rmtree(store, ignore_errors=True)
         away.rename(store)
     clone.dvc("pull")
     assert_complete(clone)
-    away = store.rename(store.with_name("away"))
-    try:
-        assert_complete(clone)
-    finally:
-        away.rename(store)
 
 
 def test_every_remote_of_the_project_is_verified():

@@ -1,0 +1,186 @@
+"""Kills, full and read-only disks, damaged files, two runs at once: the one documented command always finishes.
+
+The jobs are real, for one chain of one study; what they must give is what an unbroken run gives.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import TINY, Project, tiny_project
+
+pytestmark = pytest.mark.workflow
+
+KILLS = 20
+FIRST = "results/tiny/metrics/baseline/resnet8.json"
+TARGETS = ("results/tiny/tables/baselines.csv", "results/tiny/models/kernel_search/finetune_cp-plain.safetensors")
+PATTERNS = ("tables/*", "models/**/*.safetensors", "metrics/*/*.json", "predictions/**/*.npz")
+
+
+def command(*targets: str) -> list[str]:
+    return [sys.executable, "-m", "snakemake", "--cores", "2", *targets, "--configfile", *TINY]
+
+
+def start(project: Project, *targets: str) -> subprocess.Popen:
+    """Start a run in a process group of its own."""
+    log = (project.folder / "run.log").open("a")
+    return subprocess.Popen(
+        command(*targets), cwd=project.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+    )
+
+
+def kill(process: subprocess.Popen) -> None:
+    """What a power cut does: everything ends at once, nothing is tidied."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def contents(project: Project) -> dict[str, bytes]:
+    folder = project.folder / "results" / "tiny"
+    files = [path for pattern in PATTERNS for path in folder.glob(pattern)]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def copy(project: Project, folder: Path) -> Project:
+    shutil.copytree(project.folder, folder, symlinks=True)
+    return Project(folder)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory) -> Project:
+    """A run that nothing disturbed."""
+    project = tiny_project(tmp_path_factory.mktemp("unbroken") / "project")
+    project.done(*TARGETS, "--cores", "2", overlay=TINY)
+    return project
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    """Mount small file systems for a test; root alone can."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    places: list[Path] = []
+
+    def mount(place: Path, size: str) -> Path:
+        place.mkdir(parents=True, exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode:
+            pytest.skip(f"no file system can be mounted here: {result.stderr.strip()}")
+        places.append(place)
+        return place
+
+    yield mount
+    for place in places:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_killed_at_random_moments(unbroken, tmp_path):
+    project = tiny_project(tmp_path / "project")
+    moments = random.Random(7)
+    kills = 0
+    while kills < KILLS:
+        process = start(project, *TARGETS)
+        try:
+            # Late enough to get on, early enough to come down on everything from parsing to the last job.
+            process.wait(timeout=moments.uniform(0.5, 12))
+        except subprocess.TimeoutExpired:
+            kill(process)
+            kills += 1
+            continue
+        assert process.returncode == 0, (project.folder / "run.log").read_text()[-5000:]
+        # It came to its end between two kills: begin again in an empty folder.
+        assert contents(project) == contents(unbroken)
+        shutil.rmtree(project.folder / "results")
+    project.done(*TARGETS, "--cores", "2", overlay=TINY)
+    assert contents(project) == contents(unbroken)
+    assert project.jobs(*TARGETS, overlay=TINY) == []
+    leftovers = [path for path in (project.folder / "results" / "tiny" / "resume").rglob("*") if path.is_file()]
+    assert [path for path in leftovers if not path.name.startswith(".")] == []
+
+
+def test_the_second_of_two_runs_says_so_and_stops(tmp_path):
+    project = tiny_project(tmp_path / "project", stubs=True)
+    project.replace("scripts/stub.py", "def make(snakemake):", "def make(snakemake):\n    time.sleep(2)")
+    project.write("scripts/stub.py", "import time\n" + (project.folder / "scripts/stub.py").read_text())
+    first = start(project, *TARGETS)
+    try:
+        deadline = time.monotonic() + 120
+        while not (project.folder / "results/tiny/models/baseline/resnet8.safetensors").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        second = project.snakemake(*TARGETS, "--cores", "1", overlay=TINY)
+        assert second.returncode == 1
+        assert f"another run is at work in this folder (process {first.pid} on" in second.stderr
+        assert "Traceback" not in second.stderr
+        project.done("-n", overlay=TINY)
+        assert first.wait(timeout=200) == 0
+    finally:
+        if first.poll() is None:
+            kill(first)
+    assert project.jobs(*TARGETS, overlay=TINY) == []
+
+
+def test_a_full_disk(unbroken, tmp_path, mounted):
+    project = copy(unbroken, tmp_path / "project")
+    shutil.rmtree(project.folder / "results")
+    place = mounted(project.folder / "results", "20k")
+    result = project.snakemake(FIRST, "--cores", "1", overlay=TINY)
+    assert result.returncode == 1
+    assert "No space left on device" in result.stdout + result.stderr
+    subprocess.run(["mount", "-o", "remount,size=50m", str(place)], check=True)
+    project.done(FIRST, "--cores", "1", overlay=TINY)
+    whole = contents(unbroken)
+    assert {name: content == whole[name] for name, content in contents(project).items()} == dict.fromkeys(
+        ("models/baseline/resnet8.safetensors", "metrics/baseline/resnet8.json", "predictions/baseline/resnet8.npz"),
+        True,
+    )
+
+
+def test_a_read_only_results_folder(unbroken, tmp_path, mounted):
+    project = copy(unbroken, tmp_path / "project")
+    shutil.rmtree(project.folder / "results")
+    place = mounted(project.folder / "results", "50m")
+    subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+    result = project.snakemake(FIRST, "--cores", "1", overlay=TINY)
+    assert result.returncode == 1
+    assert "results cannot be written; change its rights or the disk" in result.stderr
+    assert "Traceback" not in result.stderr
+    subprocess.run(["mount", "-o", "remount,rw", str(place)], check=True)
+    assert {job.rule for job in project.jobs(FIRST, overlay=TINY)} == {"train_baseline", "evaluate"}
+
+
+@pytest.mark.parametrize(
+    ("damaged", "words"),
+    [
+        ("data/digits.safetensors", "digits.safetensors"),
+        (
+            "results/tiny/models/kernel_search/finetune_cp-plain.start.safetensors",
+            "finetune_cp-plain.start.safetensors",
+        ),
+    ],
+)
+def test_a_truncated_file_is_named_and_made_again(unbroken, tmp_path, damaged, words):
+    project = copy(unbroken, tmp_path / "project")
+    target = TARGETS[1]
+    path = project.folder / damaged
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    (project.folder / target).unlink()
+    kept = contents(project)
+    result = project.snakemake(target, "--cores", "2", overlay=TINY)
+    assert result.returncode == 1
+    assert words in result.stderr
+    assert "stopped:" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert contents(project) == kept
+    path.unlink()
+    project.done(target, "--cores", "2", overlay=TINY)
+    assert contents(project) == contents(unbroken)
