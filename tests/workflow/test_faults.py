@@ -31,10 +31,15 @@ def command(*targets: str) -> list[str]:
 
 def start(project: Project, *targets: str) -> subprocess.Popen:
     """Start a run in a process group of its own."""
-    log = (project.folder / "run.log").open("a")
-    return subprocess.Popen(
-        command(*targets), cwd=project.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
-    )
+    with (project.folder / "run.log").open("a") as log:
+        return subprocess.Popen(
+            command(*targets),
+            cwd=project.folder,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
 
 def kill(process: subprocess.Popen) -> None:
@@ -109,24 +114,27 @@ def test_killed_at_random_moments(unbroken, tmp_path):
 
 def test_the_second_of_two_runs_says_so_and_stops(tmp_path):
     project = tiny_project(tmp_path / "project", stubs=True)
-    project.replace("scripts/stub.py", "def make(snakemake):", "def make(snakemake):\n    time.sleep(2)")
-    project.write("scripts/stub.py", "import time\n" + (project.folder / "scripts/stub.py").read_text())
-    first = start(project, *TARGETS)
+    # The last job waits until it may go on.
+    wait = "\n    while snakemake.rule == 'evaluate' and not Path('go').exists():\n        time.sleep(0.1)"
+    project.replace("scripts/stub.py", "def make(snakemake):", f"def make(snakemake):{wait}")
+    project.replace("scripts/stub.py", "import hashlib", "import hashlib\nimport time")
+    first = start(project, FIRST)
     try:
         deadline = time.monotonic() + 120
         while not (project.folder / "results/tiny/models/baseline/resnet8.safetensors").exists():
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        second = project.snakemake(*TARGETS, "--cores", "1", overlay=TINY)
+        second = project.snakemake(FIRST, "--cores", "1", overlay=TINY)
         assert second.returncode == 1
         assert f"another run is at work in this folder (process {first.pid} on" in second.stderr
         assert "Traceback" not in second.stderr
-        project.done("-n", overlay=TINY)
+        assert "evaluate" in project.rules(FIRST, overlay=TINY), "a dry run needs no lock"
+        project.write("go", "")
         assert first.wait(timeout=200) == 0
     finally:
         if first.poll() is None:
             kill(first)
-    assert project.jobs(*TARGETS, overlay=TINY) == []
+    assert project.jobs(FIRST, overlay=TINY) == []
 
 
 def test_a_full_disk(unbroken, tmp_path, mounted):

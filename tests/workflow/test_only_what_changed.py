@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import TINY, Job, Project, tiny_project
+from conftest import ROOT, TINY, Job, Project, tiny_project
 
 pytestmark = pytest.mark.workflow
 
@@ -40,6 +40,12 @@ def finished(tmp_path_factory) -> Project:
 def all_jobs(tmp_path_factory) -> list[Job]:
     """Every job of an empty folder, with `all`."""
     return tiny_project(tmp_path_factory.mktemp("empty") / "project").listed("-n", overlay=TINY)
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory) -> list[Job]:
+    """Every job of the cifar10 run in an empty folder, with `all`."""
+    return tiny_project(tmp_path_factory.mktemp("whole") / "project").listed("-n")
 
 
 def dependents(jobs: list[Job], changed: set[str]) -> set[str]:
@@ -180,8 +186,7 @@ def test_every_rule_has_the_hash_of_its_code(project):
     assert set(inventory) - {"all"} == set(script_of(project.folder))
 
 
-def test_rule_all_asks_for_every_output_of_every_rule(project, all_jobs):
-    whole_run = project.listed("-n")
+def test_rule_all_asks_for_every_output_of_every_rule(project, all_jobs, whole_run):
     for jobs in (all_jobs, whole_run):
         asked = {path for job in jobs if job.rule == "all" for path in job.inputs}
         written = {path for job in jobs if job.rule != "all" for path in job.outputs}
@@ -189,3 +194,14 @@ def test_rule_all_asks_for_every_output_of_every_rule(project, all_jobs):
         assert written - asked == set()
     used = {job.rule for jobs in (all_jobs, whole_run) for job in jobs}
     assert set(script_of(project.folder)) - used == set()
+
+
+def test_dvc_tracks_every_output_of_the_cifar10_run(whole_run):
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    tracked = [path for out in stage["stages"]["workflow"]["outs"] for path in out]
+    written = {path for job in whole_run for path in job.outputs}
+    assert [path for path in written if not any(path == out or path.startswith(f"{out}/") for out in tracked)] == []
+    folders = {path.rsplit("/", 1)[0] for path in written if path.endswith(".start.safetensors")}
+    offered = {artifact["path"] for artifact in stage["artifacts"].values()}
+    assert folders
+    assert folders <= offered, "every study's models are an artifact"

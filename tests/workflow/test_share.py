@@ -234,6 +234,25 @@ def test_a_remote_that_is_away_loses_nothing(published, store, tmp_path):
     assert_complete(clone)
 
 
+def test_committed_results_are_checked_against_the_lock(published, tmp_path):
+    check = (sys.executable, "-m", "convpress.checkresults")
+    clone = published.clone(tmp_path / "clone")
+    said = clone.call(*check)
+    assert "5 outputs compared" in said, "what git holds can be checked without a pull"
+    clone.dvc("pull")
+    assert "11 outputs compared with dvc.lock, 0 differ" in clone.call(*check)
+    table = clone.folder / "results/cifar10/tables/baselines.csv"
+    table.write_text(table.read_text() + "\n")
+    (clone.folder / "results/cifar10/summary.json").unlink()
+    said = clone.call(*check, check=False)
+    assert "results/cifar10/tables: its checksum is" in said
+    assert "results/cifar10/summary.json: is missing" in said
+    assert "2 differ or are missing" in said
+    (clone.folder / "dvc.lock").unlink()
+    said = clone.call(*check, check=False)
+    assert said == "convpress: dvc.lock is not there yet: call `dvc repro`, or `dvc commit` after `make reproduce`\n"
+
+
 def test_every_remote_of_the_project_is_verified():
     config = configparser.ConfigParser()
     config.read(ROOT / ".dvc/config")
