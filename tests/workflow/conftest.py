@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("Snakefile", "params.yaml", "config", "profiles", "report", "rules", "scripts", "src")
 
 
+# A few jobs of every kind: data, trainings, a teacher, a decomposition, evaluations, a table.
+TARGETS = ("results/tiny/tables/baselines.csv", "results/tiny/models/kernel_search/finetune_cp-plain.safetensors")
 TINY = ("config/quickstart.yaml", "tiny.yaml")
 
 # Stands for the work of every job: outputs that depend on inputs and parameters as the real ones do.
@@ -132,6 +134,22 @@ def tiny_project(folder: Path, *, stubs: bool = False) -> Project:
     shutil.copy2(Path(__file__).with_name("tiny.yaml"), folder)
     if stubs:
         stub_scripts(folder)
+    return project
+
+
+def contents(project: Project) -> dict[str, bytes]:
+    """Every result of the tiny run but times."""
+    folder = project.folder / "results" / "tiny"
+    patterns = ("tables/*", "models/**/*.safetensors", "metrics/*/*.json", "predictions/**/*.npz")
+    files = [path for pattern in patterns for path in folder.glob(pattern)]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="session")
+def unbroken(tmp_path_factory) -> Project:
+    """A copy in which the few jobs of TARGETS have run, undisturbed."""
+    project = tiny_project(tmp_path_factory.mktemp("unbroken") / "project")
+    project.done(*TARGETS, "--cores", "2", overlay=TINY)
     return project
 
 

@@ -15,14 +15,12 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import TINY, Project, tiny_project
+from conftest import TARGETS, TINY, Project, contents, tiny_project
 
 pytestmark = pytest.mark.workflow
 
 KILLS = 20
 FIRST = "results/tiny/metrics/baseline/resnet8.json"
-TARGETS = ("results/tiny/tables/baselines.csv", "results/tiny/models/kernel_search/finetune_cp-plain.safetensors")
-PATTERNS = ("tables/*", "models/**/*.safetensors", "metrics/*/*.json", "predictions/**/*.npz")
 
 
 def command(*targets: str) -> list[str]:
@@ -48,23 +46,9 @@ def kill(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def contents(project: Project) -> dict[str, bytes]:
-    folder = project.folder / "results" / "tiny"
-    files = [path for pattern in PATTERNS for path in folder.glob(pattern)]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
 def copy(project: Project, folder: Path) -> Project:
     shutil.copytree(project.folder, folder, symlinks=True)
     return Project(folder)
-
-
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory) -> Project:
-    """A run that nothing disturbed."""
-    project = tiny_project(tmp_path_factory.mktemp("unbroken") / "project")
-    project.done(*TARGETS, "--cores", "2", overlay=TINY)
-    return project
 
 
 @pytest.fixture
