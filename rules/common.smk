@@ -9,7 +9,7 @@ sys.path.insert(0, str(ROOT / "src"))
 from convpress.codehash import code_hash
 from convpress.config.schema import load_config
 from convpress.errors import ConvpressError
-from convpress.startup import check_networks, check_writable, lock_folder
+from convpress.startup import check_networks, check_writable, crowded, lock_folder
 
 try:
     config = load_config(config).model_dump(mode="json")
@@ -45,6 +45,11 @@ onstart:
         LOCKS.append(lock_folder(Path(".snakemake", "run.lock")))
     except ConvpressError as error:
         sys.exit(f"convpress: {error}")
+
+
+onerror:
+    for sentence in crowded([Path("results"), Path("data"), Path("logs")]):
+        print(f"convpress: {sentence}", file=sys.stderr)
 
 
 wildcard_constraints:

@@ -7,13 +7,15 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from convpress.codehash import code_hash
 from convpress.errors import ConvpressError
 
+NEARLY_FULL_MB = 100
 SOURCES = Path(__file__).resolve().parents[1]
 
 
@@ -46,6 +48,18 @@ def check_networks(config: Mapping[str, Any], records: Path) -> None:
     with contextlib.suppress(OSError):  # a read-only folder is checked again next time
         records.mkdir(parents=True, exist_ok=True)
         record.touch()
+
+
+def crowded(folders: Iterable[Path]) -> list[str]:
+    """A sentence for each folder whose disk is nearly full: libraries say it in words of their own, or not at all."""
+    found = []
+    for folder in folders:
+        if folder.exists() and (left := shutil.disk_usage(folder).free / 1e6) < NEARLY_FULL_MB:
+            found.append(
+                f"{folder}: only {left:.1f} MB are left on its disk; make room and call the same command again, "
+                "nothing finished is lost"
+            )
+    return found
 
 
 def lock_folder(path: Path) -> IO[str]:
