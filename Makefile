@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart reproduce test test-unit check format docs benchmark clean
+.PHONY: help install quickstart reproduce test test-unit test-slurm check check-results format docs benchmark clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,12 @@ test: install ## unit tests and the workflow test
 test-unit: install ## only the unit tests
 	$(BIN)/pytest tests/unit
 
+test-slurm: install ## the workflow on a SLURM cluster of one node (root, Debian's slurm-wlm and munge)
+	$(BIN)/pytest tests/workflow/test_slurm.py
+
+check-results: install ## compare the checksums of all results here with dvc.lock
+	@$(BIN)/python -m convpress.checkresults
+
 check: install ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -52,10 +58,12 @@ docs: install ## the parameter reference, from the schema
 	$(BIN)/python -m convpress.config.reference > docs/parameters.md
 	$(BIN)/python -m convpress.report.readme
 
-benchmark: install ## measure training throughput and decomposition on this machine
+benchmark: install ## measure everything that claims speed, and keep it in results/benchmarks.csv
 	$(BIN)/python benchmarks/train_throughput.py
 	$(BIN)/python benchmarks/decomposition.py
 	$(BIN)/python benchmarks/sweep_reuse.py
+	$(BIN)/python benchmarks/merging_latency.py
+	$(BIN)/python benchmarks/dag_build.py
 
 clean: ## remove the quickstart's results and logs
 	rm -rf results/quickstart logs/quickstart

@@ -24,6 +24,7 @@ if config["peers"]:
 
 include: "rules/comparison.smk"
 include: "rules/report.smk"
+include: "rules/resources.smk"
 
 
 rule all:

@@ -9,12 +9,12 @@ sys.path.insert(0, str(ROOT / "src"))
 from convpress.codehash import code_hash
 from convpress.config.schema import load_config
 from convpress.errors import ConvpressError
-from convpress.preflight import check_layers, check_writable
+from convpress.startup import check_networks, check_writable, crowded, lock_folder
 
 try:
     checked = load_config(config)
     config = checked.model_dump(mode="json")
-    check_layers(config)
+    check_networks(config, Path(".snakemake", "checked"))
     check_writable(Path("results", config["run"]).absolute())
 except ConvpressError as error:
     sys.exit(f"convpress: {error}")
@@ -29,6 +29,7 @@ CONTROLS = checked.controlled()
 
 # Snakemake checks parameters and inputs of a job only when every output of it is asked for: rule all asks for all.
 TARGETS = []
+LOCKS = []  # held as long as Snakemake runs
 
 
 # What comparison.csv sets side by side: study -> {final variant: the network it was made from}.
@@ -44,6 +45,19 @@ def code(script, *modules):
 
 def table(name):
     return [f"{TABLES}/{name}.csv", f"{TABLES}/{name}.md"]
+
+
+onstart:
+    # Snakemake's own lock outlives a killed run; job processes on cluster nodes call no hooks.
+    try:
+        LOCKS.append(lock_folder(Path(".snakemake", "run.lock")))
+    except ConvpressError as error:
+        sys.exit(f"convpress: {error}")
+
+
+onerror:
+    for sentence in crowded([Path("results"), Path("data"), Path("logs")]):
+        print(f"convpress: {sentence}", file=sys.stderr)
 
 
 wildcard_constraints:

@@ -1,4 +1,4 @@
-"""The report page, drawn from tables and figures alone; included last, so that it knows what every study makes."""
+"""The report page and the accuracies that DVC compares; included last, so that it knows what every study makes."""
 
 
 report: "../report/workflow.rst"
@@ -54,3 +54,19 @@ rule report_page:
 
 
 TARGETS += rules.report_page.output
+
+
+rule summary:
+    input:
+        metrics=[path for path in made("metrics", ".json") if len(Path(path).parts) == 5 and "/onnx/" not in path],
+    output:
+        summary=f"{RESULTS}/summary.json",
+    log:
+        f"{LOGS}/summary.log",
+    params:
+        code=code("summary.py"),
+    script:
+        "../scripts/summary.py"
+
+
+TARGETS += rules.summary.output

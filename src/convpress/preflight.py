@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
@@ -20,15 +19,6 @@ from convpress.layers.base import check_rank, conv_geometry
 from convpress.layers.surgery import find_conv
 from convpress.models.registry import create_model
 from convpress.sensitivity import factorised_layers, ranks_for
-
-
-def check_writable(folder: Path) -> None:
-    """Refuse a results folder that cannot be made or written, before anything is computed for it."""
-    nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    if not nearest.is_dir():
-        raise ConvpressError(f"{folder}: {nearest} is a file, not a folder; move it away")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise ConvpressError(f"{folder}: {nearest} cannot be written; change its rights or the disk it lies on")
 
 
 def check_layers(config: Mapping[str, Any]) -> None:

@@ -7,9 +7,10 @@ import pytest
 import yaml
 
 from convpress.config.reference import markdown, rows
-from convpress.config.schema import load_config
+from convpress.config.schema import Config, load_config
 from convpress.errors import ConvpressError
-from convpress.preflight import check_layers, check_writable
+from convpress.preflight import check_layers
+from convpress.startup import check_writable
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -178,3 +179,21 @@ def test_a_results_folder_that_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(ConvpressError, match=r"results is a file, not a folder; move it away"):
         check_writable(tmp_path / "results" / "run")
     check_writable(tmp_path / "new" / "deeper")
+
+
+def test_an_override_of_an_experiment_changes_one_value(tmp_path, monkeypatch):
+    """`dvc exp run -S` writes the file anew; anchors and merges must keep their meaning."""
+    from dvc.utils.hydra import apply_overrides
+
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text())
+    apply_overrides(str(path), ["kernel_search.finetune_cp.epochs=1"])
+    expected = copy.deepcopy(PARAMS)
+    expected["kernel_search"]["finetune_cp"]["epochs"] = 1
+    assert yaml.safe_load(path.read_text()) == expected
+
+
+def test_dvc_knows_every_section():
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["workflow"]
+    assert sorted(stage["params"]) == sorted(Config.model_fields)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,15 +17,45 @@ ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("Snakefile", "params.yaml", "config", "profiles", "report", "rules", "scripts", "src")
 
 
+# A few jobs of every kind: data, trainings, a teacher, a decomposition, evaluations, a table.
+TARGETS = ("results/tiny/tables/baselines.csv", "results/tiny/models/kernel_search/finetune_cp-plain.safetensors")
+TINY = ("config/quickstart.yaml", "tiny.yaml")
+
+# Stands for the work of every job: outputs that depend on inputs and parameters as the real ones do.
+STUB = """
+import hashlib
+from pathlib import Path
+
+
+def make(snakemake):
+    contents = [Path(path).read_bytes() for path in snakemake.input]
+    state = repr((snakemake.rule, sorted(snakemake.wildcards.items()), sorted(map(str, snakemake.params.items()))))
+    digest = hashlib.sha256(b"|".join([state.encode(), *contents])).hexdigest()
+    for path in map(Path, snakemake.output):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f'{{"made": {int(digest[:9], 16)}}}\\n')
+    raise SystemExit(0)
+"""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that a dry run lists."""
+
+    rule: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Project:
     """A copy of the project and the way to call Snakemake in it."""
 
     folder: Path
 
-    def snakemake(self, *arguments: str, overlay: str | None = None, **environment: str):
+    def snakemake(self, *arguments: str, overlay: str | tuple[str, ...] | None = None, **environment: str):
         """Run Snakemake here; the result has returncode, stdout and stderr."""
-        config = ("--configfile", overlay) if overlay else ()
+        config = ("--configfile", *((overlay,) if isinstance(overlay, str) else overlay)) if overlay else ()
         return subprocess.run(
             [sys.executable, "-m", "snakemake", *arguments, *config],
             cwd=self.folder,
@@ -39,6 +71,50 @@ class Project:
         assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-6000:]
         return result
 
+    def jobs(self, *arguments: str, **options) -> list[Job]:
+        """What a dry run would do, without `all`, which does nothing itself."""
+        return [job for job in self.listed("-n", *arguments, **options) if job.rule != "all"]
+
+    def listed(self, *arguments: str, **options) -> list[Job]:
+        """All jobs that Snakemake prints."""
+        result = self.done(*arguments, **options)
+        blocks = re.split(r"^(?:local)?rule (?=\w+:$)", result.stdout + result.stderr, flags=re.MULTILINE)[1:]
+        return [Job(block.partition(":")[0], _files(block, "input"), _files(block, "output")) for block in blocks]
+
+    def rules(self, *arguments: str, **options) -> set[str]:
+        """Names of the rules that a dry run would run."""
+        return {job.rule for job in self.jobs(*arguments, **options)}
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a text file of the copy."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def replace(self, name: str, old: str, new: str) -> None:
+        """Edit a file of the copy in exactly one place."""
+        text = (self.folder / name).read_text()
+        assert text.count(old) == 1, f"{name}: {old!r} stands there {text.count(old)} times"
+        (self.folder / name).write_text(text.replace(old, new))
+
+
+def _files(block: str, kind: str) -> tuple[str, ...]:
+    found = re.search(rf"^    {kind}: (.+)$", block, flags=re.MULTILINE)
+    return tuple(re.sub(r" \(\w+\)$", "", name) for name in found.group(1).split(", ")) if found else ()
+
+
+def stub_scripts(folder: Path) -> None:
+    """Let every script end before its first import; hashes and imports stay those of the real ones."""
+    (folder / "scripts" / "stub.py").write_text(STUB)
+    for path in folder.glob("scripts/*.py"):
+        text = path.read_text()
+        if "with job(snakemake):" in text:
+            first = next(node for node in ast.parse(text).body[1:] if getattr(node, "module", "") != "__future__")
+            lines = text.splitlines(keepends=True)
+            lines.insert(first.lineno - 1, "import stub\n\nstub.make(snakemake)\n")
+            path.write_text("".join(lines))
+
 
 def copy_project(folder: Path) -> Project:
     """Copy what a run needs."""
@@ -50,6 +126,31 @@ def copy_project(folder: Path) -> Project:
         else:
             shutil.copy2(source, folder / part)
     return Project(folder)
+
+
+def tiny_project(folder: Path, *, stubs: bool = False) -> Project:
+    """A copy with the overlay `tiny.yaml`; with stubs, no job computes anything."""
+    project = copy_project(folder)
+    shutil.copy2(Path(__file__).with_name("tiny.yaml"), folder)
+    if stubs:
+        stub_scripts(folder)
+    return project
+
+
+def contents(project: Project) -> dict[str, bytes]:
+    """Every result of the tiny run but times."""
+    folder = project.folder / "results" / "tiny"
+    patterns = ("tables/*", "models/**/*.safetensors", "metrics/*/*.json", "predictions/**/*.npz")
+    files = [path for pattern in patterns for path in folder.glob(pattern)]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="session")
+def unbroken(tmp_path_factory) -> Project:
+    """A copy in which the few jobs of TARGETS have run, undisturbed."""
+    project = tiny_project(tmp_path_factory.mktemp("unbroken") / "project")
+    project.done(*TARGETS, "--cores", "2", overlay=TINY)
+    return project
 
 
 @pytest.fixture

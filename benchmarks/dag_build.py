@@ -1,0 +1,64 @@
+"""How long a dry run of the cifar10 workflow takes, and how that grows with ten times the grid.
+
+`python benchmarks/dag_build.py` copies the project into a temporary folder; nothing is computed there.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("Snakefile", "params.yaml", "profiles", "report", "rules", "scripts", "src")
+GROWTH = (1, 10)
+
+
+def larger(config: dict, times: int) -> dict:
+    """The configuration with the searches of kernel_search `times` times, each with a seed of its own."""
+    config = copy.deepcopy(config)
+    search = config["kernel_search"]["search"]
+    config["kernel_search"]["search"] = {
+        name if n == 0 else f"{name}-{n}": entry for name, entry in search.items() for n in range(times)
+    }
+    return config
+
+
+def dry_run(folder: Path) -> tuple[float, int]:
+    """Seconds of `snakemake -n`, and the number of jobs it lists."""
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "snakemake", "-n"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - start
+    if result.returncode:
+        sys.exit(result.stderr[-3000:])
+    said = result.stdout + result.stderr
+    return seconds, sum(line.startswith(("rule ", "localrule ")) for line in said.splitlines())
+
+
+def main() -> None:
+    """Print one line a size of the grid; the first run of each checks the networks, the second knows them."""
+    config = yaml.safe_load((ROOT / "params.yaml").read_text())
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part in PARTS:
+            source = ROOT / part
+            shutil.copytree(source, folder / part) if source.is_dir() else shutil.copy2(source, folder / part)
+        print("grid  jobs  first_s  again_s")
+        for times in GROWTH:
+            # JSON is YAML, and needs no anchors.
+            (folder / "params.yaml").write_text(json.dumps(larger(config, times)))
+            first, jobs = dry_run(folder)
+            again = min(dry_run(folder)[0] for _ in range(2))
+            print(f"{times:4d}  {jobs:4d}  {first:7.1f}  {again:7.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Do the results in this folder match dvc.lock? `python -m convpress.checkresults` says what differs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from convpress.errors import ConvpressError
+from convpress.files import md5_file
+
+STAGE = "workflow"
+
+
+def differences(root: Path) -> Iterator[str]:
+    """One sentence for each output of dvc.lock that is missing here or has other contents.
+
+    Outputs that are in git must be there; those that DVC fetches are looked at when they are. The checksums are
+    DVC's: the MD5 of a file, and of a folder the MD5 of its sorted list of files as JSON.
+
+    Raises `ConvpressError` when there is no usable dvc.lock.
+    """
+    for entry, tracked in _outputs(root):
+        path = root / entry["path"]
+        if not path.exists():
+            if not tracked:
+                yield f"{entry['path']}: is missing"
+        elif (found := _checksum(path)) != entry["md5"]:
+            yield f"{entry['path']}: its checksum is {found}, dvc.lock has {entry['md5']}"
+
+
+def compared(root: Path) -> int:
+    """Number of outputs that are here to be compared."""
+    return sum((root / entry["path"]).exists() for entry, _ in _outputs(root))
+
+
+def _outputs(root: Path) -> Iterator[tuple[dict[str, str], bool]]:
+    """Outputs of the stage in dvc.lock, and whether each is fetched by DVC (true) or in git (false)."""
+    lock = root / "dvc.lock"
+    if not lock.exists():
+        raise ConvpressError(f"{lock.name} is not there yet: call `dvc repro`, or `dvc commit` after `make reproduce`")
+    try:
+        outputs = yaml.safe_load(lock.read_text())["stages"][STAGE]["outs"]
+        declared = yaml.safe_load((root / "dvc.yaml").read_text())["stages"][STAGE]["outs"]
+    except (KeyError, TypeError, yaml.YAMLError):
+        raise ConvpressError(f"{lock.name} holds no stage {STAGE!r}; take it from git again") from None
+    in_git = {path for out in declared for path, options in out.items() if options.get("cache") is False}
+    return ((entry, entry["path"] not in in_git) for entry in outputs)
+
+
+def _checksum(path: Path) -> str:
+    if path.is_file():
+        return md5_file(path)
+    files = sorted((file.relative_to(path).parts, file) for file in path.rglob("*") if file.is_file())
+    listing = [{"md5": md5_file(file), "relpath": "/".join(parts)} for parts, file in files]
+    listing.sort(key=lambda item: item["relpath"])
+    return hashlib.md5(json.dumps(listing, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def main(root: Path) -> int:
+    """Print what differs; 0 when nothing does."""
+    try:
+        found = list(differences(root))
+        number = compared(root)
+    except ConvpressError as error:
+        print(f"convpress: {error}", file=sys.stderr)
+        return 1
+    for sentence in found:
+        print(sentence)
+    print(f"{number} outputs compared with dvc.lock, {len(found)} differ or are missing")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path.cwd()))

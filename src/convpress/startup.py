@@ -1,0 +1,87 @@
+"""What happens when Snakemake starts: the configuration is checked once, and one run at a time has the folder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from convpress.codehash import code_hash
+from convpress.errors import ConvpressError
+
+NEARLY_FULL_MB = 100
+SOURCES = Path(__file__).resolve().parents[1]
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a results folder that cannot be made or written, before anything is computed for it."""
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not nearest.is_dir():
+        raise ConvpressError(f"{folder}: {nearest} is a file, not a folder; move it away")
+    # A read-only mount is writable to root by its rights; os.access asks the file system as well.
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ConvpressError(f"{folder}: {nearest} cannot be written; change its rights or the disk it lies on")
+
+
+def check_networks(config: Mapping[str, Any], records: Path) -> None:
+    """Call `preflight.check_layers`, unless the same configuration has passed it with the same code before.
+
+    That check builds the networks and so imports torch, which takes longer than all the rest of a dry run. An empty
+    file in `records`, named by the hash of configuration and code, remembers that it passed.
+
+    Raises `ConvpressError` as the check does.
+    """
+    code = code_hash(SOURCES / "convpress" / "preflight.py", (SOURCES,))
+    text = json.dumps(config, sort_keys=True) + code
+    record = records / hashlib.sha256(text.encode()).hexdigest()[:16]
+    if record.exists():
+        return
+    from convpress.preflight import check_layers
+
+    check_layers(config)
+    with contextlib.suppress(OSError):  # a read-only folder is checked again next time
+        records.mkdir(parents=True, exist_ok=True)
+        record.touch()
+
+
+def crowded(folders: Iterable[Path]) -> list[str]:
+    """A sentence for each folder whose disk is nearly full: libraries say it in words of their own, or not at all."""
+    found = []
+    for folder in folders:
+        if folder.exists() and (left := shutil.disk_usage(folder).free / 1e6) < NEARLY_FULL_MB:
+            found.append(
+                f"{folder}: only {left:.1f} MB are left on its disk; make room and call the same command again, "
+                "nothing finished is lost"
+            )
+    return found
+
+
+def lock_folder(path: Path) -> IO[str]:
+    """Take the lock that a run holds on its folder, and return the open file: the lock lasts until it is closed.
+
+    The kernel drops the lock when the process ends, however it ends, so a stale lock cannot exist. Processes started
+    from this one do not inherit it.
+
+    Raises `ConvpressError` that names the process which has the lock.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise ConvpressError(
+            f"another run is at work in this folder ({holder}); wait until it ends, or stop it and call again"
+        ) from None
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {os.uname().nodename}")
+    file.flush()
+    return file

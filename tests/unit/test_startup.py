@@ -1,0 +1,86 @@
+"""Checks at the start of a run, and the lock that dies with its process."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from convpress.config.schema import load_config
+from convpress.errors import ConvpressError
+from convpress.startup import check_networks, lock_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+
+HOLDER = """
+import subprocess, sys, time
+from pathlib import Path
+from convpress.startup import lock_folder
+
+lock = lock_folder(Path(sys.argv[1]))
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def config():
+    return load_config(yaml.safe_load((ROOT / "params.yaml").read_text())).model_dump(mode="json")
+
+
+def test_one_holder_at_a_time(tmp_path):
+    path = tmp_path / "new" / "run.lock"
+    with (
+        lock_folder(path),
+        pytest.raises(ConvpressError, match=r"another run is at work in this folder \(process \d+ on .*wait until"),
+    ):
+        lock_folder(path)
+    lock_folder(path).close()
+
+
+def test_a_killed_holder_leaves_no_lock_though_its_child_lives(tmp_path):
+    path = tmp_path / "run.lock"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True) as holder:
+        child = int(holder.stdout.readline())
+        with pytest.raises(ConvpressError, match=rf"\(process {holder.pid} on "):
+            lock_folder(path)
+        holder.kill()
+        holder.wait()
+    try:
+        Path(f"/proc/{child}").stat()
+        lock_folder(path).close()
+    finally:
+        subprocess.run(["kill", "-KILL", str(child)], check=True)
+
+
+def test_the_networks_are_built_once_for_a_configuration(tmp_path, config):
+    check_networks(config, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+    start = time.monotonic()
+    check_networks(config, tmp_path)
+    assert time.monotonic() - start < 0.5
+    check_networks(config | {"seed": 7}, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_mistake_is_not_remembered_as_checked(tmp_path, config):
+    config["kernel_search"]["cp"]["rank"] = 10_000
+    for _ in range(2):
+        with pytest.raises(ConvpressError, match="ranks from 1 to"):
+            check_networks(config, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_reading_the_snakefile_needs_no_torch_the_second_time(tmp_path, config):
+    check_networks(config, tmp_path)
+    program = (
+        "import sys, json; from pathlib import Path; from convpress.config.schema import load_config;"
+        "from convpress.startup import check_networks; config = json.loads(sys.stdin.read());"
+        f"check_networks(load_config(config).model_dump(mode='json'), Path({str(tmp_path)!r}));"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], input=json.dumps(config), text=True, check=True)

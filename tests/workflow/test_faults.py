@@ -1,0 +1,186 @@
+"""Kills, full and read-only disks, damaged files, two runs at once: the one documented command always finishes.
+
+The jobs are real, for one chain of one study; what they must give is what an unbroken run gives.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import TARGETS, TINY, Project, contents, tiny_project
+
+pytestmark = pytest.mark.workflow
+
+KILLS = 20
+FIRST = "results/tiny/metrics/baseline/resnet8.json"
+
+
+def command(*targets: str) -> list[str]:
+    return [sys.executable, "-m", "snakemake", "--cores", "2", *targets, "--configfile", *TINY]
+
+
+def start(project: Project, *targets: str) -> subprocess.Popen:
+    """Start a run in a process group of its own."""
+    with (project.folder / "run.log").open("a") as log:
+        return subprocess.Popen(
+            command(*targets),
+            cwd=project.folder,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+
+def kill(process: subprocess.Popen) -> None:
+    """What a power cut does: everything ends at once, nothing is tidied."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def copy(project: Project, folder: Path) -> Project:
+    shutil.copytree(project.folder, folder, symlinks=True)
+    return Project(folder)
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    """Mount small file systems for a test; root alone can."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    places: list[Path] = []
+
+    def mount(place: Path, size: str) -> Path:
+        place.mkdir(parents=True, exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode:
+            pytest.skip(f"no file system can be mounted here: {result.stderr.strip()}")
+        places.append(place)
+        return place
+
+    yield mount
+    for place in places:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_killed_at_random_moments(unbroken, tmp_path):
+    project = tiny_project(tmp_path / "project")
+    moments = random.Random(7)
+    kills = 0
+    while kills < KILLS:
+        process = start(project, *TARGETS)
+        try:
+            # Late enough to get on, early enough to come down on everything from parsing to the last job.
+            process.wait(timeout=moments.uniform(0.5, 12))
+        except subprocess.TimeoutExpired:
+            kill(process)
+            kills += 1
+            continue
+        assert process.returncode == 0, (project.folder / "run.log").read_text()[-5000:]
+        # It came to its end between two kills: begin again in an empty folder.
+        assert contents(project) == contents(unbroken)
+        shutil.rmtree(project.folder / "results")
+    project.done(*TARGETS, "--cores", "2", overlay=TINY)
+    assert contents(project) == contents(unbroken)
+    assert project.jobs(*TARGETS, overlay=TINY) == []
+    leftovers = [path for path in (project.folder / "results" / "tiny" / "resume").rglob("*") if path.is_file()]
+    assert [path for path in leftovers if not path.name.startswith(".")] == []
+
+
+def test_the_second_of_two_runs_says_so_and_stops(tmp_path):
+    project = tiny_project(tmp_path / "project", stubs=True)
+    # The last job waits until it may go on.
+    wait = "\n    while snakemake.rule == 'evaluate' and not Path('go').exists():\n        time.sleep(0.1)"
+    project.replace("scripts/stub.py", "def make(snakemake):", f"def make(snakemake):{wait}")
+    project.replace("scripts/stub.py", "import hashlib", "import hashlib\nimport time")
+    first = start(project, FIRST)
+    try:
+        deadline = time.monotonic() + 120
+        while not (project.folder / "results/tiny/models/baseline/resnet8.safetensors").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        second = project.snakemake(FIRST, "--cores", "1", overlay=TINY)
+        assert second.returncode == 1
+        assert f"another run is at work in this folder (process {first.pid} on" in second.stderr
+        assert "Traceback" not in second.stderr
+        assert "evaluate" in project.rules(FIRST, overlay=TINY), "a dry run needs no lock"
+        project.write("go", "")
+        assert first.wait(timeout=200) == 0
+    finally:
+        if first.poll() is None:
+            kill(first)
+    assert project.jobs(FIRST, overlay=TINY) == []
+
+
+def test_a_full_disk(unbroken, tmp_path, mounted):
+    project = copy(unbroken, tmp_path / "project")
+    shutil.rmtree(project.folder / "results")
+    place = mounted(project.folder / "results", "4k")
+    result = project.snakemake(FIRST, "--cores", "1", overlay=TINY)
+    assert result.returncode == 1
+    assert "convpress: results: only 0.0 MB are left on its disk; make room" in result.stderr
+    subprocess.run(["mount", "-o", "remount,size=50m", str(place)], check=True)
+    project.done(FIRST, "--cores", "1", overlay=TINY)
+    whole = contents(unbroken)
+    assert {name: content == whole[name] for name, content in contents(project).items()} == dict.fromkeys(
+        ("models/baseline/resnet8.safetensors", "metrics/baseline/resnet8.json", "predictions/baseline/resnet8.npz"),
+        True,
+    )
+
+
+def test_a_read_only_results_folder(unbroken, tmp_path, mounted):
+    project = copy(unbroken, tmp_path / "project")
+    shutil.rmtree(project.folder / "results")
+    place = mounted(project.folder / "results", "50m")
+    subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+    result = project.snakemake(FIRST, "--cores", "1", overlay=TINY)
+    assert result.returncode == 1
+    assert "results cannot be written; change its rights or the disk" in result.stderr
+    assert "Traceback" not in result.stderr
+    subprocess.run(["mount", "-o", "remount,rw", str(place)], check=True)
+    assert {job.rule for job in project.jobs(FIRST, overlay=TINY)} == {"train_baseline", "evaluate"}
+
+
+def test_a_truncated_file_is_named_and_made_again(unbroken, tmp_path):
+    damaged = "results/tiny/models/kernel_search/finetune_cp-plain.start.safetensors"
+    project = copy(unbroken, tmp_path / "project")
+    target = TARGETS[1]
+    path = project.folder / damaged
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    (project.folder / target).unlink()
+    kept = contents(project)
+    result = project.snakemake(target, "--cores", "2", overlay=TINY)
+    assert result.returncode == 1
+    assert Path(damaged).name in result.stderr
+    assert "stopped:" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert contents(project) == kept
+    path.unlink()
+    project.done(target, "--cores", "2", overlay=TINY)
+    assert contents(project) == contents(unbroken)
+
+
+def test_a_damaged_input_is_named_and_fetched_again(unbroken, tmp_path):
+    project = copy(unbroken, tmp_path / "project")
+    data = project.folder / "data/digits.safetensors"
+    whole = data.read_bytes()
+    data.write_bytes(whole[: len(whole) // 2])
+    result = project.snakemake(FIRST, "--cores", "2", overlay=TINY)
+    assert result.returncode == 1
+    assert "digits.safetensors" in result.stderr
+    assert "Traceback" not in result.stderr
+    data.unlink()
+    project.done(FIRST, "--cores", "2", overlay=TINY)
+    assert data.read_bytes() == whole
+    assert contents(project).items() >= {
+        (name, content) for name, content in contents(unbroken).items() if FIRST.endswith(name)
+    }

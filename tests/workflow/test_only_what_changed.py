@@ -1,0 +1,207 @@
+"""Only what changed runs again: decided by contents and by the imports of each script, for every rule there is.
+
+The jobs' work is replaced by stubs, because what Snakemake decides depends on files, parameters and code alone; that
+the real jobs are followed by "nothing to be done" is tested with the quickstart.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, TINY, Job, Project, tiny_project
+
+pytestmark = pytest.mark.workflow
+
+INVENTORY = """
+include: "Snakefile"
+
+with open("inventory.json", "w") as file:
+    import json
+
+    json.dump({rule.name: sorted(rule.params.keys()) for rule in workflow.rules}, file)
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Project:
+    """A finished run of stubs."""
+    project = tiny_project(tmp_path_factory.mktemp("stubs") / "project", stubs=True)
+    project.write("small.yaml", "{}")
+    project.done(overlay=TINY)
+    return project
+
+
+@pytest.fixture(scope="module")
+def all_jobs(tmp_path_factory) -> list[Job]:
+    """Every job of an empty folder, with `all`."""
+    return tiny_project(tmp_path_factory.mktemp("empty") / "project").listed("-n", overlay=TINY)
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory) -> list[Job]:
+    """Every job of the cifar10 run in an empty folder, with `all`."""
+    return tiny_project(tmp_path_factory.mktemp("whole") / "project").listed("-n")
+
+
+def dependents(jobs: list[Job], changed: set[str]) -> set[str]:
+    """Rules with a job that reads, directly or not, what the `changed` rules write."""
+    dirty = {path for job in jobs if job.rule in changed for path in job.outputs}
+    rules = set(changed)
+    while more := [
+        job for job in jobs if job.rule != "all" and dirty & set(job.inputs) and not dirty >= set(job.outputs)
+    ]:
+        dirty |= {path for job in more for path in job.outputs}
+        rules |= {job.rule for job in more}
+    return rules
+
+
+def scripts_importing(folder: Path, module: str) -> set[str]:
+    """Names of the scripts that import a package module, found without the project's own hash."""
+    roots = [folder / "src", folder / "scripts"]
+
+    def reached(path: Path, seen: set[Path]) -> set[Path]:
+        if path in seen:
+            return seen
+        seen.add(path)
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            home = getattr(node, "module", None)
+            for name in [f"{home}.{name}" for name in names] + [home] if home else names:
+                for root in roots:
+                    if (file := root.joinpath(*name.split(".")).with_suffix(".py")).is_file():
+                        reached(file, seen)
+        return seen
+
+    wanted = (folder / "src").joinpath(*module.split(".")).with_suffix(".py")
+    return {script.stem for script in folder.glob("scripts/*.py") if wanted in reached(script, set())}
+
+
+def script_of(folder: Path) -> dict[str, str]:
+    """The script of each rule as the rules say it; a rule that inherits has its parent's."""
+    found: dict[str, str] = {}
+    inherits: dict[str, str] = {}
+    for path in sorted(folder.glob("rules/*.smk")):
+        rule = ""
+        for line in path.read_text().splitlines():
+            words = line.replace(":", "").split()
+            if words[:1] == ["rule"]:
+                rule = words[1]
+            elif words[:2] == ["use", "rule"]:
+                rule = words[4]
+                inherits[rule] = words[2]
+            elif "../scripts/" in line:
+                found[rule] = line.strip().strip('"').removeprefix("../scripts/").removesuffix(".py")
+    while pending := [rule for rule in inherits if rule not in found and inherits[rule] in found]:
+        found |= {rule: found[inherits[rule]] for rule in pending}
+    return found
+
+
+def test_second_run(finished):
+    assert finished.jobs(overlay=TINY) == []
+
+
+def test_touching_everything(finished):
+    for path in sorted(finished.folder.rglob("*")):
+        if path.is_file() and ".snakemake" not in path.parts:
+            os.utime(path)
+    assert finished.jobs(overlay=TINY) == []
+
+
+def test_one_parameter(finished, all_jobs):
+    finished.write("small.yaml", "kernel_search: {finetune_recomposed: {lr: 0.011}}")
+    changed = finished.jobs(overlay=(*TINY, "small.yaml"))
+    assert {job.rule for job in changed} == dependents(all_jobs, {"finetune_recomposed"})
+    assert {job.rule for job in changed} >= {"finetune_recomposed", "evaluate", "kernel_search_tables", "report_page"}
+    evaluated = [path for job in changed if job.rule == "evaluate" for path in job.outputs]
+    assert evaluated
+    assert all("finetune_recomposed-" in path for path in evaluated)
+    assert finished.jobs(overlay=TINY) == []
+
+
+@pytest.mark.parametrize("module", ["convpress.train", "convpress.measure", "convpress.report.figures"])
+def test_a_package_module(finished, all_jobs, module):
+    path = finished.folder.joinpath("src", *module.split(".")).with_suffix(".py")
+    before = path.read_text()
+    scripts = scripts_importing(finished.folder, module)
+    rules = {rule for rule, script in script_of(finished.folder).items() if script in scripts}
+    path.write_text(f"{before}\n\nNEW = 1\n")
+    try:
+        assert finished.rules(overlay=TINY) == dependents(all_jobs, rules & {job.rule for job in all_jobs})
+    finally:
+        path.write_text(before)
+    assert finished.jobs(overlay=TINY) == []
+
+
+def test_a_remark_in_the_code(finished):
+    path = finished.folder / "src" / "convpress" / "train.py"
+    before = path.read_text()
+    path.write_text(f"{before}\n# a remark\n")
+    try:
+        assert finished.jobs(overlay=TINY) == []
+    finally:
+        path.write_text(before)
+
+
+def test_a_deleted_output(finished):
+    path = finished.folder / "results/tiny/predictions/kernel_search/finetune_cp-plain.npz"
+    content = path.read_bytes()
+    path.unlink()
+    jobs = finished.jobs(overlay=TINY)
+    evaluations = [job for job in jobs if job.rule == "evaluate"]
+    assert [path.name in str(job.outputs) for job in evaluations] == [True]
+    assert not {"finetune_cp", "search_kernels", "train_baseline"} & {job.rule for job in jobs}
+    finished.done(overlay=TINY)
+    assert path.read_bytes() == content
+    assert finished.jobs(overlay=TINY) == []
+
+
+def test_a_new_entry_of_a_grid(finished, all_jobs):
+    search = yaml.safe_load((finished.folder / "params.yaml").read_text())["kernel_search"]["search"]["preserving"]
+    search["mac_penalty"] = 0.5
+    finished.write("small.yaml", json.dumps({"kernel_search": {"search": {"eager": search}}}))
+    known = {path for job in all_jobs for path in job.outputs}
+    again = []
+    for job in finished.jobs(overlay=(*TINY, "small.yaml")):
+        if not known & set(job.outputs):
+            assert all("eager" in path for path in job.outputs)
+        else:
+            again.append(job.rule)
+    collecting = {"kernel_search_latency", "kernel_search_tables", "kernel_search_figures", "report_page"}
+    assert collecting <= set(again)
+    assert not {"search_kernels", "recompose", "finetune_recomposed", "evaluate", "train_baseline"} & set(again)
+
+
+def test_every_rule_has_the_hash_of_its_code(project):
+    project.write("inventory.smk", INVENTORY)
+    project.done("--list-rules", "--snakefile", "inventory.smk")
+    inventory = json.loads((project.folder / "inventory.json").read_text())
+    assert len(inventory) > 15
+    assert [name for name, params in inventory.items() if "code" not in params and name != "all"] == []
+    # A rule without a script could not be seen by the hash.
+    assert set(inventory) - {"all"} == set(script_of(project.folder))
+
+
+def test_rule_all_asks_for_every_output_of_every_rule(project, all_jobs, whole_run):
+    for jobs in (all_jobs, whole_run):
+        asked = {path for job in jobs if job.rule == "all" for path in job.inputs}
+        written = {path for job in jobs if job.rule != "all" for path in job.outputs}
+        assert len(written) > 50
+        assert written - asked == set()
+    used = {job.rule for jobs in (all_jobs, whole_run) for job in jobs}
+    assert set(script_of(project.folder)) - used == set()
+
+
+def test_dvc_tracks_every_output_of_the_cifar10_run(whole_run):
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    tracked = [path for out in stage["stages"]["workflow"]["outs"] for path in out]
+    written = {path for job in whole_run for path in job.outputs}
+    assert [path for path in written if not any(path == out or path.startswith(f"{out}/") for out in tracked)] == []
+    folders = {path.rsplit("/", 1)[0] for path in written if path.endswith(".start.safetensors")}
+    offered = {artifact["path"] for artifact in stage["artifacts"].values()}
+    assert folders
+    assert folders <= offered, "every study's models are an artifact"
