@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -31,16 +32,17 @@ def larger(config: dict, times: int) -> dict:
     return config
 
 
-def dry_run(folder: Path) -> tuple[float, int]:
-    """Seconds of `snakemake -n`, and the number of jobs it lists."""
-    start = time.perf_counter()
+def dry_run(folder: Path) -> tuple[float, float, int]:
+    """Seconds of `snakemake -n` on the clock and on the processor, and the number of jobs it lists."""
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "snakemake", "-n"]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - start
+    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     if result.returncode:
         sys.exit(result.stderr[-3000:])
     said = result.stdout + result.stderr
-    return seconds, sum(line.startswith(("rule ", "localrule ")) for line in said.splitlines())
+    return seconds, busy, sum(line.startswith(("rule ", "localrule ")) for line in said.splitlines())
 
 
 def main() -> None:
@@ -51,13 +53,13 @@ def main() -> None:
         for part in PARTS:
             source = ROOT / part
             shutil.copytree(source, folder / part) if source.is_dir() else shutil.copy2(source, folder / part)
-        print("grid  jobs  first_s  again_s")
+        print("grid  jobs  first_s  again_s  again_cpu_s")
         for times in GROWTH:
             # JSON is YAML, and needs no anchors.
             (folder / "params.yaml").write_text(json.dumps(larger(config, times)))
-            first, jobs = dry_run(folder)
-            again = min(dry_run(folder)[0] for _ in range(2))
-            print(f"{times:4d}  {jobs:4d}  {first:7.1f}  {again:7.1f}")
+            first, _, jobs = dry_run(folder)
+            again, busy, _ = dry_run(folder)
+            print(f"{times:4d}  {jobs:4d}  {first:7.1f}  {again:7.1f}  {busy:11.1f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from convpress import startup
 from convpress.config.schema import load_config
 from convpress.errors import ConvpressError
-from convpress.startup import check_networks, lock_folder
+from convpress.startup import check_networks, crowded, lock_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -84,3 +85,12 @@ def test_reading_the_snakefile_needs_no_torch_the_second_time(tmp_path, config):
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], input=json.dumps(config), text=True, check=True)
+
+
+def test_a_nearly_full_disk_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(startup, "NEARLY_FULL_MB", 0)
+    assert crowded([tmp_path, tmp_path / "absent"]) == []
+    monkeypatch.setattr(startup, "NEARLY_FULL_MB", 1e12)
+    (sentence,) = crowded([tmp_path, tmp_path / "absent"])
+    assert sentence.startswith(f"{tmp_path}: only ")
+    assert "make room and call the same command again" in sentence

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import TARGETS, TINY, contents, tiny_project
+import yaml
+from conftest import ROOT, TARGETS, TINY, contents, tiny_project
 
 pytestmark = pytest.mark.workflow
 
@@ -103,6 +104,14 @@ def cluster(tmp_path_factory):
         if own_munge:
             stop(MUNGE_PID)
         CONFIG.unlink()
+
+
+def test_both_profiles_decide_alike_what_runs_again():
+    default, slurm = (
+        yaml.safe_load((ROOT / "profiles" / name / "config.yaml").read_text()) for name in ("default", "slurm")
+    )
+    for key in ("max-checksum-file-size", "rerun-triggers", "rerun-incomplete", "nolock"):
+        assert default[key] == slurm[key]
 
 
 def test_the_cluster_gives_the_same_bits(cluster, unbroken, tmp_path):
