@@ -11,9 +11,13 @@ from convpress.errors import ConvpressError
 from convpress.layers import (
     LAYERS,
     CPConv2d,
+    ElementwiseSharedConv2d,
+    LowRankConv2d,
     SearchedConv2d,
+    SeparableConv2d,
     SeparableCPConv2d,
     SharedFilterConv2d,
+    SharedKernelConv2d,
     TensorChainConv2d,
     TuckerConv2d,
     find_conv,
@@ -41,6 +45,13 @@ def mixed():
     put_layer(model, "layer2.2.conv2", searched)
     conv = find_conv(model, "layer3.1.conv2")
     put_layer(model, "layer3.1.conv2", SharedFilterConv2d.from_conv(conv, labels=torch.arange(64) % 20))
+    conv = find_conv(model, "layer1.1.conv1")
+    labels = torch.arange(conv.weight.numel()).view(conv.weight.shape) % 5
+    put_layer(model, "layer1.1.conv1", ElementwiseSharedConv2d.from_conv(conv, labels))
+    labels = torch.arange(256).view(16, 16) % 7 - 1
+    put_layer(model, "layer1.1.conv2", SharedKernelConv2d.from_conv(find_conv(model, "layer1.1.conv2"), labels))
+    replace_conv(model, "layer1.2.conv1", LowRankConv2d, bases=4)
+    replace_conv(model, "layer1.2.conv2", SeparableConv2d, rank=8)
     model.train()
     with torch.no_grad():
         model(torch.randn(32, 3, 32, 32))
