@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -101,8 +102,12 @@ def script_of(folder: Path) -> dict[str, str]:
     return found
 
 
-def test_second_run(finished):
+def test_second_run_is_quick_and_has_nothing_to_do(finished):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert finished.jobs(overlay=TINY) == []
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # Time on the processor, which what else runs here does not change.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 8
 
 
 def test_touching_everything(finished):
