@@ -53,11 +53,16 @@ def chain_block(X: Tensor, cores: Sequence[Tensor], n: int) -> tuple[Tensor, Ten
     # The ring looks the same from every core: (I, J, K) are the modes from core n on.
     Y = X.permute(n, (n + 1) % 3, (n + 2) % 3)
     right, left = cores[(n + 1) % 3], cores[(n + 2) % 3]  # (b, J, c), (c, K, a)
-    partial = torch.tensordot(Y, left, dims=([2], [1]))  # (I, J, c, a)
-    product = torch.tensordot(partial, right, dims=([1, 2], [1, 2]))  # (I, a, b)
     b, _, c = right.shape
     a = left.shape[2]
-    # Gram matrices over the long modes first: (b c, b c) and (c a, c a).
+    # The mode whose core has the fewer bonds goes first: the partial result is the smaller one.
+    if Y.shape[1] * a <= Y.shape[2] * b:
+        partial = torch.tensordot(Y, left, dims=([2], [1]))  # (I, J, c, a)
+        product = torch.tensordot(partial, right, dims=([1, 2], [1, 2]))  # (I, a, b)
+    else:
+        partial = torch.tensordot(Y, right, dims=([1], [1]))  # (I, K, b, c)
+        product = torch.tensordot(partial, left, dims=([1, 3], [1, 0])).transpose(1, 2)  # (I, a, b)
+    # Gram matrices over the long modes first: (b b, c c) and (c c, a a).
     gram_right = torch.einsum("bjc,djf->bdcf", right, right).reshape(b * b, c * c)
     gram_left = torch.einsum("cka,fke->cfae", left, left).reshape(c * c, a * a)
     gram = (gram_right @ gram_left).reshape(b, b, a, a).permute(2, 0, 3, 1)
