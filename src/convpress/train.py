@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
@@ -64,9 +64,7 @@ class Trainer:
             self.optimizer, lambda step: schedule_factor(recipe, step, self.total_steps)
         )
         self.average = (
-            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
-            if recipe.ema
-            else None
+            AveragedModel(model, multi_avg_fn=moving_average(recipe.ema), use_buffers=True) if recipe.ema else None
         )
         self.forward_model = maybe_compile(self.model, compute)
         self.epoch = 0
@@ -133,6 +131,20 @@ class Trainer:
         self.scheduler.load_state_dict(state["scheduler"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+
+
+def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Any], None]:
+    """The update of an exponential moving average, in place; integers (counters, indices) are copied, not averaged."""
+    average_floats = get_ema_multi_avg_fn(decay)
+
+    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Any) -> None:
+        if averaged[0].is_floating_point():
+            average_floats(averaged, current, count)
+        else:
+            for old, new in zip(averaged, current, strict=True):
+                old.copy_(new)
+
+    return update
 
 
 def _generator(seed: int, epoch: int) -> torch.Generator:

@@ -22,7 +22,7 @@ import torch
 import convpress
 
 @convpress.register_layer
-class Doubled(torch.nn.Conv2d):
+class TwiceConv2d(torch.nn.Conv2d):
     def __init__(self):
         super().__init__(3, 4, 3, padding=1)
 
@@ -152,14 +152,14 @@ def test_a_damaged_file_is_named(run, model):
 def test_layers_of_ones_own_are_imported(run, model, tmp_path):
     (tmp_path / "doubled_layer.py").write_text(OWN_LAYER)
     script = "import convpress, doubled_layer as d; m = convpress.create_model('resnet8', width=4); "
-    script += "convpress.put_layer(m, 'conv1', d.Doubled()); convpress.save_model(m, 'own.safetensors')"
+    script += "convpress.put_layer(m, 'conv1', d.TwiceConv2d()); convpress.save_model(m, 'own.safetensors')"
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
     code, _, err = run("info", "own.safetensors")
     assert code == 1
-    assert "Doubled, which is not registered" in err
+    assert "TwiceConv2d, which is not registered" in err
     code, out, _ = run("--import", "doubled_layer", "info", "own.safetensors")
     assert code == 0
-    assert "Doubled" in out
+    assert "TwiceConv2d" in out
 
 
 def test_wrong_usage_is_exit_code_2(run):

@@ -2,14 +2,32 @@
 
 from pathlib import Path
 
-from convpress.report.readme import results_table, with_results
+from convpress.report.readme import results, with_results
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_readme_and_tables_agree():
     text = (ROOT / "README.md").read_text()
-    assert with_results(text, results_table(ROOT / "results" / "cifar10" / "tables")) == text, "call `make docs`"
+    assert (
+        with_results(text, results(ROOT / "results" / "cifar10" / "tables", ROOT / "report" / "reference")) == text
+    ), "call `make docs`"
+
+
+def test_a_run_with_tables_has_all_parts(tmp_path):
+    quickstart = {
+        "baselines": "model,variant,test_accuracy\nresnet32,baseline,0.9263\n",
+        "kernel_search": "stage,variant,accuracy_before,test_accuracy,ci_low,ci_high,delta_control,epochs,kernel_sizes,"
+        "macs,latency_ms,selected\nfinetune_cp,plain,0.8,0.91,0.9,0.92,-0.01,4,,9000000,5.5,False\n",
+        "targets": "study,target,measured,relation,limit,met\nx,accuracy,0.93,>=,0.92,met\n",
+    }
+    for name, content in quickstart.items():
+        (tmp_path / f"{name}.csv").write_text(content)
+    found = results(tmp_path, ROOT / "report" / "reference")
+    assert "| finetune_cp" in found
+    assert "91.52" in found, "the seed's figure"
+    assert "92.00" in found
+    assert "93.00" in found
 
 
 def test_only_the_marked_part_changes():

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from convpress.compute import Compute
 from convpress.config.sections import TrainingConfig
@@ -14,7 +15,7 @@ from convpress.errors import ConvpressError
 from convpress.objectives import Batch, classification
 from convpress.optimizers import freeze, schedule_factor
 from convpress.teachers import CachedTeacher, LiveTeacher, teacher_logits
-from convpress.train import Trainer, fit, run_key
+from convpress.train import Trainer, fit, moving_average, run_key
 
 CPU = Compute("cpu", "fp32", False, True, 1)
 
@@ -213,3 +214,15 @@ def test_loss_is_finite_and_logged(data):
     assert history[0]["epoch"] == 0
     assert "norm" in history[0]
     assert math.isfinite(history[1]["loss"])
+
+
+def test_an_average_of_weights_copies_integers():
+    model = nn.Sequential(nn.Linear(1, 1))
+    model.register_buffer("choice", torch.tensor([3, 7]))
+    average = AveragedModel(model, multi_avg_fn=moving_average(0.9), use_buffers=True)
+    average.update_parameters(model)
+    with torch.no_grad():
+        model[0].weight.add_(1)
+    average.update_parameters(model)
+    assert average.module.choice.tolist() == [3, 7]
+    assert torch.allclose(average.module[0].weight, model[0].weight - 0.9)

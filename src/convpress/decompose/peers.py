@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from tensorly.decomposition import partial_tucker, tensor_ring_als
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from convpress.decompose.reference import Reference
+from convpress.decompose.reference import Reference, plain_tensorly
 from convpress.decompose.tensor_chain import chain_tensor
 from convpress.decompose.tensors import relative_error
 from convpress.decompose.tucker import tucker_tensor
@@ -43,7 +41,6 @@ def chain_peer(tensor: Tensor, ranks: Sequence[int], *, seed: int = 0, iteration
 
 def _timed(tensor: Tensor, run: Callable[[np.ndarray], Tensor]) -> Reference:
     begin = time.perf_counter()
-    with warnings.catch_warnings(), threadpool_limits(1):
-        warnings.simplefilter("ignore")  # it warns of its own deprecated arguments
+    with plain_tensorly():
         approximation = run(tensor.double().numpy())
     return Reference(relative_error(tensor, approximation), time.perf_counter() - begin)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import tensorly
 from tensorly.cp_tensor import CPTensor
 from tensorly.decomposition import parafac as tensorly_parafac
@@ -13,6 +16,14 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from convpress.decompose.cp import random_start
+
+
+@contextmanager
+def plain_tensorly() -> Iterator[None]:
+    """tensorly on numpy arrays, one thread, whatever backend others have chosen, without its own deprecations."""
+    with tensorly.backend_context("numpy"), warnings.catch_warnings(), threadpool_limits(1):
+        warnings.simplefilter("ignore")
+        yield
 
 
 @dataclass(frozen=True)
@@ -26,12 +37,11 @@ class Reference:
 def parafac(tensor: Tensor, rank: int, *, starts: int, seed: int, iterations: int) -> Reference:
     """Alternating least squares of tensorly from our own random starts (float64, one thread)."""
     array = tensor.double().numpy()
-    norm = tensorly.norm(array)
+    norm = np.linalg.norm(array)
     begin, best = time.perf_counter(), float("inf")
     for start in range(starts):
         factors = [factor.numpy().copy() for factor in random_start(tensor.shape, rank, seed + start)]
-        with warnings.catch_warnings(), threadpool_limits(1):
-            warnings.simplefilter("ignore")  # it warns of its own deprecated arguments
+        with plain_tensorly():
             result = tensorly_parafac(
                 array,
                 rank,
@@ -40,5 +50,5 @@ def parafac(tensor: Tensor, rank: int, *, starts: int, seed: int, iterations: in
                 tol=1e-10,
                 normalize_factors=False,
             )
-        best = min(best, float(tensorly.norm(array - tensorly.cp_to_tensor(result)) / norm))
+            best = min(best, float(np.linalg.norm(array - tensorly.cp_to_tensor(result)) / norm))
     return Reference(best, time.perf_counter() - begin)

@@ -1,36 +1,129 @@
-"""The results table of the README, from the committed tables: `python -m convpress.report.readme`."""
+"""The results in the README, from the committed tables: `python -m convpress.report.readme`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from convpress.report import wording as say
+from convpress.report.contents import records
+from convpress.report.headlines import headlines_table
+
 BEGIN, END = "<!-- results:begin", "<!-- results:end -->"
+FRONTS = ("pareto_params", "pareto_macs", "pareto_ms")
 
 
-def results_table(tables: Path) -> str:
-    """Markdown of the study's stages; empty when the run has no tables yet."""
+def results(tables: Path, reference: Path) -> str:
+    """Markdown of what the run found: the best networks, the seeds' figures beside ours, and the targets.
+
+    Empty when the run has no tables yet; what a run has not computed has no table here.
+    """
+    if not (tables / "baselines.csv").exists():
+        return ""
+    parts = [
+        ("On a front of accuracy against parameters, MACs or time", _comparison(tables)),
+        ("The study kernel_search, stage by stage", _kernel_search(tables)),
+        ("The seed documents' figures and ours", _headlines(tables, reference)),
+        ("Targets", _targets(tables)),
+    ]
+    return "\n\n".join(f"**{title}**\n\n{table}" for title, table in parts if table)
+
+
+def _comparison(tables: Path) -> str:
+    path = tables / "comparison.csv"
+    if not path.exists():
+        return ""
+    frame = pd.read_csv(path)
+    frame = frame[frame[list(FRONTS)].any(axis=1)]
+    return _markdown(
+        ("network", "variant", "test accuracy", "points to control", "parameters", "MACs", "ms", "faster than dense"),
+        [
+            (
+                row["model"],
+                f"{row['study']}/{row['variant']}",
+                say.accuracy(row),
+                say.points(row["delta_control"]),
+                say.count(row["params"]),
+                say.count(row["macs"]),
+                say.significant(row["latency_ms"]),
+                say.factor(row["speedup"]),
+            )
+            for row in records(frame)
+        ],
+    )
+
+
+def _kernel_search(tables: Path) -> str:
     path = tables / "kernel_search.csv"
     if not path.exists():
         return ""
-    frame = pd.read_csv(path, keep_default_na=False, na_values={"latency_ms": ""})
-    rows = [
-        {
-            "stage": row.stage,
-            "variant": row.variant,
-            "right after the surgery, %": f"{100 * row.accuracy_before:.2f}",
-            "test accuracy, % (95 % interval)": f"{100 * row.test_accuracy:.2f} "
-            f"({100 * row.ci_low:.2f} to {100 * row.ci_high:.2f})",
-            "epochs": row.epochs,
-            "kernel sizes": row.kernel_sizes,
-            "parameters": f"{row.params:,}",
-            "MACs, M": f"{row.macs / 1e6:.1f}",
-            "ms": f"{row.latency_ms:.1f}",
-        }
-        for row in frame.itertuples()
-    ]
-    return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+    frame = pd.read_csv(path, keep_default_na=False, na_values={"latency_ms": "", "delta_control": ""})
+    return _markdown(
+        ("stage", "variant", "before training", "test accuracy", "points to control", "epochs", "sizes", "MACs", "ms"),
+        [
+            (
+                row["stage"],
+                row["variant"] + (" (chosen on validation)" if str(row["selected"]) == "True" else ""),
+                say.percent(row["accuracy_before"]),
+                say.accuracy(row),
+                say.points(row["delta_control"]),
+                row["epochs"],
+                row["kernel_sizes"],
+                say.count(row["macs"]),
+                say.significant(row["latency_ms"]),
+            )
+            for row in records(frame)
+        ],
+    )
+
+
+def _headlines(tables: Path, reference: Path) -> str:
+    frame = headlines_table(reference, tables)
+    frame = frame[frame["same"].notna() | frame["best"].notna()]
+    return _markdown(
+        ("study", "figure", "seed", "ours, the seed's way", "ours at our best", "why lower"),
+        [
+            (
+                row["study"],
+                row["headline"],
+                *(_figure(row[key], row["seed"]) for key in ("seed", "same", "best")),
+                row["reason"],
+            )
+            for row in records(frame)
+        ],
+    )
+
+
+def _targets(tables: Path) -> str:
+    path = tables / "targets.csv"
+    if not path.exists():
+        return ""
+    frame = pd.read_csv(path)
+    return _markdown(
+        ("study", "target", "aim", "measured", "met"),
+        [
+            (
+                row["study"],
+                row["target"],
+                f"{row['relation']} {_figure(row['limit'], row['limit'])}",
+                _figure(row["measured"], row["limit"]),
+                row["met"],
+            )
+            for row in records(frame)
+        ],
+    )
+
+
+def _figure(value: float, scale: float) -> str:
+    """An accuracy as percent, a time or a factor as it is; `scale` tells which."""
+    return say.percent(value) if abs(scale) < 1 else say.significant(value)
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    frame = pd.DataFrame(rows, columns=list(header)) if rows else pd.DataFrame()
+    return "" if frame.empty else frame.to_markdown(index=False, disable_numparse=True)
 
 
 def with_results(text: str, table: str) -> str:
@@ -43,4 +136,5 @@ def with_results(text: str, table: str) -> str:
 
 if __name__ == "__main__":
     readme = Path("README.md")
-    readme.write_text(with_results(readme.read_text(), results_table(Path("results/cifar10/tables"))))
+    found = results(Path("results/cifar10/tables"), Path("report/reference"))
+    readme.write_text(with_results(readme.read_text(), found))
