@@ -70,7 +70,6 @@ class Latency:
     repeats: int
 
 
-@torch.inference_mode()
 def interleaved_latency(
     models: dict[str, nn.Module],
     input_shape: Sequence[int],
@@ -91,11 +90,13 @@ def interleaved_latency(
         name: model.to(device, dtype).eval().to(memory_format=torch.channels_last) for name, model in models.items()
     }
     times: dict[str, list[float]] = {name: [] for name in models}
-    for turn in range(warmup + repeats):
-        for name, model in ready.items():
-            elapsed = _time_once(model, x)
-            if turn >= warmup:
-                times[name].append(1000 * elapsed)
+    # Laid out before inference mode begins: what layers keep for inference depends on the versions of their weights.
+    with torch.inference_mode():
+        for turn in range(warmup + repeats):
+            for name, model in ready.items():
+                elapsed = _time_once(model, x)
+                if turn >= warmup:
+                    times[name].append(1000 * elapsed)
     return {name: _summary(values) for name, values in times.items()}
 
 
@@ -112,7 +113,7 @@ def _time_once(model: nn.Module, x: Tensor) -> float:
 def _summary(values: list[float]) -> Latency:
     if len(values) == 1:
         return Latency(values[0], values[0], values[0], 1)
-    q1, median, q3 = statistics.quantiles(values, n=4)
+    q1, median, q3 = statistics.quantiles(values, n=4, method="inclusive")
     return Latency(median, q1, q3, len(values))
 
 

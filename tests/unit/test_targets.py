@@ -6,7 +6,9 @@ import pytest
 from convpress.errors import ConvpressError
 from convpress.report.targets import COLUMNS, targets_table
 
-TABLE = pd.DataFrame({"variant": ["a", "b", "c"], "accuracy": [0.63, 0.83, None]})
+TABLE = pd.DataFrame(
+    {"variant": ["a", "b", "c"], "accuracy": [0.63, 0.83, None], "validation_accuracy": [0.9, 0.8, 0.7]}
+)
 
 
 def judge(tmp_path, **changes):
@@ -23,6 +25,7 @@ def judge(tmp_path, **changes):
         ({"limit": 0.84}, 0.83, "not met"),
         ({"pick": "min", "relation": "<", "limit": 0.63}, 0.63, "not met"),
         ({"where": "variant == 'a'"}, 0.63, "met"),
+        ({"pick": "chosen", "limit": 0.7}, 0.63, "not met"),
         ({"where": "variant == 'b'", "against": "variant == 'a'", "limit": 0.2}, 0.2, "met"),
     ],
 )

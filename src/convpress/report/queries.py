@@ -8,11 +8,13 @@ import pandas as pd
 
 from convpress.errors import ConvpressError
 
-PICKS = ("first", "min", "max", "mean")
+PICKS = ("first", "min", "max", "mean", "chosen")
 
 
 def read_number(tables: Path, table: str, column: str, where: str, pick: str) -> float | None:
     """The `pick` of `column` over the rows `where` (a pandas query; empty takes all) of a table, or None without any.
+
+    `chosen` is the row of the highest validation accuracy, so that nothing is picked on test images.
 
     Raises:
         ConvpressError: a column, a query or a pick that cannot be.
@@ -22,12 +24,15 @@ def read_number(tables: Path, table: str, column: str, where: str, pick: str) ->
         return None
     if pick not in PICKS:
         raise ConvpressError(f"pick is {pick!r}; one of {', '.join(PICKS)} is allowed")
-    frame = pd.read_csv(path, keep_default_na=False, na_values={column: ""})
+    frame = pd.read_csv(path)
+    texts = frame.select_dtypes(exclude="number").columns
+    frame[texts] = frame[texts].astype(object).fillna("")
     try:
         rows = frame.query(where) if where else frame
+        rows = rows.sort_values("validation_accuracy", ascending=False) if pick == "chosen" else rows
         values = pd.to_numeric(rows[column]).dropna()
     except Exception as error:  # pandas raises many kinds for a query it cannot read
         raise ConvpressError(f"{table}.{column} where {where!r} cannot be read: {error}") from error
     if values.empty:
         return None
-    return float(values.iloc[0] if pick == "first" else getattr(values, pick)())
+    return float(values.iloc[0] if pick in ("first", "chosen") else getattr(values, pick)())

@@ -18,8 +18,8 @@ COLUMNS = ("study", "target", "table", "column", "where", "against", "pick", "re
 def targets_table(reference: Path, tables: Path) -> pd.DataFrame:
     """Rows (study, target, measured, relation, limit, met) of the tables' folder `tables`.
 
-    A target picks (`first`, `min`, `max` or `mean`) a `column` of the rows `where` (a pandas query) in a table, less
-    the same of the rows `against` where there is one. A value that no table has is empty: "not measured".
+    A target picks (see :func:`read_number`) a `column` of the rows `where` (a pandas query) in a table, less the same
+    of the rows `against` where there is one. A value that no table has is empty, and its target "not measured".
 
     Raises:
         ConvpressError: a target names a column, query, pick or relation that cannot be.

@@ -29,6 +29,9 @@ TABLE = (
 def build(run: Run) -> Content:
     """Targets of this run; nothing where their table is missing."""
     content = Content()
+    if not run.used("cifar10"):
+        content.findings.append("The targets are set for the networks and images of the cifar10 run, not for this one.")
+        return content
     frame = run.table("targets", COLUMNS)
     if frame.empty:
         content.missing.append("the table of targets (tables/targets.csv)")
