@@ -42,19 +42,21 @@ rule fetch_checkpoint:
         "../scripts/fetch_checkpoint.py"
 
 
-rule record_checkpoint:
-    input:
-        checkpoint=lambda w: OWN[w.model],
-    output:
-        provenance="data/checkpoints/own-{model}.json",
-    log:
-        f"{LOGS}/record_checkpoint/{{model}}.log",
-    wildcard_constraints:
-        model="|".join(OWN) or "none",
-    params:
-        code=code("record_checkpoint.py"),
-    script:
-        "../scripts/record_checkpoint.py"
+if OWN:
+
+    rule record_checkpoint:
+        input:
+            checkpoint=lambda w: OWN[w.model],
+        output:
+            provenance="data/checkpoints/own-{model}.json",
+        log:
+            f"{LOGS}/record_checkpoint/{{model}}.log",
+        wildcard_constraints:
+            model="|".join(OWN),
+        params:
+            code=code("record_checkpoint.py"),
+        script:
+            "../scripts/record_checkpoint.py"
 
 
 def input_provenance(wildcards=None):

@@ -109,7 +109,7 @@ def stub_scripts(folder: Path) -> None:
     (folder / "scripts" / "stub.py").write_text(STUB)
     for path in folder.glob("scripts/*.py"):
         text = path.read_text()
-        if "with job(snakemake):" in text:
+        if "\nwith job(snakemake)" in text:
             first = next(node for node in ast.parse(text).body[1:] if getattr(node, "module", "") != "__future__")
             lines = text.splitlines(keepends=True)
             lines.insert(first.lineno - 1, "import stub\n\nstub.make(snakemake)\n")

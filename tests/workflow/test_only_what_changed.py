@@ -49,6 +49,15 @@ def whole_run(tmp_path_factory) -> list[Job]:
     return tiny_project(tmp_path_factory.mktemp("whole") / "project").listed("-n")
 
 
+@pytest.fixture(scope="module")
+def own_run(tmp_path_factory) -> list[Job]:
+    """Every job of a run that starts from a checkpoint of one's own."""
+    project = tiny_project(tmp_path_factory.mktemp("own") / "project")
+    project.write("mine/resnet8.th", "stands for a checkpoint")
+    project.write("own.yaml", json.dumps({"models": {"resnet8": {"checkpoint": "mine/resnet8.th", "training": None}}}))
+    return project.listed("-n", overlay=(*TINY, "own.yaml"))
+
+
 def dependents(jobs: list[Job], changed: set[str]) -> set[str]:
     """Rules with a job that reads, directly or not, what the `changed` rules write."""
     dirty = {path for job in jobs if job.rule in changed for path in job.outputs}
@@ -182,8 +191,10 @@ def test_a_new_entry_of_a_grid(finished, all_jobs):
 
 
 def test_every_rule_has_the_hash_of_its_code(project):
+    project.write("mine/resnet20.th", "stands for a checkpoint")  # a rule is there for those who bring their own
+    project.write("own.yaml", json.dumps({"models": {"resnet20": {"checkpoint": "mine/resnet20.th"}}}))
     project.write("inventory.smk", INVENTORY)
-    project.done("--list-rules", "--snakefile", "inventory.smk")
+    project.done("--list-rules", "--snakefile", "inventory.smk", overlay="own.yaml")
     inventory = json.loads((project.folder / "inventory.json").read_text())
     assert len(inventory) > 15
     assert [name for name, params in inventory.items() if "code" not in params and name != "all"] == []
@@ -191,13 +202,14 @@ def test_every_rule_has_the_hash_of_its_code(project):
     assert set(inventory) - {"all"} == set(script_of(project.folder))
 
 
-def test_rule_all_asks_for_every_output_of_every_rule(project, all_jobs, whole_run):
-    for jobs in (all_jobs, whole_run):
+def test_rule_all_asks_for_every_output_of_every_rule(project, all_jobs, whole_run, own_run):
+    runs = (all_jobs, whole_run, own_run)
+    for jobs in runs:
         asked = {path for job in jobs if job.rule == "all" for path in job.inputs}
         written = {path for job in jobs if job.rule != "all" for path in job.outputs}
         assert len(written) > 50
         assert written - asked == set()
-    used = {job.rule for jobs in (all_jobs, whole_run) for job in jobs}
+    used = {job.rule for jobs in runs for job in jobs}
     assert set(script_of(project.folder)) - used == set()
 
 
