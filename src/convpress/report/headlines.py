@@ -16,7 +16,7 @@ def headlines_table(reference: Path, tables: Path) -> pd.DataFrame:
     """Rows (study, headline, seed, same, best, reason): theirs, ours under their conditions, ours at our best.
 
     `reference` is the folder with headlines.csv (which number of which table) and seeds.csv (the seeds' figures).
-    A reason stands only where our best is lower than theirs; a number that no table has is empty.
+    A reason stands only where one of ours is lower than theirs; a number that no table has is empty.
 
     Raises:
         ConvpressError: a headline names a figure that seeds.csv lacks, or a query that cannot be read.
@@ -32,6 +32,6 @@ def headlines_table(reference: Path, tables: Path) -> pd.DataFrame:
             read_number(tables, line["table"], line["column"], line[where], line["pick"]) if line[where] else None
             for where in ("same", "best")
         )
-        lower = max((value for value in (same, best) if value is not None), default=seed) < seed
+        lower = any(value is not None and value < seed for value in (same, best))
         rows.append((line["study"], line["headline"], seed, same, best, line["reason"] if lower else ""))
     return pd.DataFrame(rows, columns=list(COLUMNS))
