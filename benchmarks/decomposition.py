@@ -33,6 +33,7 @@ from convpress.errors import ConvpressError
 from convpress.inputs import fetch_checkpoint
 from convpress.models.registry import create_model
 from convpress.sensitivity import FAMILIES, factorised_layers, ranks_for
+from record import record
 
 CHECKPOINT = "resnet32-d509ac18.th"
 STARTS = 4
@@ -124,6 +125,18 @@ def measure_families(name: str, kernel: Tensor, compression: float, with_pytenso
     return rows
 
 
+def kept_lines(row: dict[str, object]) -> list[dict[str, object]]:
+    """What is kept of a row: error and seconds beside tensorly's."""
+    peer = "tensorly" if "tensorly error" in row else "parafac"
+    case = " ".join(str(row[key]) for key in ("kernel", "family") if key in row)
+    lines = []
+    for quantity, unit in (("error", ""), ("seconds", "s")):
+        ours, theirs = float(str(row[quantity])), float(str(row[f"{peer} {quantity}"]))
+        line: dict[str, object] = {"case": case, "quantity": quantity, "unit": unit, "ours": ours, "reference": theirs}
+        lines.append(line | {"ratio": theirs / ours})
+    return lines
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -147,6 +160,8 @@ def main() -> None:
     # 5 digits for errors, 2 for seconds; a column tells its kind by its name.
     formats = [".5f" if "error" in key else ".2f" if "seconds" in key else "g" for key in rows[0]] if rows else []
     print(tabulate(rows, headers="keys", floatfmt=formats))
+    family = f", all families at {arguments.families:g}x" if arguments.families else ""
+    record(f"decomposition{family}", [line for row in rows for line in kept_lines(row)])
 
 
 if __name__ == "__main__":

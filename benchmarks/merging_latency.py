@@ -19,6 +19,7 @@ from convpress.layers.shared import SharedFilterConv2d
 from convpress.measure import interleaved_latency
 from convpress.merging import kept
 from convpress.models.registry import create_model
+from record import record
 
 
 class ConvolutionACentroid(nn.Module):
@@ -59,6 +60,17 @@ def networks(name: str, ratio: float) -> dict[str, nn.Module]:
     return models
 
 
+def kept_lines(row: dict, arguments: argparse.Namespace) -> list[dict[str, object]]:
+    """What is kept of a row: each way against the dense network."""
+    about = f"{arguments.model}, {row['type']}, batch {row['batch']}, ratio {row['ratio']:.1f}"
+    ways = [way for way in ("seed", "ours", "merged") if f"{way} ms" in row]
+    return [
+        {"case": f"{about}, {way}", "quantity": "forward pass against dense", "unit": "ms"}
+        | {"ours": row[f"{way} ms"], "reference": row["dense ms"], "ratio": row[f"dense/{way}"]}
+        for way in ways
+    ]
+
+
 def main() -> None:
     """Print a row for each type, batch and ratio."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -89,6 +101,7 @@ def main() -> None:
                 dense = times["dense"].median_ms
                 rows.append(row | {f"dense/{way}": dense / one.median_ms for way, one in times.items()})
     print(tabulate(rows, headers="keys", floatfmt=".2f"))
+    record("merging_latency", [line for row in rows for line in kept_lines(row, arguments)])
 
 
 if __name__ == "__main__":

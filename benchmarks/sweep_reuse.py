@@ -26,6 +26,7 @@ from convpress.errors import ConvpressError
 from convpress.inputs import fetch_checkpoint
 from convpress.models.registry import create_model
 from convpress.predict import predict
+from record import record
 
 CHECKPOINT = "resnet20-12fca82f.th"
 LAYERS = ["layer1.1.conv1", "layer2.1.conv1", "layer3.0.conv2", "layer3.2.conv2"]
@@ -84,7 +85,14 @@ def main() -> None:
         model, data = load_network(arguments.checkpoint), load_images(arguments.data, arguments.images)
     except ConvpressError as error:
         sys.exit(str(error))
-    print(tabulate([measure(model, layer, data, arguments.step) for layer in LAYERS], headers="keys", floatfmt=".2f"))
+    rows = [measure(model, layer, data, arguments.step) for layer in LAYERS]
+    print(tabulate(rows, headers="keys", floatfmt=".2f"))
+    kept = [
+        {"case": row["layer"], "quantity": f"sweep of {row['points']} points", "unit": "s"}
+        | {"ours": row["shared s"], "reference": row["from the image s"], "ratio": row["times faster"]}
+        for row in rows
+    ]
+    record("sweep_reuse", kept)
 
 
 if __name__ == "__main__":

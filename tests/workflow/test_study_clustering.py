@@ -51,7 +51,7 @@ def test_remedies_keep_their_budget_and_their_epochs(quickstart):
     assert frame.loc["control", "accuracy_before"] == frame.loc["baseline", "test_accuracy"]
     assert frame.loc["control", "unique_ratio"] == 1
     assert (shared["params"] < frame.loc["control", "params"]).all()
-    assert (frame["macs"] == frame.loc["control", "macs"]).all()
+    assert (frame["macs"] <= frame.loc["control", "macs"]).all()  # gathered channels are computed once
     assert shared["selected"].sum() == shared["target_ratio"].nunique()
 
 
