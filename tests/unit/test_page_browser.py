@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from test_pareto import compared_run  # noqa: F401
 from test_report import REPORT, run  # noqa: F401
 
@@ -18,6 +20,7 @@ from convpress.report.page import render_page
 CHROMIUM = shutil.which("chromium")
 MARKS = "#pareto g.mark-symbol.role-mark path"
 TABLE = "#table-comparison"
+Value = TypeVar("Value")
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None and "CI" not in os.environ, reason="chromium is not installed (apt-get install chromium)"
@@ -61,6 +64,14 @@ def opened(page: Page, address: str, problems: list[str]) -> Page:
     return page
 
 
+def eventually(read: Callable[[], Value], wanted: Value) -> Value:
+    """What `read` gives, as soon as it is `wanted`, at the latest after five seconds: the page redraws a bit later."""
+    end = time.monotonic() + 5
+    while (found := read()) != wanted and time.monotonic() < end:
+        time.sleep(0.05)
+    return found
+
+
 def column(page: Page, header: str) -> list[str]:
     index = 1 + page.locator(f"{TABLE} thead th").all_inner_texts().index(header)
     return page.locator(f"{TABLE} tbody tr > :nth-child({index})").all_inner_texts()
@@ -80,31 +91,32 @@ def test_tables_sort_by_value(page: Page, key: str | None) -> None:
     def act() -> None:
         button.click() if key is None else button.press(key)
 
+    ordered = sorted(column(page, "Parameters"), key=lambda text: float(text.split()[0]))
     act()
-    assert header.get_attribute("aria-sort") == "ascending"
-    shown = column(page, "Parameters")
-    assert shown[0].startswith("100.0")
-    assert shown == sorted(shown, key=lambda text: float(text.split()[0]))
+    expect(header).to_have_attribute("aria-sort", "ascending")
+    assert ordered[0].startswith("100.0")
+    assert eventually(lambda: column(page, "Parameters"), ordered) == ordered
     act()
-    assert header.get_attribute("aria-sort") == "descending"
-    assert column(page, "Parameters") == shown[::-1]
+    expect(header).to_have_attribute("aria-sort", "descending")
+    assert eventually(lambda: column(page, "Parameters"), ordered[::-1]) == ordered[::-1]
 
 
 def test_empty_cells_stay_last_in_both_directions(page: Page) -> None:
-    button = page.locator(f"{TABLE} thead th", has_text="Points to control").get_by_role("button")
-    for _ in range(2):
-        button.click()
-        assert column(page, "Points to control")[-2:] == ["–", "–"]
+    header = page.locator(f"{TABLE} thead th", has_text="Points to control")
+    for order in ("ascending", "descending"):
+        header.get_by_role("button").click()
+        expect(header).to_have_attribute("aria-sort", order)
+        assert eventually(lambda: column(page, "Points to control")[-2:], ["–", "–"]) == ["–", "–"]
 
 
 def test_tables_filter(page: Page) -> None:
     everything = len(column(page, "Network"))
     page.get_by_label("Filter rows:").first.fill("resnet20 merging")
-    shown = column(page, "Variant")
-    assert shown == ["small (merging)", "tiny (merging)"]
+    wanted = ["small (merging)", "tiny (merging)"]
+    assert eventually(lambda: column(page, "Variant"), wanted) == wanted
     assert "2 rows of 13" in page.locator(".dt-info").first.inner_text()
     page.get_by_label("Filter rows:").first.fill("")
-    assert len(column(page, "Network")) == everything == 13
+    assert eventually(lambda: len(column(page, "Network")), everything) == everything == 13
 
 
 def test_the_variant_under_the_pointer_is_named(page: Page) -> None:
