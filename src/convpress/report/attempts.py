@@ -1,0 +1,63 @@
+"""results/attempts.csv: what was tried to meet a target. `python -m convpress.report.attempts --help`.
+
+A row is one attempt: the target, the configuration laid over params.yaml, and what `evaluate` measured, so no number
+is typed. An attempt runs in a copy of the project: `snakemake --configfile attempt.yaml` and the metrics file wanted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from convpress.files import write_csv
+from convpress.provenance import git_state
+from convpress.report.tables import compare, read_results
+
+FILE = Path("results/attempts.csv")
+
+
+def attempt(study: str, target: str, metrics: Path, overlay: Path | None, control: Path) -> dict[str, Any]:
+    """One row; `metrics` and `control` are results/<run>/metrics/<study>/<variant>.json, their predictions beside."""
+    files = [str(metrics), str(control)]
+    predictions = [file.replace("/metrics/", "/predictions/").removesuffix(".json") + ".npz" for file in files]
+    mine, reference = read_results(files, predictions).values()
+    compared = compare(mine, reference)
+    configuration = yaml.safe_load(overlay.read_text()) if overlay else {}
+    return {
+        "study": study,
+        "target": target,
+        "configuration": json.dumps(configuration, sort_keys=True),
+        "variant": mine.metrics["variant"],
+        "validation_accuracy": mine.metrics["validation_accuracy"],
+        "test_accuracy": mine.metrics["test_accuracy"],
+        "test_n": mine.metrics["test_n"],
+        "control_accuracy": reference.metrics["test_accuracy"],
+        "delta_control": compared["delta"],
+        "mcnemar_p": compared["mcnemar_p"],
+        "macs": mine.metrics["macs"],
+        "commit": git_state(metrics.parent),
+    }
+
+
+def main() -> None:
+    """Append one attempt to the file."""
+    parser = argparse.ArgumentParser(description="Append an attempt at a target to results/attempts.csv.")
+    parser.add_argument("study")
+    parser.add_argument("target", help="as in report/reference/targets.csv")
+    parser.add_argument("metrics", type=Path, help="results/<run>/metrics/<study>/<variant>.json of the attempt")
+    parser.add_argument("control", type=Path, help="the same of the control")
+    parser.add_argument("--overlay", type=Path, help="what was laid over params.yaml; absent: nothing")
+    parser.add_argument("--file", type=Path, default=FILE)
+    options = parser.parse_args()
+    rows = pd.read_csv(options.file).to_dict("records") if options.file.is_file() else []
+    rows.append(attempt(options.study, options.target, options.metrics, options.overlay, options.control))
+    write_csv(rows, options.file)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    main()
