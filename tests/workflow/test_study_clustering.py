@@ -80,6 +80,7 @@ def test_a_sweep_of_ones_own_checkpoint(project, tmp_path):
     models = {"resnet8": {"checkpoint": str(tmp_path / "mine.th"), "key_prefix": "net.", "training": None}}
     points = "results/quickstart/metrics/clustering/layers/layer2.0.conv2.csv"
     record = "data/checkpoints/own-resnet8.json"
-    project.done(points, record, "--config", f"models={json.dumps(models)}", overlay="config/quickstart.yaml")
+    project.write("own.yaml", json.dumps({"models": models}))
+    project.done(points, record, overlay=("config/quickstart.yaml", "own.yaml"))
     assert len(pd.read_csv(project.folder / points)) == 5
     assert json.loads((project.folder / record).read_text())["origin"] == str(tmp_path / "mine.th")
