@@ -32,7 +32,7 @@ reproduce: install ## the whole cifar10 run; resumes where it was stopped
 	@echo "report:  results/cifar10/report.html"
 
 test: install ## unit tests and the workflow test
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest
 
 test-unit: install ## only the unit tests
 	$(BIN)/pytest tests/unit
