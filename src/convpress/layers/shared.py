@@ -8,7 +8,6 @@ centroid's. Dense: one convolution with the expanded kernel. `gathers` decides, 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import torch
@@ -23,22 +22,23 @@ from convpress.layers.surgery import register_layer
 BLOCK = 16
 """oneDNN computes output channels by 16 (AVX-512): 17 cost as many as 32, and 12 often more than 16."""
 
-WORTHWHILE = {torch.float32: 72, torch.bfloat16: 400}
-"""Multiply-accumulates that a gathered value must save, by type; measured on CPUs (benchmarks/merging_latency.py)."""
+WORTHWHILE = 72
+"""Multiply-accumulates that a gathered value must save; measured on CPUs (benchmarks/merging_latency.py)."""
 
 
 def gathers(kernel: tuple[int, ...], clusters: int, dtype: torch.dtype, device: str) -> bool:
     """Whether a convolution of `kernel` (T, S, h, w) with so many centroids runs with a gather in inference.
 
     It does when at least half of the filters, counted in blocks of `BLOCK`, drop out, and each of the T values a
-    pixel saves at least `WORTHWHILE` multiply-accumulates. Other devices and types were not measured: dense.
+    pixel saves at least `WORTHWHILE` multiply-accumulates. In bfloat16 copies cost more than what they save, and
+    other devices were not measured: dense.
     """
-    if device != "cpu" or dtype not in WORTHWHILE:
+    if device != "cpu" or dtype != torch.float32:
         return False
     out_channels, *inner = kernel
     kept = padded(clusters)
     saved = math.prod(inner) * (out_channels - kept) / out_channels
-    return 2 * kept <= out_channels and saved >= WORTHWHILE[dtype]
+    return 2 * kept <= out_channels and saved >= WORTHWHILE
 
 
 def padded(clusters: int) -> int:
@@ -118,25 +118,26 @@ class SharedFilterConv2d(IndexedModule):
         if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
             self._prepared = None
             return F.conv2d(x, self.kernel(), self.bias, self.stride, self.padding, self.dilation)
-        prepared = self._prepare()
-        bias = self.bias if prepared.gather is None else None
-        out = F.conv2d(x, prepared.weight, bias, self.stride, self.padding, self.dilation)
+        prepared = self._prepared
+        if prepared is None or not prepared.holds(self._parameters.get("weight"), self.index):
+            prepared = self._prepare()
         if prepared.gather is None:
-            return out
+            return F.conv2d(x, prepared.weight, self.bias, self.stride, self.padding, self.dilation)
+        out = F.conv2d(x, prepared.weight, None, self.stride, self.padding, self.dilation)
         out = gather_channels(out, prepared.gather)
         return out if self.bias is None else out + self.bias.view(-1, 1, 1)
 
     def _prepare(self) -> Prepared:
-        """What inference runs with, made anew when weights or index are other than they were."""
-        key = (_state_of(self.weight), _state_of(self.index))
-        if self._prepared is None or self._prepared.key != key or None in key:
-            shape = (self.out_channels, *self.weight.shape[1:])
-            if self.whole_filters and gathers(shape, self.clusters, self.weight.dtype, self.weight.device.type):
-                weight = F.pad(self.weight, (0,) * 7 + (padded(self.clusters) - self.clusters,))
-                self._prepared = Prepared(key, _laid_out(weight, self.weight), self.index.long())
-            else:
-                self._prepared = Prepared(key, _laid_out(self.kernel(), self.weight), None)
-        return self._prepared
+        """What inference runs with; kept where torch counts changes, which it does not in tensors of inference mode."""
+        weight, index = self.weight, self.index
+        shape = (self.out_channels, *weight.shape[1:])
+        if self.whole_filters and gathers(shape, self.clusters, weight.dtype, weight.device.type):
+            blocks = F.pad(weight, (0,) * 7 + (padded(self.clusters) - self.clusters,))
+            prepared = Prepared(weight, index, _laid_out(blocks, weight), index.long())
+        else:
+            prepared = Prepared(weight, index, _laid_out(self.kernel(), weight), None)
+        self._prepared = None if weight.is_inference() or index.is_inference() else prepared
+        return prepared
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles go without what inference prepared."""
@@ -160,18 +161,22 @@ class SharedFilterConv2d(IndexedModule):
         }
 
 
-@dataclass(frozen=True)
 class Prepared:
     """The kernel that inference runs with, and the channels to gather after it, if any."""
 
-    key: tuple[Any, Any]
-    weight: Tensor
-    gather: Tensor | None
+    def __init__(self, source: Tensor, index: Tensor, weight: Tensor, gather: Tensor | None) -> None:
+        """Remember the state of `source` and `index`, of which `weight` was made."""
+        self.weight, self.gather = weight, gather
+        self._source, self._index = source, index
+        # Tensors of inference mode count no changes and are never kept.
+        self._state = None if source.is_inference() or index.is_inference() else self._versions()
 
+    def holds(self, source: Tensor | None, index: Tensor) -> bool:
+        """Whether `source` and `index` are what they were; on the path of every pass, so no more than needed."""
+        return source is self._source and index is self._index and self._versions() == self._state
 
-def _state_of(tensor: Tensor) -> tuple[Any, ...] | None:
-    """Changes whenever the tensor's numbers do; None where torch keeps no count (tensors of inference mode)."""
-    return None if tensor.is_inference() else (tensor.data_ptr(), tensor._version, tensor.dtype, tensor.device)
+    def _versions(self) -> tuple[int, int, int]:
+        return self._source._version, self._source.data_ptr(), self._index._version
 
 
 def _laid_out(weight: Tensor, like: Tensor) -> Tensor:
@@ -183,14 +188,12 @@ def _laid_out(weight: Tensor, like: Tensor) -> Tensor:
 def gather_channels(x: Tensor, index: Tensor) -> Tensor:
     """``x[:, index]`` of (N, C, H, W) in the layout of `x`: channels-last stays channels-last.
 
-    The quickest form measured: ``index_select`` on the last dimension of the (N H W, C) view, in float32, for the
-    selection of 16-bit numbers is several times slower and the way there and back loses nothing.
+    The quickest form measured: ``index_select`` on the last dimension of the (N H W, C) view.
     """
     if not x.is_contiguous(memory_format=torch.channels_last):
         return x.index_select(1, index)
     n, channels, height, width = x.shape
-    rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
-    chosen = rows.float().index_select(1, index).to(x.dtype)
+    chosen = x.permute(0, 2, 3, 1).reshape(-1, channels).index_select(1, index)
     return chosen.view(n, height, width, len(index)).permute(0, 3, 1, 2)
 
 
