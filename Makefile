@@ -31,13 +31,13 @@ reproduce: install ## the whole cifar10 run; resumes where it was stopped
 	$(SNAKEMAKE)
 	@echo "report:  results/cifar10/report.html"
 
-test: install ## unit tests and the workflow test
-	$(BIN)/pytest
+test: install ## unit tests and workflow tests, in two processes
+	$(BIN)/pytest -n 2 --dist loadgroup -m 'not long'
 
 test-unit: install ## only the unit tests
 	$(BIN)/pytest tests/unit
 
-test-slurm: install ## the workflow on a SLURM cluster of one node (root, Debian's slurm-wlm and munge)
+test-slurm: install ## the quickstart on a SLURM cluster of one node (root, Debian's slurm-wlm and munge)
 	$(BIN)/pytest tests/workflow/test_slurm.py
 
 check-results: install ## compare the checksums of all results here with dvc.lock

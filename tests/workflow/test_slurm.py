@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -10,15 +11,18 @@ import subprocess
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT, TARGETS, TINY, contents, tiny_project
+
+from conftest import ROOT, TARGETS, TINY, contents, copy_project, tiny_project
 
 pytestmark = pytest.mark.workflow
 
 MARK = "# one node, for the tests of convpress\n"
 CONFIG = Path("/etc/slurm/slurm.conf")  # the step launcher forgets SLURM_CONF, so it must lie there
 MUNGE_PID = Path("/run/munge/munged.pid")
+TIMES = re.compile(r"(^|_)(ms|speedup|seconds|10k)$")
 QUICK = ("--seconds-between-status-checks", "1", "--slurm-init-seconds-before-status-checks", "1")
 SLURM = ("--workflow-profile", "profiles/slurm", "--cores", "2", "--latency-wait", "10", *QUICK)
 
@@ -120,6 +124,25 @@ def test_the_cluster_gives_the_same_bits(cluster, unbroken, tmp_path):
     assert contents(project).keys() == contents(unbroken).keys()
     assert [name for name, content in contents(project).items() if content != contents(unbroken)[name]] == []
     assert project.jobs(*TARGETS, overlay=TINY) == [], "going back to one machine reruns nothing"
+
+
+def without_times(project) -> dict[str, object]:
+    """All that the quickstart computed: tables without times and what is judged by them, and the bytes of models."""
+    folder = project.folder / "results" / "quickstart"
+    tables = {path.name: pd.read_csv(path) for path in folder.glob("tables/*.csv") if path.name != "targets.csv"}
+    kept = {name: table.drop(columns=table.filter(regex=TIMES)).to_csv() for name, table in tables.items()}
+    return kept | {str(path.relative_to(folder)): path.read_bytes() for path in folder.glob("models/**/*.safetensors")}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(2400)
+def test_the_whole_quickstart_gives_the_same_numbers(cluster, quickstart, tmp_path):
+    project = copy_project(tmp_path / "project")
+    project.done(*SLURM, overlay="config/quickstart.yaml")
+    here, there = without_times(quickstart), without_times(project)
+    assert len(here) > 60
+    assert here.keys() == there.keys()
+    assert [name for name in here if here[name] != there[name]] == []
 
 
 def test_a_job_that_dies_is_tried_again_once_and_then_reported(cluster, tmp_path):
