@@ -9,7 +9,7 @@ from convpress.data import Dataset
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, data: Dataset, batch_size: int = 500, device: str = "cpu") -> Tensor:
+def predict(model: nn.Module, data: Dataset, batch_size: int = 125, device: str = "cpu") -> Tensor:
     """Logits (n, classes) in float32; the batch size is fixed, so that the same model gives the same bits."""
     model = model.to(device).eval().to(memory_format=torch.channels_last)
     logits = [
