@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from conftest import TARGETS, TINY, Project, contents, tiny_project
 
 pytestmark = pytest.mark.workflow

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from conftest import ROOT, TINY, Job, Project, tiny_project
 
 pytestmark = pytest.mark.workflow

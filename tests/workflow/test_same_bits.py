@@ -1,6 +1,7 @@
 """Same seed, same machine: the same tables and models, whatever runs beside a job."""
 
 import pytest
+
 from conftest import copy_project
 
 pytestmark = pytest.mark.workflow

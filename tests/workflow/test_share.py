@@ -18,8 +18,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, TINY, Project, tiny_project
 from snakemake.utils import update_config
+
+from conftest import ROOT, TINY, Project, tiny_project
 
 pytestmark = pytest.mark.workflow
 
