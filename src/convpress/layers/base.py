@@ -1,4 +1,4 @@
-"""What all factorised convolutions share: geometry, construction from a dense layer, shape checks."""
+"""What layers in the place of a convolution share: geometry, construction from a dense layer, shape checks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -36,20 +36,14 @@ def check_rank(rank: Any, name: str, largest: int) -> int:
     return rank
 
 
-class FactorisedConv2d(nn.Module, ABC):
-    """A 2-D convolution (T, S, h, w) kept as factors; the base of all layer families.
+class ConvLayer(nn.Module):
+    """A layer in the place of a 2-D convolution: its geometry, and the arguments that rebuild it.
 
     Attributes:
         in_channels, out_channels: S and T.
         kernel_size, stride, dilation: pairs (vertical, horizontal).
         padding: a pair, or "same" or "valid" with the meaning they have in ``nn.Conv2d``; zeros are padded.
     """
-
-    rank_name: ClassVar[str] = "rank"
-    """The keyword of ``__init__`` and ``from_conv`` that holds the rank (or the ranks)."""
-
-    expand: nn.Conv2d
-    """The last 1x1 convolution of every family; it carries the bias."""
 
     def __init__(
         self,
@@ -60,7 +54,7 @@ class FactorisedConv2d(nn.Module, ABC):
         padding: Padding,
         dilation: Size,
     ) -> None:
-        """Keep the geometry; the families add their convolutions."""
+        """Keep the geometry; layers add their weights."""
         super().__init__()
         self.in_channels = check_rank(in_channels, "in_channels", 1 << 31)
         self.out_channels = check_rank(out_channels, "out_channels", 1 << 31)
@@ -75,6 +69,42 @@ class FactorisedConv2d(nn.Module, ABC):
             self.padding: str | tuple[int, int] = padding
         else:
             self.padding = pair(padding, "padding", 0)
+
+    def _arguments(self, bias: bool, **sizes: Any) -> dict[str, Any]:
+        """Constructor arguments as JSON gives them back; `sizes` are those besides the geometry."""
+        return {
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            **sizes,
+            "kernel_size": list(self.kernel_size),
+            "stride": list(self.stride),
+            "padding": self.padding if isinstance(self.padding, str) else list(self.padding),
+            "dilation": list(self.dilation),
+            "bias": bias,
+        }
+
+    def _along(self, axis: int) -> dict[str, Any]:
+        """Arguments of a convolution that runs along one axis (0 vertical) and leaves the other alone."""
+
+        def keep(values: tuple[int, int], other: int) -> tuple[int, int]:
+            return (values[0], other) if axis == 0 else (other, values[1])
+
+        return {
+            "kernel_size": keep(self.kernel_size, 1),
+            "stride": keep(self.stride, 1),
+            "dilation": keep(self.dilation, 1),
+            "padding": self.padding if isinstance(self.padding, str) else keep(self.padding, 0),
+        }
+
+
+class FactorisedConv2d(ConvLayer, ABC):
+    """A 2-D convolution (T, S, h, w) kept as factors; the base of all layer families."""
+
+    rank_name: ClassVar[str] = "rank"
+    """The keyword of ``__init__`` and ``from_conv`` that holds the rank (or the ranks)."""
+
+    expand: nn.Conv2d
+    """The last 1x1 convolution of every family; it carries the bias."""
 
     @abstractmethod
     def factors(self) -> tuple[Tensor, ...]:
@@ -116,16 +146,8 @@ class FactorisedConv2d(nn.Module, ABC):
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments that rebuild this layer without its weights; JSON-able."""
         ranks = self._ranks_of(self.factors())
-        return {
-            "in_channels": self.in_channels,
-            "out_channels": self.out_channels,
-            self.rank_name: list(ranks) if isinstance(ranks, tuple) else ranks,
-            "kernel_size": list(self.kernel_size),
-            "stride": list(self.stride),
-            "padding": self.padding if isinstance(self.padding, str) else list(self.padding),
-            "dilation": list(self.dilation),
-            "bias": self.expand.bias is not None,
-        }
+        sizes = {self.rank_name: list(ranks) if isinstance(ranks, tuple) else ranks}
+        return self._arguments(self.expand.bias is not None, **sizes)
 
     @torch.no_grad()
     def set_factors(self, factors: Sequence[Tensor]) -> None:
@@ -219,17 +241,17 @@ class FactorisedConv2d(nn.Module, ABC):
 
 
 def conv_geometry(conv: nn.Conv2d) -> dict[str, Any]:
-    """Return the constructor arguments, except the rank, of a factorised layer that stands in for `conv`.
+    """Return the constructor arguments, except ranks and the like, of a layer in the place of `conv`.
 
     Raises:
         ConvpressError: grouped convolution or a padding mode other than zeros.
     """
     if conv.groups != 1:
         raise ConvpressError(
-            f"the convolution has groups={conv.groups}; only groups=1 can be factorised, leave it as it is."
+            f"the convolution has groups={conv.groups}; only groups=1 can be replaced, leave it as it is."
         )
     if conv.padding_mode != "zeros":
-        raise ConvpressError(f"padding_mode is {conv.padding_mode!r}; only 'zeros' can be factorised.")
+        raise ConvpressError(f"padding_mode is {conv.padding_mode!r}; only 'zeros' can be replaced.")
     return {
         "in_channels": conv.in_channels,
         "out_channels": conv.out_channels,

@@ -48,20 +48,9 @@ class SeparableCPConv2d(FactorisedConv2d):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation)
         h, w = self.kernel_size
         check_rank(rank, "rank", largest_rank((out_channels, in_channels, h, w)))
-        spatial: list[dict[str, Any]] = [
-            {
-                "kernel_size": (h, 1) if axis == 0 else (1, w),
-                "stride": _along(self.stride, axis, 1),
-                "dilation": _along(self.dilation, axis, 1),
-                "padding": self.padding if isinstance(self.padding, str) else _along(self.padding, axis, 0),
-                "groups": rank,
-                "bias": False,
-            }
-            for axis in (0, 1)
-        ]
         self.reduce = nn.Conv2d(in_channels, rank, 1, bias=False)
-        self.vertical = nn.Conv2d(rank, rank, **spatial[0])
-        self.horizontal = nn.Conv2d(rank, rank, **spatial[1])
+        self.vertical = nn.Conv2d(rank, rank, **self._along(0), groups=rank, bias=False)
+        self.horizontal = nn.Conv2d(rank, rank, **self._along(1), groups=rank, bias=False)
         self.expand = nn.Conv2d(rank, out_channels, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -232,11 +221,6 @@ class CPConv2d(FactorisedConv2d):
     @staticmethod
     def _correct(weight: Tensor, factors: Sequence[Tensor], slack: float) -> Sequence[Tensor]:
         return correct_cp(kernel_to_order3(weight), factors, slack=slack)
-
-
-def _along(values: tuple[int, int], axis: int, other: int) -> tuple[int, int]:
-    """Keep one axis of a pair; the other axis is left alone by this factor."""
-    return (values[0], other) if axis == 0 else (other, values[1])
 
 
 def _cp(tensor: Tensor, rank: int, options: dict[str, Any]) -> Sequence[Tensor]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
+from convpress.layers.base import conv_geometry
 from convpress.layers.shared import SharedFilterConv2d, index_type
 from convpress.layers.surgery import register_layer
 
@@ -35,20 +36,10 @@ class ElementwiseSharedConv2d(SharedFilterConv2d):
         the means of the clusters (0 where a cluster is empty) unless given. Raises `ConvpressError` for groups > 1
         or labels that do not fit.
         """
-        if conv.groups != 1 or conv.padding_mode != "zeros":
-            raise ConvpressError("filters are shared in convolutions with groups=1 and padding_mode='zeros' only.")
+        geometry = conv_geometry(conv)
         if labels.shape != conv.weight.shape or int(labels.min()) < 0:
             raise ConvpressError(f"labels must be integers from 0 of the kernel's shape {tuple(conv.weight.shape)}.")
-        new = cls(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,
-            int(labels.max()) + 1,
-            conv.stride,
-            conv.padding,
-            conv.dilation,
-            conv.bias is not None,
-        ).to(conv.weight.device, conv.weight.dtype)
+        new = cls(**geometry, clusters=int(labels.max()) + 1).to(conv.weight.device, conv.weight.dtype)
         with torch.no_grad():
             new.index.copy_(labels)
             new.weight.copy_(position_means(conv.weight, labels) if centroids is None else centroids)

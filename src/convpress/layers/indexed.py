@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
+
+from convpress.layers.base import ConvLayer
 
 
-class IndexedModule(nn.Module):
-    """A module with an integer tensor `index` in its state dict.
+class IndexedConv2d(ConvLayer):
+    """A layer with an integer tensor `index` in its state dict.
 
     It is no buffer, because moving averages average buffers: 0.9 i + 0.1 i of an integer rounds down to i - 1.
     """

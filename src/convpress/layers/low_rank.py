@@ -16,41 +16,15 @@ from convpress.decompose.low_rank import (
     separated,
     split_basis,
 )
-from convpress.layers.base import Padding, Size, check_rank, conv_geometry, pair
+from convpress.layers.base import ConvLayer, Padding, Size, check_rank, conv_geometry
 from convpress.layers.surgery import register_layer
 
 
-class _Expansion(nn.Module):
-    """What both schemes share: geometry, its arguments, and the bias of the last convolution."""
+class _Expansion(ConvLayer):
+    """What both schemes share: their arguments, and the bias of the last convolution."""
 
     count_name: str
     last: str
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Size,
-        stride: Size,
-        padding: Padding,
-        dilation: Size,
-    ) -> None:
-        super().__init__()
-        self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size = pair(kernel_size, "kernel_size", 1)
-        self.stride, self.dilation = pair(stride, "stride", 1), pair(dilation, "dilation", 1)
-        self.padding = padding if isinstance(padding, str) else pair(padding, "padding", 0)
-
-    def _along(self, axis: int) -> dict[str, Any]:
-        """Geometry of a filter that runs along one axis (0 vertical) and leaves the other alone."""
-        keep = lambda values, other: (values[0], other) if axis == 0 else (other, values[1])  # noqa: E731
-        return {
-            "kernel_size": keep(self.kernel_size, 1),
-            "stride": keep(self.stride, 1),
-            "dilation": keep(self.dilation, 1),
-            "padding": self.padding if isinstance(self.padding, str) else keep(self.padding, 0),
-            "bias": False,
-        }
 
     def _take_bias(self, conv: nn.Conv2d) -> Self:
         if conv.bias is not None:
@@ -59,16 +33,8 @@ class _Expansion(nn.Module):
 
     def arguments(self) -> dict[str, Any]:
         """Constructor arguments, for the surgery."""
-        return {
-            "in_channels": self.in_channels,
-            "out_channels": self.out_channels,
-            self.count_name: getattr(self, self.count_name),
-            "kernel_size": list(self.kernel_size),
-            "stride": list(self.stride),
-            "padding": self.padding if isinstance(self.padding, str) else list(self.padding),
-            "dilation": list(self.dilation),
-            "bias": self.get_submodule(self.last).bias is not None,
-        }
+        bias = self.get_submodule(self.last).bias is not None
+        return self._arguments(bias, **{self.count_name: getattr(self, self.count_name)})
 
 
 @register_layer
@@ -100,8 +66,8 @@ class LowRankConv2d(_Expansion):
         self.bases, self.decomposed = check_rank(bases, "bases", h * w), decomposed
         inner = in_channels * bases
         if decomposed:
-            self.vertical = nn.Conv2d(in_channels, inner, groups=in_channels, **self._along(0))
-            self.horizontal = nn.Conv2d(inner, inner, groups=inner, **self._along(1))
+            self.vertical = nn.Conv2d(in_channels, inner, groups=in_channels, **self._along(0), bias=False)
+            self.horizontal = nn.Conv2d(inner, inner, groups=inner, **self._along(1), bias=False)
         else:
             self.spatial = nn.Conv2d(
                 in_channels, inner, (h, w), self.stride, self.padding, self.dilation, groups=in_channels
@@ -182,8 +148,8 @@ class SeparableConv2d(_Expansion):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation)
         h, w = self.kernel_size
         self.rank = check_rank(rank, "rank", min(in_channels * h, out_channels * w))
-        self.vertical = nn.Conv2d(in_channels, rank, **self._along(0))
-        self.horizontal = nn.Conv2d(rank, out_channels, **(self._along(1) | {"bias": bias}))
+        self.vertical = nn.Conv2d(in_channels, rank, **self._along(0), bias=False)
+        self.horizontal = nn.Conv2d(rank, out_channels, **self._along(1), bias=bias)
 
     @classmethod
     def from_conv(cls, conv: nn.Conv2d, rank: int, *, factors: Sequence[Tensor] | None = None) -> Self:

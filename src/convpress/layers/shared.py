@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
-from convpress.layers.base import Padding, Size, pair
-from convpress.layers.indexed import IndexedModule
+from convpress.layers.base import Padding, Size, conv_geometry
+from convpress.layers.indexed import IndexedConv2d
 from convpress.layers.surgery import register_layer
 
 BLOCK = 16
@@ -47,7 +47,7 @@ def padded(clusters: int) -> int:
 
 
 @register_layer
-class SharedFilterConv2d(IndexedModule):
+class SharedFilterConv2d(IndexedConv2d):
     """A convolution with k distinct filters: output channel t uses filter ``index[t]``.
 
     Centroids ``weight`` are (k, S, h, w) and learn; the gradient of a centroid is the sum over its channels.
@@ -72,13 +72,10 @@ class SharedFilterConv2d(IndexedModule):
         bias: bool = True,
     ) -> None:
         """Make a layer with zero weights in which all channels use filter 0; ``from_conv`` fills it."""
-        super().__init__()
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation)
         if isinstance(clusters, bool) or not isinstance(clusters, int) or not 1 <= clusters <= out_channels:
             raise ConvpressError(f"clusters is {clusters!r}; this layer allows an integer from 1 to {out_channels}.")
-        self.in_channels, self.out_channels, self.clusters = in_channels, out_channels, clusters
-        self.kernel_size = pair(kernel_size, "kernel_size", 1)
-        self.stride, self.dilation = pair(stride, "stride", 1), pair(dilation, "dilation", 1)
-        self.padding = padding if isinstance(padding, str) else pair(padding, "padding", 0)
+        self.clusters = clusters
         self.weight = nn.Parameter(torch.zeros(clusters, in_channels, *self.kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.index = torch.zeros(out_channels, dtype=index_type(clusters))
@@ -91,21 +88,11 @@ class SharedFilterConv2d(IndexedModule):
         `labels` (T,) are the integers 0..k-1, each at least once; `centroids` (k, S, h, w) are the means of the
         clusters' filters unless given. Raises `ConvpressError` for groups > 1 or labels that do not fit.
         """
-        if conv.groups != 1 or conv.padding_mode != "zeros":
-            raise ConvpressError("filters are shared in convolutions with groups=1 and padding_mode='zeros' only.")
+        geometry = conv_geometry(conv)
         k = int(labels.max()) + 1
         if labels.shape != (conv.out_channels,) or labels.unique().tolist() != list(range(k)):
             raise ConvpressError(f"labels must be {conv.out_channels} integers that cover 0..k-1.")
-        new = cls(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,
-            k,
-            conv.stride,
-            conv.padding,
-            conv.dilation,
-            conv.bias is not None,
-        ).to(conv.weight.device, conv.weight.dtype)
+        new = cls(**geometry, clusters=k).to(conv.weight.device, conv.weight.dtype)
         with torch.no_grad():
             new.index.copy_(labels)
             new.weight.copy_(cluster_means(conv.weight, labels) if centroids is None else centroids)
@@ -149,16 +136,7 @@ class SharedFilterConv2d(IndexedModule):
 
     def arguments(self) -> dict[str, Any]:
         """Constructor arguments, for the surgery."""
-        return {
-            "in_channels": self.in_channels,
-            "out_channels": self.out_channels,
-            "kernel_size": list(self.kernel_size),
-            "clusters": self.clusters,
-            "stride": list(self.stride),
-            "padding": self.padding if isinstance(self.padding, str) else list(self.padding),
-            "dilation": list(self.dilation),
-            "bias": self.bias is not None,
-        }
+        return self._arguments(self.bias is not None, clusters=self.clusters)
 
 
 class Prepared:

@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
-from convpress.layers.base import Padding, Size, pair
-from convpress.layers.indexed import IndexedModule
+from convpress.layers.base import Padding, Size, conv_geometry
+from convpress.layers.indexed import IndexedConv2d
 from convpress.layers.shared import cluster_means, index_type
 from convpress.layers.surgery import register_layer
 
 
 @register_layer
-class SharedKernelConv2d(IndexedModule):
+class SharedKernelConv2d(IndexedConv2d):
     """A convolution of few distinct 2-D kernels: output t reads input s through kernel ``index[t, s]``, or not at all.
 
     Centroids ``weight`` are (K, h, w) and learn; ``index`` is (T, S) in the smallest integer type that holds K, and
@@ -35,15 +35,12 @@ class SharedKernelConv2d(IndexedModule):
         bias: bool = True,
     ) -> None:
         """Make a layer in which all kernels are zero; ``from_conv`` fills it."""
-        super().__init__()
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation)
         if isinstance(kernels, bool) or not isinstance(kernels, int) or not 1 <= kernels <= in_channels * out_channels:
             raise ConvpressError(
                 f"kernels is {kernels!r}; this layer allows an integer from 1 to {in_channels * out_channels}."
             )
-        self.in_channels, self.out_channels, self.kernels = in_channels, out_channels, kernels
-        self.kernel_size = pair(kernel_size, "kernel_size", 1)
-        self.stride, self.dilation = pair(stride, "stride", 1), pair(dilation, "dilation", 1)
-        self.padding = padding if isinstance(padding, str) else pair(padding, "padding", 0)
+        self.kernels = kernels
         self.weight = nn.Parameter(torch.zeros(kernels, *self.kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.index = torch.full((out_channels, in_channels), kernels, dtype=index_type(kernels + 1))
@@ -55,24 +52,14 @@ class SharedKernelConv2d(IndexedModule):
         `labels` (T, S) are the integers 0..K-1, each at least once, and -1 for kernels to drop. Raises
         `ConvpressError` for groups > 1 or labels that do not fit.
         """
-        if conv.groups != 1 or conv.padding_mode != "zeros":
-            raise ConvpressError("kernels are shared in convolutions with groups=1 and padding_mode='zeros' only.")
+        geometry = conv_geometry(conv)
         if labels.shape != conv.weight.shape[:2]:
             raise ConvpressError(f"labels must be {conv.out_channels} x {conv.in_channels} integers.")
         used = labels >= 0
         k = int(labels.max()) + 1
         if labels[used].unique().tolist() != list(range(k)) or k == 0:
             raise ConvpressError("labels must cover 0..K-1, with -1 for dropped kernels.")
-        new = cls(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,
-            k,
-            conv.stride,
-            conv.padding,
-            conv.dilation,
-            conv.bias is not None,
-        ).to(conv.weight.device, conv.weight.dtype)
+        new = cls(**geometry, kernels=k).to(conv.weight.device, conv.weight.dtype)
         with torch.no_grad():
             new.index.copy_(torch.where(used, labels, k))
             new.weight.copy_(cluster_means(conv.weight[used], labels[used]))
@@ -90,13 +77,4 @@ class SharedKernelConv2d(IndexedModule):
 
     def arguments(self) -> dict[str, Any]:
         """Constructor arguments, for the surgery."""
-        return {
-            "in_channels": self.in_channels,
-            "out_channels": self.out_channels,
-            "kernel_size": list(self.kernel_size),
-            "kernels": self.kernels,
-            "stride": list(self.stride),
-            "padding": self.padding if isinstance(self.padding, str) else list(self.padding),
-            "dilation": list(self.dilation),
-            "bias": self.bias is not None,
-        }
+        return self._arguments(self.bias is not None, kernels=self.kernels)
