@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections.abc import Sequence
@@ -80,9 +81,10 @@ def interleaved_latency(
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
 ) -> dict[str, Latency]:
-    """Time models in turns (A B C A B C ...), so that a drift of the machine's speed meets all alike.
+    """Time models in turns, so that a drift of the machine's speed meets all alike.
 
-    Channels-last, `dtype` for weights and input, current number of threads.
+    Each turn has an order of its own, for what ran before leaves its mark in caches and memory. Channels-last,
+    `dtype` for weights and input, current number of threads.
     """
     x = torch.randn(batch_size, *input_shape, generator=torch.Generator().manual_seed(0))
     x = x.to(device, dtype).contiguous(memory_format=torch.channels_last)
@@ -90,11 +92,12 @@ def interleaved_latency(
         name: model.to(device, dtype).eval().to(memory_format=torch.channels_last) for name, model in models.items()
     }
     times: dict[str, list[float]] = {name: [] for name in models}
+    shuffle = random.Random(0)
     # Laid out before inference mode begins: what layers keep for inference depends on the versions of their weights.
     with torch.inference_mode():
         for turn in range(warmup + repeats):
-            for name, model in ready.items():
-                elapsed = _time_once(model, x)
+            for name in shuffle.sample(list(ready), len(ready)):
+                elapsed = _time_once(ready[name], x)
                 if turn >= warmup:
                     times[name].append(1000 * elapsed)
     return {name: _summary(values) for name, values in times.items()}
