@@ -1,0 +1,40 @@
+"""The page of an unfinished run, from what is there: `python -m convpress.report results/cifar10`."""
+
+import json
+import sys
+from pathlib import Path
+
+from convpress.errors import ConvpressError
+from convpress.files import write_json
+from convpress.provenance import run_record
+from convpress.report.page import render_page
+from convpress.report.tables import stage_seconds, write_table
+from convpress.report.targets import targets_table
+
+
+def draw(results: Path) -> None:
+    """Judge the targets and write provenance and page of the run in `results`, which need not be whole.
+
+    Raises `ConvpressError` when nothing has been evaluated yet.
+    """
+    metrics = [json.loads(path.read_text()) for path in sorted(results.glob("metrics/*/*.json"))]
+    metrics = [record for record in metrics if "provenance" in record]
+    if not metrics:
+        raise ConvpressError(f"{results}: nothing has been evaluated there yet; run the workflow first.")
+    inputs = [json.loads(path.read_text()) for path in sorted(Path("data").rglob("*.json"))]
+    config = {"run": results.name, "seed": metrics[-1]["provenance"]["seed"]}
+    record = run_record(Path.cwd(), config, inputs, metrics)
+    record["stage_seconds"] = stage_seconds(sorted(map(str, results.glob("histories/*/*.csv"))))
+    write_json(record, results / "provenance.json")
+    targets = targets_table(Path("report/reference/targets.csv"), results / "tables")
+    write_table(targets, results / "tables" / "targets.csv")
+    render_page(results, results / "report.html")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m convpress.report results/RUN")
+    try:
+        draw(Path(sys.argv[1]))
+    except ConvpressError as error:
+        sys.exit(f"convpress: {error}")
