@@ -124,7 +124,7 @@ rule evaluate:
     params:
         data=config["data"],
         compute=config["compute"],
-        seed=config["seed"],
+        seed=lambda w: SEEDS.get(w.study, {}).get(w.variant, config["seed"]),
         code=code("evaluate.py"),
     script:
         "../scripts/evaluate.py"

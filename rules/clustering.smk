@@ -258,3 +258,4 @@ TARGETS += expand(rules.finetune_clusters.output, variant=CL_VARIANTS) + CL_STAG
 
 FINAL["clustering"] = {name: CL.model for name in CL_REMEDIES if CL_VARIANTS[name].replicate == 0}
 EPOCHS["clustering"] = dict.fromkeys(FINAL["clustering"], CL_EPOCHS)  # of all stages
+SEEDS["clustering"] = {name: config["seed"] + variant.replicate for name, variant in CL_VARIANTS.items()}

@@ -36,6 +36,8 @@ LOCKS = []  # held as long as Snakemake runs
 FINAL = {}
 # Epochs of all trainings since the baseline, for variants of several stages: study -> {variant: epochs}.
 EPOCHS = {}
+# Seeds of trainings that have another than the run's: study -> {variant: seed}.
+SEEDS = {}
 
 
 def code(script, *modules):

@@ -147,3 +147,4 @@ TARGETS += [rules.merge_sweep.output]
 TARGETS += expand(rules.merge.output, variant=MG_VARIANTS) + expand(rules.finetune_merged.output, variant=MG_VARIANTS)
 
 FINAL["merging"] = {name: v["model"] or MG["model"] for name, (v, replicate) in MG_VARIANTS.items() if not replicate}
+SEEDS["merging"] = {name: config["seed"] + replicate for name, (_, replicate) in MG_VARIANTS.items()}

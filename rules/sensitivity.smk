@@ -148,3 +148,4 @@ TARGETS += expand(rules.finetune_factorised.output, variant=SENS_VARIANTS)
 TARGETS += expand(f"{MODELS}/sensitivity/factors/{{name}}.safetensors", name=SENS_FACTORS)
 
 FINAL["sensitivity"] = {name: variant.model for name, variant in SENS_VARIANTS.items() if variant.replicate == 0}
+SEEDS["sensitivity"] = {name: config["seed"] + variant.replicate for name, variant in SENS_VARIANTS.items()}

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+from typing import Any
+
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
-SHARED = ("quickstart", "unbroken")
-"""Session fixtures that run the workflow: each is made once, by the process that has all of its tests."""
+SHARED = {
+    "quickstart": ("test_quickstart", "test_study_"),
+    "unbroken": ("test_faults", "test_slurm"),
+}
+"""Session fixtures that run the workflow, and the files that use them; longest first."""
 
 
-def group(item: pytest.Item) -> str:
-    """The name of the tests that one process runs."""
-    return next((name for name in SHARED if name in getattr(item, "fixturenames", ())), str(item.path))
+def group(nodeid: str) -> str:
+    """The name of the tests that one process runs, one after the other."""
+    path = nodeid.partition("::")[0]
+    return next((name for name, files in SHARED.items() if PurePath(path).stem.startswith(files)), path)
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in its own hook
+class GroupScheduling(LoadScopeScheduling):
+    """Hands whole groups to the processes. (The package's own `loadgroup` does nothing under pytest 9.2.)"""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
+    """Schedule by `group` wherever tests run in several processes."""
+    return GroupScheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put tests into groups, the longest first."""
+    """Let the longest groups come first."""
+    shared = list(SHARED)
 
     def rank(item: pytest.Item) -> int:
-        return SHARED.index(group(item)) if group(item) in SHARED else len(SHARED) + ("unit" in item.path.parts)
+        name = group(item.nodeid)
+        return shared.index(name) if name in shared else len(shared) + ("unit" in item.path.parts)
 
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
     items.sort(key=rank)

@@ -51,8 +51,7 @@ def try_rate(
 ) -> dict[str, float | bool]:
     """Train a copy for a few steps at a constant rate, from labels alone, unclipped and without an average.
 
-    It diverged when a loss is not finite, or the mean loss of the last quarter is no lower than both the first loss
-    and that of guessing, log(classes).
+    Whether it diverged is for `has_diverged` to say.
 
     Raises:
         ConvpressError: the data holds too few images for so many steps.
@@ -78,10 +77,22 @@ def try_rate(
         trainer.run_epoch()
     except ConvpressError:  # the mean loss is not finite
         losses[-1] = math.nan
-    last = losses[-max(1, steps // 4) :]
-    end = sum(last) / len(last)
-    diverged = not end < min(losses[0], math.log(data.num_classes))
-    return {"rate": rate, "loss_start": losses[0], "loss_end": end, "diverged": diverged}
+    diverged = has_diverged(losses, data.num_classes)
+    return {"rate": rate, "loss_start": losses[0], "loss_end": _end(losses), "diverged": diverged}
+
+
+def has_diverged(losses: Sequence[float], classes: int) -> bool:
+    """Whether the losses of a training's steps end, over the last quarter, no lower than those of guessing.
+
+    Guessing costs log(classes). A network that starts worse than guessing need only end lower than it started; one
+    that starts nearly perfect may lose some of that and still learn. Losses that are not finite have diverged.
+    """
+    return not _end(losses) < max(losses[0], math.log(classes))
+
+
+def _end(losses: Sequence[float]) -> float:
+    last = losses[-max(1, len(losses) // 4) :]
+    return sum(last) / len(last)
 
 
 def try_rates(

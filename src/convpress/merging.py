@@ -243,8 +243,9 @@ def _fill(
 ) -> Tensor:
     """Make channel q the mean of the members' directions, with their mean spread; return the members' scales (m,).
 
-    A scale is the member's length times its cosine with the mean: what least squares gives for normal variables. The
-    spread does not shrink as a mean of unequal filters does; re-estimated statistics then make the output that wide.
+    A scale is the member's length times its cosine with the mean: what least squares gives for normal variables. A
+    member that points away gets 0, for relu(a y) = a relu(y) needs a > 0. The spread does not shrink as a mean of
+    unequal filters does; re-estimated statistics then make the output that wide.
     """
     lengths = vectors[members].norm(dim=1)
     directions = vectors[members] / lengths.clamp_min(TINY)[:, None]
@@ -262,7 +263,7 @@ def _fill(
     # The mean is linear in the filter, so this one is right for any members.
     bn.running_mean[q] = length * (parts @ folded.mean[members]) / norm  # type: ignore[index]
     bn.running_var[q] = (deviation.square() - bn.eps).clamp_min(0)  # type: ignore[index]
-    return lengths * cosines
+    return lengths * cosines.clamp_min(0)
 
 
 def share_filters(

@@ -109,6 +109,19 @@ def test_the_seed_keeps_means_first_norms_and_first_slices():
     assert torch.equal(new2.weight, conv2.weight[:, :2])
 
 
+def test_a_member_that_points_away_is_not_taken_with_a_minus_sign():
+    """Nearly equal filters under opposite signs: relu(-y) is no multiple of relu(y)."""
+    conv1, bn, conv2 = triple(2)
+    with torch.no_grad():
+        conv1.weight[1] = conv1.weight[0] + 1e-3
+        bn.running_mean.zero_(), bn.bias.zero_(), bn.running_var.fill_(1)
+        bn.weight.copy_(torch.tensor([1.0, -0.5]))
+    merged = merge_channels(conv1, bn, conv2, 1, features="raw")[2].weight[:, 0]
+    scale = (merged * conv2.weight[:, 0]).sum() / conv2.weight[:, 0].square().sum()
+    assert scale > 0
+    assert torch.allclose(merged, scale * conv2.weight[:, 0])
+
+
 def test_channels_without_spread_keep_their_constant():
     layers = triple(3)
     with torch.no_grad():

@@ -18,7 +18,7 @@ from convpress.config.sections import TrainingConfig
 from convpress.config.sensitivity import STARTS, SensitivityConfig
 from convpress.data import Dataset
 from convpress.errors import ConvpressError
-from convpress.fragility import noise_curve, perturbed, try_rate, try_rates
+from convpress.fragility import has_diverged, noise_curve, perturbed, try_rate, try_rates
 from convpress.layers.surgery import find_conv
 from convpress.models.registry import create_model
 from convpress.preflight import check_layers
@@ -211,7 +211,24 @@ def test_a_huge_rate_diverges_and_a_small_one_learns():
     rows = list(try_rates(model, images(), RECIPE, COMPUTE, rates=[1e12, 0.05, 1e13], steps=8, seed=0))
     assert [(row["rate"], row["diverged"]) for row in rows] == [(0.05, False), (1e12, True)]
     assert rows[0]["loss_end"] < min(rows[0]["loss_start"], math.log(2))
+    assert rows[1]["loss_end"] > math.log(2) or math.isnan(rows[1]["loss_end"])
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("losses", "diverged"),
+    [
+        ([0.1] + [0.5] * 8, False),  # a nearly perfect start may lose some
+        ([0.1] + [2.4] * 8, True),  # but not end worse than guessing among 10
+        ([5.0] + [4.0] * 8, False),  # a start worse than guessing need only improve
+        ([5.0] + [6.0] * 8, True),
+        ([1.0] * 6 + [9.0, 1.0, 1.0], False),  # a peak that is over
+        ([1.0] * 8 + [math.nan], True),
+        ([1.0] * 8 + [math.inf], True),
+    ],
+)
+def test_divergence_is_ending_worse_than_guessing(losses, diverged):
+    assert has_diverged(losses, 10) is diverged
 
 
 def test_more_steps_than_images_is_a_clear_error():

@@ -31,10 +31,17 @@ def advice(frame: pd.DataFrame, network: str) -> Advice:
     control, kind = reference(rows)
     cards = [_most_accurate(variants, control, kind)]
     if control is not None and not say.absent(control["ci_low"]):
-        unharmed = variants[variants["test_accuracy"] >= control["ci_low"]]
+        unharmed = variants[_unharmed(variants, control, kind)]
         wanted = [cost for cost in COSTS if cost.column != "macs" and variants[cost.column].notna().any()]
         cards = [_cheapest(unharmed, control, kind, cost) for cost in wanted] + cards
     return Advice(network, cards, _peers(rows))
+
+
+def _unharmed(variants: pd.DataFrame, control: dict, kind: str) -> pd.Series:
+    """Not called worse by the paired test; the control's interval alone is wider, so it decides only without one."""
+    if kind == "control":
+        return (variants["delta_control"] >= 0) | (variants["mcnemar_p"] >= say.SIGNIFICANT)
+    return variants["test_accuracy"] >= control["ci_low"]
 
 
 def reference(rows: pd.DataFrame) -> tuple[dict | None, str]:
@@ -50,7 +57,7 @@ def _cheapest(rows: pd.DataFrame, control: dict, kind: str, cost: Cost) -> Card:
     title = f"{cost.cheapest} at the {kind}'s accuracy"
     rows = rows[rows[cost.column].notna()]
     if rows.empty:
-        return title, "None", f"No variant reaches the {kind}'s accuracy interval."
+        return title, "None", f"No variant reaches the {kind}'s accuracy."
     row = records(rows.sort_values([cost.column, "test_accuracy"], ascending=[True, False]))[0]
     ratio = control[cost.column] / row[cost.column]
     value = {"params": say.count, "macs": say.count, "latency_ms": say.milliseconds}[cost.column]

@@ -94,8 +94,9 @@ COMPARISON = Section(
     question="Which network is worth its cost, whatever the method?",
     method=(
         "Every final variant of every study stands in one table with the baselines, the controls and peers from other "
-        "libraries that were fine-tuned by the same recipe. Times of one network's variants are measured in turns on "
-        "the same machine. A variant is on a front when no other variant of its network is as cheap and as accurate."
+        "libraries that were fine-tuned by the same engine; epochs differ and stand beside each. Times of one "
+        "network's variants are measured in turns on the same machine. A variant is on a front when no other variant "
+        "of its network is as cheap and as accurate."
     ),
     build=build,
     general=True,

@@ -41,8 +41,8 @@ WORDS = (
     ("Baseline", "the uncompressed network as it was imported or trained."),
     (
         "Control",
-        "the baseline trained further with the recipe and the number of epochs that the compressed "
-        "networks get. It tells the gain of a method from the gain of more training.",
+        "the baseline trained further, with the recipe that compressed networks start from. It tells the gain of a "
+        "method from the gain of more training; variants with other epochs than the control's say so in the tables.",
     ),
     ("Variant", "one compressed network; its name says what was done to it."),
     ("Seed", "the document that a study comes from; its own figures stand beside ours."),

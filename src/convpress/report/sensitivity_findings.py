@@ -11,6 +11,8 @@ from convpress.report.contents import records
 from convpress.report.sensitivity_figures import FAMILIES
 
 Row = dict[str, Any]
+WEAK = 0.3
+"""Rank correlations nearer to 0 are called none; points share starts and twins, so no p-value would be right."""
 LEAST_REPLICATES = 3
 """An answer about seeds rests on at least so many trainings of each side."""
 
@@ -37,9 +39,9 @@ def correlation_findings(correlation: pd.DataFrame) -> list[str]:
                 "a plain twin, or all alike, are too few."
             )
             continue
-        numbers = f"Spearman {say.number(row['spearman'], 2)}, {say.p_value(row['p_value'])}, n = {int(row['points'])}"
-        if row["p_value"] >= say.SIGNIFICANT:
-            answer = f"no monotone relation between {which} and accuracy can be told from chance"
+        numbers = f"Spearman {say.number(row['spearman'], 2)} of {int(row['points'])} comparisons that share starts"
+        if abs(row["spearman"]) < WEAK:
+            answer = f"{which} and accuracy hardly go together"
         elif row["spearman"] < 0:
             answer = f"where {which} falls more, accuracy after fine-tuning is higher"
         else:

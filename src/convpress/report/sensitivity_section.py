@@ -27,7 +27,7 @@ PAIRS = (
     *("model", "decomposition", "compression", "suffix", "treatment", "epochs", "replicates", "delta_plain"),
     *("ci_low", "ci_high", "t_p", "mcnemar_p", "validation_delta"),
 )
-CORRELATION = ("decomposition", "sensitivity_of", "points", "spearman", "p_value")
+CORRELATION = ("decomposition", "sensitivity_of", "points", "spearman")
 
 TABLE = (
     Column("Variant", lambda row: say.text(row["variant"])),
@@ -65,7 +65,6 @@ CORRELATION_TABLE = (
     Column("Sensitivity of", lambda row: say.text(row["sensitivity_of"]), numeric=False),
     Column("Comparisons", lambda row: say.whole(row["points"])),
     Column("Spearman", lambda row: say.number(row["spearman"], 2)),
-    Column("p", lambda row: say.p_value(row["p_value"])),
 )
 
 FIGURES = (
