@@ -25,7 +25,7 @@ GROWTH = (1, 10)
 
 
 def larger(config: dict, times: int) -> dict:
-    """The configuration with the searches of kernel_search `times` times, each with a seed of its own."""
+    """The configuration with the searches of kernel_search `times` times, each under a name of its own."""
     config = copy.deepcopy(config)
     search = config["kernel_search"]["search"]
     config["kernel_search"]["search"] = {

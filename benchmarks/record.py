@@ -15,7 +15,7 @@ FILE = Path(__file__).resolve().parents[1] / "results" / "benchmarks.csv"
 def record(benchmark: str, rows: list[dict[str, object]], file: Path = FILE) -> None:
     """Put `rows` (case, quantity, unit, ours, reference, ratio) in the place of the benchmark's earlier ones.
 
-    `ratio` is how many times better ours is than the reference; all are medians over interleaved repeats.
+    `ratio` is how many times better ours is than the reference; each benchmark says how it was measured.
     """
     old = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=["benchmark"])
     machine = f"{processor()}, {os.cpu_count()} cores"

@@ -40,6 +40,8 @@ rule report_page:
         histories=made("histories", ".csv"),
         captions=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("report/*.rst")),
         reference=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("report/reference/*")),
+        attempts=[path for path in ["results/attempts.csv"] if Path(path).exists()],
+        templates=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("src/convpress/report/templates/*")),
     output:
         provenance=f"{RESULTS}/provenance.json",
         page=report(f"{RESULTS}/report.html", caption="../report/page.rst", category="report"),

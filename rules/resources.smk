@@ -11,7 +11,7 @@ def needs(rule):
         "runtime": lambda wildcards, attempt: (480 if trains else 60) * attempt,
         "gpu": GPUS if computes else 0,
         # Times mean nothing when others use the node.
-        "slurm_extra": "--exclusive" if rule.name.endswith("_latency") else "",
+        "slurm_extra": "--exclusive" if "measure" in rule.params.keys() else "",
     }
 
 

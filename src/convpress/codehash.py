@@ -29,10 +29,7 @@ def code_hash(script: Path, roots: Sequence[Path], extra: Sequence[str] = ()) ->
 
 @cache
 def _digest(path: Path) -> tuple[str, tuple[str, ...]]:
-    source = path.read_bytes()
-    if path.suffix != ".py":
-        return hashlib.sha256(source).hexdigest(), ()
-    tree = ast.parse(source)
+    tree = ast.parse(path.read_bytes())
     modules = tuple(_imports(tree))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
@@ -56,5 +53,4 @@ def _files_of(module: str, roots: Sequence[Path]) -> Iterator[Path]:
             file = base.with_suffix(".py") if base.with_suffix(".py").is_file() else base / "__init__.py"
             if file.is_file():
                 yield file.resolve()
-                yield from sorted(base.glob("templates/*")) if file.name == "__init__.py" else ()
                 break

@@ -42,7 +42,7 @@ def test_a_front_is_what_nobody_beats(points):
 
 
 def test_a_network_without_a_cost_is_on_no_front():
-    assert tables.on_front(np.array([1.0, math.nan]), np.array([0.5, 0.9])).tolist() == [True, False]
+    assert tables.on_front(np.array([1.0, math.nan]), np.array([0.5, 0.9])) == [True, False]
 
 
 FINAL = {

@@ -107,6 +107,12 @@ def test_params_are_valid():
         ("low_rank.compression", 1.0, r"low_rank\.compression: .*greater than 1, found 1"),
         ("low_rank.model", "alexnot", r"low_rank\.model: no model 'alexnot'; models has \['alexnet'"),
         ("data", None, r"^data: field required"),
+        ("baselines", ["resnet20", "resnet32", "resnet56"], r"baselines: lacks \['alexnet'\], which studies compress"),
+        (
+            "kernel_search.finetune_cp.flip",
+            False,
+            r"kernel_search\.finetune_cp\.flip is False, but the teacher was asked about .* control, which has True",
+        ),
         ("run", "My Run", r"^run: string should match pattern"),
     ],
 )

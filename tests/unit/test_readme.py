@@ -19,7 +19,7 @@ def test_a_run_with_tables_has_all_parts(tmp_path):
         "baselines": "model,variant,test_accuracy\nresnet32,baseline,0.9263\n",
         "kernel_search": "stage,variant,accuracy_before,test_accuracy,ci_low,ci_high,delta_control,epochs,kernel_sizes,"
         "macs,latency_ms,validation_accuracy,selected\nfinetune_cp,plain,0.8,0.91,0.9,0.92,-0.01,4,,9000000,5.5,0.9,False\n",
-        "targets": "study,target,measured,relation,limit,met\nx,accuracy,0.93,>=,0.92,met\n",
+        "targets": "study,target,measured,relation,limit,unit,met\nx,accuracy,0.93,>=,0.92,percent,met\n",
     }
     for name, content in quickstart.items():
         (tmp_path / f"{name}.csv").write_text(content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
@@ -39,7 +39,7 @@ class Config(Section):
     models: dict[str, ModelConfig] = Field(description="Baseline networks by name.")
     baselines: list[str] = Field(min_length=1, description="Networks that stand in baselines.csv.")
     control: TrainingConfig = Field(
-        description="Recipe of the control: the baseline trained further; its epochs are the variants' total."
+        description="Recipe of the control: the baseline trained further, as long as kernel_search's longest chain."
     )
     teacher: TeacherConfig = Field(description="Distillation.")
     measure: MeasureConfig = Field(description="Latency.")
@@ -73,6 +73,25 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _studied_are_baselines(self) -> Config:
+        if missing := set(self.controlled()) - set(self.baselines):
+            raise ValueError(f"baselines: lacks {sorted(missing)}, which studies compress; add them")
+        return self
+
+    @model_validator(mode="after")
+    def _teacher_answers_what_is_asked(self) -> Config:
+        views = {"crop_padding": self.control.crop_padding, "flip": self.control.flip}
+        idle = [f"merging.variants.{name}.training" for name in self.merging.variants if name not in self.merging.train]
+        for place, recipe in (found for found in _recipes(self) if found[0] not in idle):
+            for name, value in views.items():
+                if recipe.distillation and getattr(recipe, name) != value:
+                    raise ValueError(
+                        f"{place}.{name} is {getattr(recipe, name)}, but the teacher was asked about the views of "
+                        f"control, which has {value}; give both the same, or {place}.distillation 0"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _one_input_size(self) -> Config:
         study = self.low_rank
         size = self.models[study.model].arguments.get("input_size") if study.model in self.models else study.input_size
@@ -82,6 +101,19 @@ class Config(Section):
                 "give both the same number"
             )
         return self
+
+
+def _recipes(value: Any, place: str = "") -> Iterator[tuple[str, TrainingConfig]]:
+    """All trainings of a configuration with their paths."""
+    if isinstance(value, TrainingConfig):
+        yield place, value
+    elif isinstance(value, Section):
+        for name in type(value).model_fields:
+            yield from _recipes(getattr(value, name), f"{place}.{name}".lstrip("."))
+    elif isinstance(value, dict | list):
+        keys = list(value) if isinstance(value, dict) else range(len(value))
+        for key in keys:
+            yield from _recipes(value[key], f"{place}.{key}")
 
 
 def load_config(raw: Mapping[str, Any]) -> Config:

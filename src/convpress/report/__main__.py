@@ -21,10 +21,12 @@ def draw(results: Path) -> None:
     metrics = [record for record in metrics if "provenance" in record]
     if not metrics:
         raise ConvpressError(f"{results}: nothing has been evaluated there yet; run the workflow first.")
+    used = {name for record in metrics for name in record["provenance"]["inputs"]}
     inputs = [json.loads(path.read_text()) for path in sorted(Path("data").rglob("*.json"))]
-    config = {"run": results.name, "seed": metrics[-1]["provenance"]["seed"]}
+    inputs = [entry for entry in inputs if any(name.endswith(entry["file"]) for name in used)]
+    config = {"run": results.name, "seed": min(record["provenance"]["seed"] for record in metrics)}
     record = run_record(Path.cwd(), config, inputs, metrics)
-    record["stage_seconds"] = stage_seconds(sorted(map(str, results.glob("histories/*/*.csv"))))
+    record["stage_seconds"] = stage_seconds(sorted(map(str, results.glob("histories/**/*.csv"))))
     write_json(record, results / "provenance.json")
     targets = targets_table(Path("report/reference/targets.csv"), results / "tables")
     write_table(targets, results / "tables" / "targets.csv")

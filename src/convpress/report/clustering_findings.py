@@ -34,8 +34,6 @@ COLUMNS = (
     "selected",
 )
 POINTS = ("clusters", "unique_ratio", "accuracy", "f_score", "images")
-TARGETS = {0.87: 0.912, 0.5: 0.905}
-"""Test accuracy that the study set out to reach at these ratios, on CIFAR-10."""
 
 Row = dict[str, Any]
 
@@ -119,22 +117,6 @@ def replicate_findings(frame: pd.DataFrame) -> list[str]:
     return found
 
 
-def target_findings(frame: pd.DataFrame) -> list[str]:
-    """Whether the study's targets are met, by the network that was chosen on validation images."""
-    found = []
-    for ratio, target in TARGETS.items():
-        rows = records(chosen(frame)[chosen(frame)["target_ratio"] == ratio])
-        if rows:
-            row = rows[0]
-            met = "met" if row["test_accuracy"] >= target else "not met"
-            tried = say.listing(sorted(set(frame[frame["target_ratio"] == ratio]["remedy"])))
-            found.append(
-                f"The target of {say.percent(target, 1)} at a ratio of {ratio:g} is {met}: {row['variant']} reaches "
-                f"{say.percent(row['test_accuracy'])}. Tried were {tried}."
-            )
-    return found
-
-
 def sweep_findings(layers: pd.DataFrame, groups: pd.DataFrame, plans: pd.DataFrame) -> list[str]:
     """The layers that tolerate least and most, the groups' best F, and the best and worst plan."""
     found = []
@@ -163,7 +145,7 @@ def sweep_findings(layers: pd.DataFrame, groups: pd.DataFrame, plans: pd.DataFra
 
 
 def caveats(run: Run, frame: pd.DataFrame) -> list[str]:
-    """What is scaled down: the epochs, and the images of the sweeps."""
+    """What is scaled down: the epochs."""
     found = []
     epochs = frame["epochs"].dropna()
     reference = run.reference("seeds", ("study", "figure", "value"))

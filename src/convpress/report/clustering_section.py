@@ -14,7 +14,6 @@ from convpress.report.clustering_findings import (
     remedy_findings,
     summary,
     sweep_findings,
-    target_findings,
     trained,
 )
 from convpress.report.contents import Column, Content, Run, Section, TableView, records
@@ -89,7 +88,7 @@ def build(run: Run) -> Content:
         marked = ["chosen" if is_true(value) else "" for value in frame["selected"]]
         content.tables.append(run.view("clustering_finetune", "Remedies.", frame, TABLE, marked))
         content.summary, content.cards = summary(frame), cards(frame)
-        content.findings += remedy_findings(frame) + (target_findings(frame) if comparable(run) else [])
+        content.findings += remedy_findings(frame)
         content.caveats += caveats(run, frame)
     sweeps = {kind: run.table(f"clustering_{kind}s", (kind, *POINTS)) for kind in ("layer", "group", "plan")}
     content.missing += [

@@ -12,7 +12,7 @@ from torch import nn
 from convpress.checkpoints import load
 from convpress.clustering.remedies import dense_parameters, filter_norms, unique_parameters
 from convpress.config.clustering import CONTROL, ClusteringConfig, Variant, variants
-from convpress.report.tables import Result, accuracy_columns, compare
+from convpress.report.tables import Result, accuracy_columns, compare, last_epoch
 
 
 def points_table(paths: Sequence[str], kind: str) -> pd.DataFrame:
@@ -26,7 +26,7 @@ def points_table(paths: Sequence[str], kind: str) -> pd.DataFrame:
 def finetune_table(
     results: Mapping[tuple[str, str], Result], models: Mapping[str, str], history: pd.DataFrame, study: ClusteringConfig
 ) -> pd.DataFrame:
-    """A row a trained network; the best by validation accuracy of each ratio is marked as selected.
+    """A row a trained network; of each ratio's first seeds the best by validation accuracy is marked as selected.
 
     The control is the dense network after the same training; all others are compared with it.
     """
@@ -42,10 +42,12 @@ def finetune_table(
             | {"accuracy_before": result.metrics["accuracy_before"]}
             | accuracy_columns(result)
             | {"delta_control": comparison["delta"], "mcnemar_p": comparison["mcnemar_p"]}
-            | {"epochs": int(history.loc[history["variant"] == name, "epoch"].max())}
+            | {"epochs": last_epoch(history[history["variant"] == name])}
         )
     frame = pd.DataFrame(rows)
-    best = frame[frame["target_ratio"].notna()].groupby("target_ratio")["validation_accuracy"].idxmax()
+    # Further seeds would give replicated remedies more draws at the maximum.
+    first = frame[frame["target_ratio"].notna() & (frame["replicate"] == 0)]
+    best = first.groupby("target_ratio")["validation_accuracy"].idxmax()
     return frame.assign(selected=frame.index.isin(best))
 
 

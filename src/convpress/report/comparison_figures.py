@@ -13,26 +13,15 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from convpress.report import style
-from convpress.report.comparison_tables import PARETO, REFERENCES
+from convpress.report.comparison_tables import PARETO
+from convpress.report.pareto import REFERENCES
 
 COSTS = {
     "params": ("Parameters (thousands)", 1e-3),
     "macs": ("MACs an image (millions)", 1e-6),
-    "latency_ms": ("Milliseconds a batch", 1.0),
+    "latency_ms": ("Milliseconds a batch, float32", 1.0),
 }
 FRONTS = {cost: column for column, cost in PARETO.items()}
-
-STUDIES = {
-    "baseline": style.LOOKS["baseline"],
-    "control": style.LOOKS["control"],
-    "kernel_search": style.Look("#0072b2", "s"),
-    "sensitivity": style.Look("#117733", "*", scale=1.5),
-    "clustering": style.Look("#dd7700", "o"),
-    "merging": style.Look("#882255", "^"),
-    "low_rank": style.Look("#332288", "h"),
-    "peers": style.Look("#b3202a", "P", scale=1.2),
-}
-"""A fixed look a study, the same in every run."""
 
 RUNTIMES = {
     "speedup": ("PyTorch, float32", style.Look("#0072b2", "o")),
@@ -87,7 +76,7 @@ def _pareto_panel(axes: Axes, rows: pd.DataFrame) -> None:
     front = rows[rows["front"]].sort_values("x")
     axes.step(front["x"], front["test_accuracy"], where="post", color=style.MUTED, lw=0.9, zorder=1)
     for row in rows.to_dict("records"):
-        look = STUDIES.get(row["study"], style.Look(style.INK, "d"))
+        look = style.STUDIES.get(row["study"], style.Look(style.INK, "d"))
         axes.plot([row["x"]] * 2, [row["ci_low"], row["ci_high"]], color=look.color, lw=0.7, alpha=0.6, zorder=2)
         face = look.color if row["front"] else "white"
         axes.plot(row["x"], row["test_accuracy"], look.marker, ms=5 * look.scale, mfc=face, mec=look.color, zorder=3)
@@ -96,8 +85,8 @@ def _pareto_panel(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _pareto_legend(frame: pd.DataFrame) -> list[Any]:
-    present = [study for study in STUDIES if (frame["study"] == study).any()]
-    handles: list[Any] = [style.handle(STUDIES[study], study, line=False) for study in present]
+    present = [study for study in style.STUDIES if (frame["study"] == study).any()]
+    handles: list[Any] = [style.handle(style.STUDIES[study], study, line=False) for study in present]
     handles.append(Line2D([], [], color=style.MUTED, lw=0.9, label="front (filled)"))
     return [*handles, Patch(color=style.BAND, alpha=0.6, label="control's 95 % interval")]
 

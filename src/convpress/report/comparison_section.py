@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,11 @@ from convpress.report.contents import Column, Content, Run, Section, records
 from convpress.report.pareto import COLUMNS, COSTS, REFERENCES, compared, label, networks, on_front
 
 NAME = "comparison"
+RUNTIMES = (
+    "comparison_runtimes.svg",
+    "The same networks in three runtimes.",
+    "Dot plots, a panel for each network: speedup of every variant in PyTorch float32, bfloat16 and ONNX Runtime.",
+)
 
 
 def _not_itself(row: dict[str, Any], key: str) -> Any:
@@ -31,6 +37,7 @@ TABLE = (
     Column("Speedup", lambda row: say.factor(row["speedup"])),
     Column("File", lambda row: say.size(row["bytes"])),
     Column("Epochs", lambda row: say.whole(row["finetune_epochs"])),
+    Column("Control's epochs", lambda row: say.whole(row["control_epochs"])),
     Column("On the front of", lambda row: row["fronts"] or say.MISSING, numeric=False),
 )
 
@@ -49,10 +56,12 @@ def build(run: Run) -> Content:
     marked = ["peer" if peer else "" for peer in frame["peer"]]
     content.tables.append(run.view(NAME, "All variants of all studies.", frame, TABLE, marked))
     content.findings += findings(frame)
-    content.caveats.append(
-        "The best of many networks in a table of test accuracies is flattered by chance: read “most accurate” with its "
-        "interval, and differences between neighbours on a front as ties."
-    )
+    content.caveats += caveats(frame)
+    picture = run.figure(*RUNTIMES)
+    if picture:
+        content.figures.append(picture)
+    else:
+        content.missing.append(f"the picture of the runtimes (figures/{RUNTIMES[0]})")
     return content
 
 
@@ -81,10 +90,47 @@ def findings(frame: pd.DataFrame) -> list[str]:
             f"and {len(rows) - better - worse} cannot be told apart from it (exact McNemar test at the level "
             f"{say.SIGNIFICANT}, each by itself)."
         )
-        lost = rows[(rows["latency_ms"] > 0) & (rows["speedup"] < 1)]
+        lost = rows[rows["latency_q1_ms"] > _baseline(frame, network, "latency_q3_ms")]
+        found += _exports(network, rows[rows["onnx_equal"].notna()])
         if len(lost):
             names = say.listing(label(row["study"], row["variant"]) for row in records(lost))
             found.append(f"{network}: slower than the uncompressed network here, whatever the MACs say: {names}.")
+    return found
+
+
+def _exports(network: str, rows: pd.DataFrame) -> list[str]:
+    """How many ONNX files answer as PyTorch does; empty where none was made."""
+    if rows.empty:
+        return []
+    failed = rows[rows["onnx_equal"].astype(str) != "True"]
+    names = say.listing(label(row["study"], row["variant"]) for row in records(failed)) if len(failed) else ""
+    but = f"; not {names}" if names else ""
+    return [f"{network}: {len(rows) - len(failed)} of {len(rows)} exports to ONNX answer as PyTorch does{but}."]
+
+
+def _baseline(frame: pd.DataFrame, network: str, column: str) -> float:
+    """A number of the uncompressed network; NaN, which nothing exceeds, where it is not there."""
+    found = frame[(frame["model"] == network) & (frame["study"] == "baseline")][column]
+    return float(found.iloc[0]) if len(found) else math.nan
+
+
+def caveats(frame: pd.DataFrame) -> list[str]:
+    """Chance among many networks, and trainings longer than the control's."""
+    found = [
+        "The best of many networks in a table of test accuracies is flattered by chance: read “most accurate” with its "
+        "interval, and differences between neighbours on a front as ties."
+    ]
+    variants = frame[~frame["study"].isin(REFERENCES)]
+    longer = variants[variants["finetune_epochs"] > variants["control_epochs"]]
+    if len(longer):
+        names = say.listing(
+            f"{label(row['study'], row['variant'])} {say.whole(row['finetune_epochs'])}" for row in records(longer)
+        )
+        controls = say.listing(sorted({say.whole(epochs) for epochs in longer["control_epochs"]}))
+        found.append(
+            f"These networks were trained for more epochs than their control, which had {controls}, so their points to "
+            f"the control count longer training as well: {names}. Networks with fewer epochs are at a disadvantage."
+        )
     return found
 
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from convpress.report.tables import Result, accuracy_columns, compare
+from convpress.report.contents import records
+from convpress.report.pareto import REFERENCES, on_front
+from convpress.report.tables import Result, accuracy_columns, compare, last_epoch
 
 Key = tuple[str, str]
 """Study and variant."""
-
-REFERENCES = ("baseline", "control")
-"""Studies that compress nothing."""
 
 PARETO = {"pareto_params": "params", "pareto_macs": "macs", "pareto_ms": "latency_ms"}
 """Column that says whether a row is on the front, and the cost it is about."""
@@ -30,10 +29,11 @@ SETTINGS = {
 }
 
 ASKED = ("method", "library", "version", "target_cost", "target", "strength")
+"""What a peer was asked for."""
 
 FIRST = (
     *("study", "variant", "model", "params", "macs", "bytes", "latency_ms", "speedup", "test_accuracy"),
-    *("ci_low", "ci_high", "delta_control", "mcnemar_p", "finetune_epochs", "accuracy_before"),
+    *("ci_low", "ci_high", "delta_control", "mcnemar_p", "finetune_epochs", "control_epochs", "accuracy_before"),
 )
 
 
@@ -51,7 +51,7 @@ def everything(
     the last epoch of the variant's own history. `latencies` are files of times, `exports` of ONNX checks.
     Differences and p-values are against the control of the network; fronts are over all rows of a network.
     """
-    trained = {(Path(path).parent.name, Path(path).stem): _last_epoch(path) for path in histories}
+    trained = {(Path(path).parent.name, Path(path).stem): last_epoch(pd.read_csv(path)) for path in histories}
     times = _times(latencies)
     checks = {(item["study"], item["variant"]): item for path in exports for item in _read_json(path)}
     rows = []
@@ -62,6 +62,7 @@ def everything(
             row["accuracy_before"] = results[key].metrics["accuracy_before"]
             row |= _against_control(results, key, model)
             row["finetune_epochs"] = epochs.get(study, {}).get(variant, trained.get(key, 0))
+            row["control_epochs"] = trained.get(("control", model), 0)
             row |= times.get(key, {}) | {name: value for name, value in checks[key].items() if name not in row}
             rows.append(row)
     frame = with_fronts(with_speedups(pd.DataFrame(rows)))
@@ -70,10 +71,6 @@ def everything(
         ["model", "study"], key=lambda column: column.map(order.index) if column.name == "study" else column
     )
     return frame[[*FIRST, *(name for name in frame.columns if name not in FIRST)]].reset_index(drop=True)
-
-
-def _last_epoch(path: str) -> int:
-    return int(pd.read_csv(path)["epoch"].max())
 
 
 def _read_json(path: str) -> Any:
@@ -128,17 +125,6 @@ def with_fronts(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def on_front(cost: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
-    """Bool (n,): points that no other point beats, costs (n,) being better low and accuracies (n,) better high.
-
-    A point without a cost (NaN) is on no front.
-    """
-    no_worse = (cost[:, None] <= cost) & (accuracy[:, None] >= accuracy)
-    better = (cost[:, None] < cost) | (accuracy[:, None] > accuracy)
-    beaten = np.any(no_worse & better, axis=0)
-    return np.logical_not(beaten) & np.isfinite(cost)
-
-
 def comparison_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Our own part of `everything`: baselines, controls and the studies' variants."""
     return frame[frame["study"] != "peers"].reset_index(drop=True)
@@ -154,17 +140,11 @@ def peers_table(frame: pd.DataFrame, compressed: Sequence[str], results: Mapping
     asked = {item["variant"]: item for item in map(_read_json, compressed)}
     ours = frame[~frame["study"].isin([*REFERENCES, "peers"])]
     rows = []
-    for peer in _records(frame[frame["study"] == "peers"]):
+    for peer in records(frame[frame["study"] == "peers"]):
         about = asked[peer["variant"]]
-        row = peer | {
-            name: about[name] for name in ("method", "library", "version", "target_cost", "target", "strength")
-        }
+        row = peer | {name: about[name] for name in ASKED}
         rows.append(row | _nearest(peer, ours[ours["model"] == peer["model"]], about["target_cost"], results))
     return pd.DataFrame(rows)
-
-
-def _records(frame: pd.DataFrame) -> Iterable[dict[str, Any]]:
-    return ({str(name): value for name, value in row.items()} for row in frame.to_dict("records"))
 
 
 def _nearest(peer: dict[str, Any], ours: pd.DataFrame, cost: str, results: Mapping[Key, Result]) -> dict[str, Any]:

@@ -117,6 +117,10 @@ class Run:
         """A table with at least `columns`; without rows where the file is missing or empty. Text is never NaN."""
         return _read(self.folder / "tables" / f"{name}.csv", columns)
 
+    def attempts(self, columns: Sequence[str]) -> pd.DataFrame:
+        """What was tried to meet targets, beside the folders of the runs; without rows where there is no such file."""
+        return _read(self.folder.parent / "attempts.csv", columns)
+
     def reference(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
         """A file of figures to compare with, from the report folder."""
         return _read(self.report_folder / "reference" / f"{name}.csv", columns, ("value",))

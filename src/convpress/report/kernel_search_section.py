@@ -113,7 +113,7 @@ FIGURES = (
     (
         "kernel_search_masks.svg",
         "The learned masks.",
-        "Bell-shaped masks over 21 taps, a panel for each layer and a line for each variant.",
+        "Bell-shaped masks over the extended taps, a panel for each layer and a line for each variant.",
     ),
     (
         "cp_error.svg",
@@ -246,7 +246,7 @@ KERNEL_SEARCH = Section(
     question="Which filter size does each convolution want, and does it beat 3×3 at equal training?",
     method=(
         "Chosen convolutions become sums of separable filters (CP decomposition by nonlinear least "
-        "squares), which grow to 21 taps under a bell-shaped mask; the mask's width is trained with the "
+        "squares), which grow to many taps under a bell-shaped mask; the mask's width is trained with the "
         "weights, and what it leaves is summed back into one dense kernel. The variant seed is the seed's "
         "way, preserving starts the search without changing the network's outputs, branch keeps the dense "
         "3×3 kernel and adds the long one beside it. The best variant is chosen on validation images and "

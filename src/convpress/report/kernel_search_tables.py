@@ -13,7 +13,7 @@ from torch import Tensor
 from convpress.checkpoints import load
 from convpress.kernel_search import searched_layers
 from convpress.layers.surgery import find_conv
-from convpress.report.tables import Result, accuracy_columns, compare
+from convpress.report.tables import CONDITIONS, Result, accuracy_columns, compare, last_epoch
 
 SHOWN_FILTERS = 6
 
@@ -108,8 +108,9 @@ def stages_table(
                 "latency_ms": time["median_ms"],
                 "speedup": times.loc["baseline", "median_ms"] / time["median_ms"],
             }
+            | {name: time[name] for name in CONDITIONS}
             | {"kernel_sizes": _sizes(searched.get(variant), layers)}
-            | {"epochs": int(spent["epoch"].max()) if len(spent) else 0}
+            | {"epochs": last_epoch(spent)}
         )
     frame = pd.DataFrame(rows)
     final = frame[frame["stage"] == "finetune_recomposed"]

@@ -101,7 +101,7 @@ def _seed_and_ours(frame: pd.DataFrame) -> list[str]:
 def _tuned(frame: pd.DataFrame) -> list[str]:
     return [
         f"{row['variant']}: {say.percent(row['accuracy_before'])} before training, {say.percent(row['test_accuracy'])} "
-        f"after {say.whole(row['epochs'])} epochs; {say.factor(row['speedup'])}. It "
+        f"after {say.epochs(row['epochs'])}; {say.factor(row['speedup'])}. It "
         f"{say.verdict(row['delta_control'], row['mcnemar_p'])}."
         for row in records(tuned(frame))
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from convpress.report import wording as say
@@ -10,14 +12,22 @@ from convpress.report.merging_findings import NAME, caveats, findings, rows, ser
 
 CHECKPOINT = "resnet20-12fca82f"
 
+
+def _not_itself(row: dict[str, Any], key: str) -> Any:
+    """The control compared with itself says nothing."""
+    return None if row["stage"] == "control" else row[key]
+
+
 TUNED = (
-    Column("Variant", lambda row: say.text(row["variant"])),
+    Column("Variant", lambda row: row["variant"] if row["stage"] == "finetuned" else row["stage"].capitalize()),
+    Column("Network", lambda row: say.text(row["model"]), numeric=False),
     Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
     Column("95 % interval", lambda row: say.interval(row["ci_low"], row["ci_high"]) or say.MISSING),
-    Column("Points to control", lambda row: say.points(row["delta_control"])),
-    Column("McNemar", lambda row: say.p_value(row["mcnemar_p"])),
+    Column("Points to control", lambda row: say.points(_not_itself(row, "delta_control"))),
+    Column("McNemar", lambda row: say.p_value(_not_itself(row, "mcnemar_p"))),
     Column("Before training", lambda row: say.percent(row["accuracy_before"])),
     Column("Epochs", lambda row: say.whole(row["epochs"])),
+    Column("Control's epochs", lambda row: say.whole(_not_itself(row, "control_epochs"))),
     Column("Parameters", lambda row: say.count(row["params"])),
     Column("MACs", lambda row: say.count(row["macs"])),
     Column("File", lambda row: say.size(row["bytes"])),
@@ -82,7 +92,7 @@ def build(run: Run) -> Content:
         content.missing.append("the table of merged networks (tables/merging.csv)")
     else:
         final = frame[frame["stage"] != "sweep"]
-        content.tables.append(run.view("merging", "Fine-tuned variants.", final, TUNED))
+        content.tables.append(run.view("merging", "Baselines, controls and fine-tuned variants.", final, TUNED))
         sweep = frame[frame["stage"] == "sweep"]
         content.tables.append(run.view("merging_sweep", "Every ratio, before training.", sweep, SWEEP))
         content.summary, content.findings = summary(frame), findings(frame)

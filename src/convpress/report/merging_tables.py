@@ -12,13 +12,14 @@ from convpress.blocks import inner, residual_blocks
 from convpress.checkpoints import load
 from convpress.layers.shared import SharedFilterConv2d
 from convpress.layers.shared_kernels import SharedKernelConv2d
-from convpress.report.tables import Result, accuracy_columns, compare
+from convpress.report.tables import CONDITIONS, Result, accuracy_columns, compare, last_epoch
 
 COLUMNS = (
     *("stage", "series", "model", "variant", "method", "rule", "features", "allocate", "ratio", "macs_divisor", "seed"),
     *("params", "bytes", "macs", "latency_ms", "latency_q1_ms", "latency_q3_ms", "speedup", "seconds_10k"),
+    *CONDITIONS,
     *("validation_before", "validation_recalibrated", "accuracy_before", "test_accuracy", "test_n", "ci_low"),
-    *("ci_high", "validation_accuracy", "delta_control", "mcnemar_p", "epochs"),
+    *("ci_high", "validation_accuracy", "delta_control", "mcnemar_p", "epochs", "control_epochs"),
 )
 IMAGES = 10_000
 """The seed times its networks over CIFAR-10's test images."""
@@ -54,14 +55,15 @@ def merging_table(
             entry, key, method = {"model": name, "method": study, "seed": seed}, ("baseline", name), study
         control = results["control", entry["model"]]
         comparison = compare(result, control)
-        spent = history[(history["stage"] == method) & (history["variant"] == name)]["epoch"]
+        spent = history[(history["stage"] == method) & (history["variant"] == name)]
+        control_spent = history[(history["stage"] == "control") & (history["variant"] == entry["model"])]
         rows.append(
             entry
             | {"stage": method, "variant": name, "accuracy_before": result.metrics["accuracy_before"]}
             | accuracy_columns(result)
             | {"delta_control": comparison["delta"], "mcnemar_p": comparison["mcnemar_p"]}
             | _time(times, key, entry["model"])
-            | {"epochs": int(spent.max()) if len(spent) else 0}
+            | {"epochs": last_epoch(spent), "control_epochs": last_epoch(control_spent)}
         )
     for point in pd.read_csv(sweep).to_dict("records"):
         entry = {"stage": "sweep", "model": model, "variant": point["point"], "allocate": False, "seed": seed}
@@ -80,6 +82,7 @@ def _time(times: pd.DataFrame, key: tuple[str, str], model: str) -> dict[str, fl
         "latency_q3_ms": row["q3_ms"],
         "speedup": times.loc[("baseline", model), "median_ms"] / row["median_ms"],
         "seconds_10k": row["median_ms"] / 1000 * IMAGES / row["batch_size"],
+        **{name: row[name] for name in CONDITIONS},
     }
 
 

@@ -41,8 +41,8 @@ WORDS = (
     ("Baseline", "the uncompressed network as it was imported or trained."),
     (
         "Control",
-        "the baseline trained further, with the recipe that compressed networks start from. It tells the gain of a "
-        "method from the gain of more training; variants with other epochs than the control's say so in the tables.",
+        "the baseline trained further, by the recipe `control` of the configuration. It tells the gain of a method "
+        "from the gain of more training; its epochs and those of the variants stand in the tables.",
     ),
     ("Variant", "one compressed network; its name says what was done to it."),
     ("Seed", "the document that a study comes from; its own figures stand beside ours."),
@@ -59,8 +59,8 @@ WORDS = (
     ),
     (
         "MACs",
-        "multiply-accumulates of convolutions and linear layers for one image. They are not time, so both "
-        "stand in every table.",
+        "multiply-accumulates of convolutions and linear layers for one image. They are not time; both "
+        "stand in the comparison.",
     ),
 )
 
@@ -155,5 +155,8 @@ def caveats(run: Run, contents: list[Content]) -> list[str]:
         f"All numbers are from {one}. The intervals and p-values speak of other test images, not of other "
         "random starts: a training from another seed gives other numbers, too."
     )
-    found.append("Times hold for the processor, threads and precision named under Provenance, and for no others.")
+    found.append(
+        "Times are of one batch in float32 and channels-last where nothing else is said; the tables name its size. "
+        "They hold for the processor and threads named under Provenance, and for no others."
+    )
     return found

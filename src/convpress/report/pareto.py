@@ -19,6 +19,8 @@ COLUMNS = (
     "macs",
     "bytes",
     "latency_ms",
+    "latency_q1_ms",
+    "latency_q3_ms",
     "speedup",
     "test_accuracy",
     "ci_low",
@@ -26,6 +28,8 @@ COLUMNS = (
     "delta_control",
     "mcnemar_p",
     "finetune_epochs",
+    "control_epochs",
+    "onnx_equal",
 )
 
 REFERENCES = ("baseline", "control")
@@ -47,7 +51,7 @@ class Cost:
 COSTS = (
     Cost("params", "Parameters", "Parameters", "Smallest", "smaller", "larger"),
     Cost("macs", "MACs", "Multiply-accumulates for one image", "Fewest MACs", "fewer", "more"),
-    Cost("latency_ms", "Milliseconds", "Milliseconds a batch, as measured", "Fastest", "faster", "slower"),
+    Cost("latency_ms", "Milliseconds", "Milliseconds a batch, float32", "Fastest", "faster", "slower"),
 )
 
 
@@ -56,7 +60,7 @@ def compared(run: Run) -> pd.DataFrame:
     ours, peers = (run.table(name, COLUMNS) for name in ("comparison", "peers"))
     tables = [table.assign(peer=peer) for table, peer in ((ours, False), (peers, True)) if len(table)]
     frame = pd.concat(tables) if tables else ours.assign(peer=False)
-    numbers = [name for name in COLUMNS if name not in ("study", "variant", "model")]
+    numbers = [name for name in COLUMNS if name not in ("study", "variant", "model", "onnx_equal")]
     frame = frame.assign(**{name: pd.to_numeric(frame[name], errors="coerce") for name in numbers})
     frame["study"] = [say.text(value) for value in frame["study"]]
     return frame[frame["test_accuracy"].notna()].reset_index(drop=True)

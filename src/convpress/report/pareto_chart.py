@@ -15,16 +15,12 @@ from markupsafe import Markup
 from convpress.report import wording as say
 from convpress.report.contents import FigureView, picture_size, records, rst
 from convpress.report.pareto import COSTS, Cost, label, networks, on_front
+from convpress.report.style import STUDIES
 
-PALETTE = {
-    "baseline": ("#222222", "cross"),
-    "control": ("#6b6b6b", "diamond"),
-    "kernel_search": ("#0072b2", "circle"),
-    "sensitivity": ("#117733", "square"),
-    "clustering": ("#dd7700", "triangle-up"),
-    "merging": ("#882255", "triangle-down"),
-    "low_rank": ("#4aa3d8", "triangle-right"),
-}
+# The markers of matplotlib, by the names of Vega.
+SHAPES = {"X": "cross", "D": "diamond", "o": "circle", "s": "square", "^": "triangle-up", "v": "triangle-down"}
+SHAPES |= {">": "triangle-right", "P": "cross"}
+PALETTE = {study: (look.color, SHAPES[look.marker]) for study, look in STUDIES.items()}
 SPARE = [("#aa4499", "triangle-left"), ("#999933", "wedge"), ("#661100", "stroke"), ("#44aa99", "arrow")]
 FONT = "DejaVu Sans, Verdana, Arial, sans-serif"
 INK, GRID, HEIGHT = "#222222", "#e4e4e4", 380

@@ -107,8 +107,8 @@ def _targets(tables: Path) -> str:
             (
                 row["study"],
                 row["target"],
-                f"{row['relation']} {_figure(row['limit'], row['limit'])}",
-                _figure(row["measured"], row["limit"]),
+                f"{row['relation']} {say.quantity(row['limit'], row['unit'])}",
+                say.quantity(row["measured"], row["unit"]),
                 row["met"],
             )
             for row in records(frame)

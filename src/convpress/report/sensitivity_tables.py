@@ -21,7 +21,7 @@ CELL = ["model", "decomposition", "compression", "suffix"]
 """What variants have in common that differ in treatment and replicate alone."""
 MEASURES = {"relative_sensitivity": "start", "relative_sensitivity_after": "fine-tuned"}
 LEAST_POINTS = 4
-"""Below this many points a rank correlation cannot reach p < 0.05."""
+"""Below this many points a rank correlation says nothing."""
 
 
 def layers_table(metrics: Sequence[str]) -> pd.DataFrame:

@@ -98,6 +98,18 @@ LOOKS: dict[str, Look] = {
     "separable": Look("#117733", "^", _DASHDOT),
 }
 
+STUDIES: dict[str, Look] = {
+    "baseline": LOOKS["baseline"],
+    "control": LOOKS["control"],
+    "kernel_search": Look("#0072b2", "o"),
+    "sensitivity": Look("#117733", "s"),
+    "clustering": Look("#dd7700", "^"),
+    "merging": Look("#882255", "v"),
+    "low_rank": Look("#4aa3d8", ">"),
+    "peers": Look("#b3202a", "P", scale=1.2),
+}
+"""A fixed look a study, the same in every run and picture."""
+
 _SPARE = [
     Look(color, marker, linestyle)
     for (color, marker), linestyle in zip(

@@ -53,6 +53,15 @@ ACCURACY_COLUMNS = (
 )
 
 
+CONDITIONS = ("batch_size", "threads", "dtype", "layout")
+"""What a time was measured under; these stand beside it."""
+
+
+def last_epoch(history: pd.DataFrame) -> int:
+    """Epochs of a training by its history; 0 without one."""
+    return int(history["epoch"].max()) if len(history) else 0
+
+
 def accuracy_columns(result: Result) -> dict[str, Any]:
     """The columns that every table of models shares."""
     return {name: result.metrics[name] for name in ACCURACY_COLUMNS}
@@ -63,7 +72,7 @@ def baselines_table(results: Mapping[tuple[str, str], Result], histories: Mappin
     rows = []
     for (study, model), result in results.items():
         row = {"model": model, "variant": study} | accuracy_columns(result)
-        row["epochs"] = int(pd.read_csv(histories[model])["epoch"].max()) if study == "control" else 0
+        row["epochs"] = last_epoch(pd.read_csv(histories[model])) if study == "control" else 0
         comparison = compare(result, results["baseline", model])
         row["delta_baseline"], row["mcnemar_p"] = comparison["delta"], comparison["mcnemar_p"]
         rows.append(row)
@@ -71,9 +80,13 @@ def baselines_table(results: Mapping[tuple[str, str], Result], histories: Mappin
 
 
 def stage_seconds(histories: Sequence[str]) -> dict[str, float]:
-    """Seconds of computing in each training, by the name of its history."""
-    paths = [Path(path) for path in histories]
-    return {f"{path.parent.name}/{path.stem}": float(pd.read_csv(path)["seconds"].sum()) for path in paths}
+    """Seconds of computing in each training, by its history's place below `histories`."""
+    found = {}
+    for path in histories:
+        name = path.rpartition("histories/")[2].removesuffix(".csv")
+        history = pd.read_csv(path)
+        found[name] = float(history["seconds"].sum()) if len(history) else 0.0
+    return found
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:

@@ -12,14 +12,15 @@ from convpress.errors import ConvpressError
 from convpress.report.queries import read_number
 
 RELATIONS = {">=": operator.ge, "<=": operator.le, "<": operator.lt}
-COLUMNS = ("study", "target", "table", "column", "where", "against", "pick", "relation", "limit")
+COLUMNS = ("study", "target", "table", "column", "where", "against", "pick", "relation", "limit", "unit")
 
 
 def targets_table(reference: Path, tables: Path) -> pd.DataFrame:
-    """Rows (study, target, measured, relation, limit, met) of the tables' folder `tables`.
+    """Rows (study, target, measured, relation, limit, unit, met) of the tables' folder `tables`.
 
     A target picks (see :func:`read_number`) a `column` of the rows `where` (a pandas query) in a table, less the same
-    of the rows `against` where there is one. A value that no table has is empty, and its target "not measured".
+    of the rows `against` where there is one. `unit` (percent, points or times) is for people. A value that no table
+    has is empty, and its target "not measured".
 
     Raises:
         ConvpressError: a target names a column, query, pick or relation that cannot be.
@@ -31,9 +32,9 @@ def targets_table(reference: Path, tables: Path) -> pd.DataFrame:
             met = "not measured" if measured is None else "met" if _holds(target, measured) else "not met"
         except ConvpressError as error:
             raise ConvpressError(f"target {target['target']!r}: {error}") from error
-        kept = {str(key): target[key] for key in ("study", "target", "relation", "limit")}
+        kept = {str(key): target[key] for key in ("study", "target", "relation", "limit", "unit")}
         rows.append(kept | {"measured": measured, "met": met})
-    return pd.DataFrame(rows)[["study", "target", "measured", "relation", "limit", "met"]]
+    return pd.DataFrame(rows)[["study", "target", "measured", "relation", "limit", "unit", "met"]]
 
 
 def _holds(target: dict[Any, Any], measured: float) -> bool:

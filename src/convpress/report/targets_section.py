@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from convpress.report import wording as say
 from convpress.report.contents import Column, Content, Run, Section
 
-COLUMNS = ("study", "target", "measured", "relation", "limit", "met")
+COLUMNS = ("study", "target", "measured", "relation", "limit", "unit", "met")
 
 
-def _value(row: dict[str, Any], key: str) -> str:
-    """Accuracies and differences of them as percent, factors and counts as they are."""
-    if say.absent(row[key]):
-        return say.MISSING
-    return say.percent(row[key]) if abs(row["limit"]) < 1 else say.significant(row[key])
-
-
+SIGNS = {">=": "≥", "<=": "≤", "<": "<"}
 TABLE = (
     Column("Study", lambda row: say.text(row["study"]), numeric=False),
     Column("Target", lambda row: say.text(row["target"]), numeric=False),
-    Column("Aim", lambda row: f"{row['relation'].replace('>=', '≥').replace('<=', '≤')} {_value(row, 'limit')}"),
-    Column("Measured", lambda row: _value(row, "measured")),
+    Column("Aim", lambda row: f"{SIGNS[row['relation']]} {say.quantity(row['limit'], row['unit'])}"),
+    Column("Measured", lambda row: say.quantity(row["measured"], row["unit"])),
     Column("Met", lambda row: say.text(row["met"]), numeric=False),
+)
+
+ATTEMPTS = ("target", "configuration", "variant", "validation_accuracy", "test_accuracy", "delta_control", "mcnemar_p")
+TRIED = (
+    Column("Target", lambda row: say.text(row["target"]), numeric=False),
+    Column("Laid over params.yaml", lambda row: say.text(row["configuration"]), numeric=False),
+    Column("Validation", lambda row: say.percent(row["validation_accuracy"])),
+    Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
+    Column("Points to control", lambda row: say.points(row["delta_control"])),
+    Column("McNemar", lambda row: say.p_value(row["mcnemar_p"])),
 )
 
 
@@ -37,6 +39,9 @@ def build(run: Run) -> Content:
         content.missing.append("the table of targets (tables/targets.csv)")
         return content
     content.tables.append(run.view("targets", "Targets and what came out.", frame, TABLE))
+    tried = run.attempts(ATTEMPTS)
+    if len(tried):
+        content.tables.append(run.view("attempts", "What was tried to meet targets.", tried, TRIED))
     measured = frame[frame["met"] != "not measured"]
     met = int((measured["met"] == "met").sum())
     content.findings.append(f"{met} of {len(measured)} measured targets are met.")

@@ -50,6 +50,13 @@ def points(difference: Any, digits: int = 2) -> str:
     return ("+" if difference > 0 else MINUS) + text
 
 
+def quantity(value: Any, unit: str) -> str:
+    """A fraction as percent, a difference of fractions in points, a factor with its sign of times."""
+    if unit == "points":
+        return points(value)
+    return factor(value) if unit == "times" else percent(value)
+
+
 def p_value(p: Any) -> str:
     """`p = 0.03`, `p < 0.001`; three decimals below 0.01."""
     if absent(p):
