@@ -95,12 +95,7 @@ def build(run: Run) -> Content:
         f"the sweep over {kind}s (tables/clustering_{kind}s.csv)" for kind, t in sweeps.items() if t.empty
     ]
     content.findings += sweep_findings(*sweeps.values())
-    for file, title, alt in FIGURES:
-        picture = run.figure(file, title, alt)
-        if picture:
-            content.figures.append(picture)
-        else:
-            content.missing.append(f"the picture “{title.rstrip('.')}” (figures/{file})")
+    run.draw(FIGURES, content)
     content.seed, content.seed_note = beside_seed(run, frame)
     return content
 

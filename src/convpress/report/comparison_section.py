@@ -57,11 +57,7 @@ def build(run: Run) -> Content:
     content.tables.append(run.view(NAME, "All variants of all studies.", frame, TABLE, marked))
     content.findings += findings(frame)
     content.caveats += caveats(frame)
-    picture = run.figure(*RUNTIMES)
-    if picture:
-        content.figures.append(picture)
-    else:
-        content.missing.append(f"the picture of the runtimes (figures/{RUNTIMES[0]})")
+    run.draw([RUNTIMES], content)
     return content
 
 

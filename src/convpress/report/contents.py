@@ -154,6 +154,15 @@ class Run:
         source = Markup(f"data:{kind};base64,{base64.b64encode(data).decode()}")
         return FigureView(path.stem, source, alt, self.caption(path.stem, title), width, height)
 
+    def draw(self, figures: Sequence[tuple[str, str, str]], content: Content) -> None:
+        """Add the pictures (file, title, description) to `content`; what is not there is named as missing."""
+        for file, title, alt in figures:
+            picture = self.figure(file, title, alt)
+            if picture:
+                content.figures.append(picture)
+            else:
+                content.missing.append(f"the picture “{title.rstrip('.')}” (figures/{file})")
+
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as dicts with text keys."""

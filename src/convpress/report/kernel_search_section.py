@@ -163,12 +163,7 @@ def build(run: Run) -> Content:
         columns = [column for column in CP_TABLE if known or column.header != "Tensorlab"]
         content.tables.append(run.view("cp_error", "CP decompositions.", cp_error, columns))
         content.findings += cp_findings(cp_error)
-    for file, title, alt in FIGURES:
-        picture = run.figure(file, title, alt)
-        if picture:
-            content.figures.append(picture)
-        else:
-            content.missing.append(f"the picture “{title.rstrip('.')}” (figures/{file})")
+    run.draw(FIGURES, content)
     content.seed, content.seed_note = beside_seed(run, frame)
     return content
 

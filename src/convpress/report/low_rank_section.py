@@ -105,12 +105,7 @@ def build(run: Run) -> Content:
     else:
         content.tables.append(run.view("low_rank_bases", "Basis filters.", bases, BASES_TABLE))
         content.findings += bases_findings(bases)
-    for file, title, alt in FIGURES:
-        picture = run.figure(file, title, alt)
-        if picture:
-            content.figures.append(picture)
-        else:
-            content.missing.append(f"the picture “{title.rstrip('.')}” (figures/{file})")
+    run.draw(FIGURES, content)
     content.seed, content.seed_note = beside_seed(run, frame)
     return content
 

@@ -101,12 +101,7 @@ def build(run: Run) -> Content:
             (row["variant"], say.percent(row["test_accuracy"]), f"{say.factor(row['speedup'])} as fast as dense")
             for row in records(tuned(frame).nlargest(2, "speedup"))
         ]
-    for file, title, alt in FIGURES:
-        picture = run.figure(file, title, alt)
-        if picture:
-            content.figures.append(picture)
-        else:
-            content.missing.append(f"the picture “{title.rstrip('.')}” (figures/{file})")
+    run.draw(FIGURES, content)
     content.seed, content.seed_note = beside_seed(run, frame)
     return content
 

@@ -115,12 +115,7 @@ def build(run: Run) -> Content:
         found = advice(study, pairs)
         content.findings += found
         content.summary = ["What to use for factorised layers. " + " ".join(found)]
-    for file, title, alt in FIGURES:
-        picture = run.figure(file, title, alt)
-        if picture:
-            content.figures.append(picture)
-        else:
-            content.missing.append(f"the picture “{title.rstrip('.')}” (figures/{file})")
+    run.draw(FIGURES, content)
     return content
 
 
