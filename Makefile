@@ -32,7 +32,7 @@ reproduce: install ## the whole cifar10 run; resumes where it was stopped
 	@echo "report:  results/cifar10/report.html"
 
 test: install ## unit tests and workflow tests, in two processes
-	$(BIN)/pytest -n 2 -m 'not long'
+	$(BIN)/pytest -n 2 --no-loadscope-reorder -m 'not long'
 
 test-unit: install ## only the unit tests
 	$(BIN)/pytest tests/unit
