@@ -178,6 +178,7 @@ def test_a_deleted_output(finished):
 def test_a_new_entry_of_a_grid(finished, all_jobs):
     search = yaml.safe_load((finished.folder / "params.yaml").read_text())["kernel_search"]["search"]["preserving"]
     search["mac_penalty"] = 0.5
+    search["training"] |= {"crop_padding": 2, "flip": False}  # as the quickstart's control
     finished.write("small.yaml", json.dumps({"kernel_search": {"search": {"eager": search}}}))
     known = {path for job in all_jobs for path in job.outputs}
     again = []
