@@ -3,6 +3,9 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from convpress.errors import ConvpressError
 from convpress.files import write_json
@@ -21,16 +24,27 @@ def draw(results: Path) -> None:
     metrics = [record for record in metrics if "provenance" in record]
     if not metrics:
         raise ConvpressError(f"{results}: nothing has been evaluated there yet; run the workflow first.")
-    used = {name for record in metrics for name in record["provenance"]["inputs"]}
-    inputs = [json.loads(path.read_text()) for path in sorted(Path("data").rglob("*.json"))]
-    inputs = [entry for entry in inputs if any(name.endswith(entry["file"]) for name in used)]
-    config = {"run": results.name, "seed": min(record["provenance"]["seed"] for record in metrics)}
-    record = run_record(Path.cwd(), config, inputs, metrics)
+    config = configuration(results.name)
+    wanted = {config["data"]["name"]} | {config["models"][name].get("checkpoint") for name in config["baselines"]}
+    records = [json.loads(path.read_text()) for path in sorted(Path("data").rglob("*.json"))]
+    inputs = [entry for entry in records if entry["file"].removesuffix(".safetensors") in wanted]
+    record = run_record(Path.cwd(), config | {"run": results.name}, inputs, metrics)
     record["stage_seconds"] = stage_seconds(sorted(map(str, results.glob("histories/**/*.csv"))))
     write_json(record, results / "provenance.json")
     targets = targets_table(Path("report/reference/targets.csv"), results / "tables")
     write_table(targets, results / "tables" / "targets.csv")
     render_page(results, results / "report.html")
+
+
+def configuration(run: str) -> dict[str, Any]:
+    """params.yaml under the overlay of the run's name, where there is one."""
+    from snakemake.utils import update_config
+
+    config: dict[str, Any] = yaml.safe_load(Path("params.yaml").read_text())
+    overlay = Path("config", f"{run}.yaml")
+    if overlay.is_file():
+        update_config(config, yaml.safe_load(overlay.read_text()))
+    return config
 
 
 if __name__ == "__main__":
