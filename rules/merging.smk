@@ -103,10 +103,10 @@ rule merging_tables:
     input:
         sweep=rules.merge_sweep.output.accuracies,
         latency=rules.merging_latency.output.latency,
-        baselines=expand(rules.evaluate.output, study="baseline", variant=MG_MODELS),
-        controls=expand(rules.evaluate.output, study="control", variant=MG_MODELS),
-        metrics=expand(rules.evaluate.output.metrics, study="merging", variant=MG_VARIANTS),
-        predictions=expand(rules.evaluate.output.predictions, study="merging", variant=MG_VARIANTS),
+        metrics=expand(rules.evaluate.output.metrics, study=["baseline", "control"], variant=MG_MODELS)
+        + expand(rules.evaluate.output.metrics, study="merging", variant=MG_VARIANTS),
+        predictions=expand(rules.evaluate.output.predictions, study=["baseline", "control"], variant=MG_MODELS)
+        + expand(rules.evaluate.output.predictions, study="merging", variant=MG_VARIANTS),
         control_histories=expand(rules.finetune.output.history, model=MG_MODELS),
         histories=expand(rules.finetune_merged.output.history, variant=MG_VARIANTS),
         starts=expand(rules.merge.output.model, variant=MG_VARIANTS),

@@ -8,8 +8,7 @@ from convpress.report.tables import read_results, write_table
 
 with job(snakemake):
     inputs, output, params = snakemake.input, snakemake.output, snakemake.params
-    pairs = [*inputs.baselines, *inputs.controls]
-    results = read_results([*pairs[::2], *inputs.metrics], [*pairs[1::2], *inputs.predictions])
+    results = read_results(inputs.metrics, inputs.predictions)
     history = tables.history_table(inputs.control_histories, inputs.histories)
     frame = tables.merging_table(
         results, inputs.sweep, inputs.latency, history, params.variants, model=params.model, seed=params.seed
