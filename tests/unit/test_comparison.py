@@ -138,7 +138,7 @@ def test_peers_stand_beside_our_nearest_in_size(frame, files, tmp_path):
     assert set(frame.columns) <= set(peers.columns)
     assert "peers" not in set(tables.comparison_table(frame)["study"])
     row = peers.iloc[0]
-    assert (row["nearest"], row["nearest_cost"]) == ("study/chain", 310)
+    assert tuple(row[["nearest", "nearest_cost", "nearest_epochs"]]) == ("study/chain", 310, 11)
     peer, ours = results["peers", "a-magnitude"], results["study", "chain"]
     assert row["delta_nearest"] == pytest.approx(peer.correct.mean() - ours.correct.mean())
     assert row["nearest_p"] == mcnemar(peer.correct, ours.correct)

@@ -31,6 +31,9 @@ SETTINGS = {
 ASKED = ("method", "library", "version", "target_cost", "target", "strength")
 """What a peer was asked for."""
 
+NEAREST = ("nearest", "nearest_cost", "nearest_epochs", "delta_nearest", "nearest_p")
+"""Our variant of a peer's size."""
+
 FIRST = (
     *("study", "variant", "model", "params", "macs", "bytes", "latency_ms", "speedup", "test_accuracy"),
     *("ci_low", "ci_high", "delta_control", "mcnemar_p", "finetune_epochs", "control_epochs", "accuracy_before"),
@@ -135,7 +138,8 @@ def peers_table(frame: pd.DataFrame, compressed: Sequence[str], results: Mapping
 
     `compressed` are files that say method, library, version and target. `nearest` is the study/variant of ours
     (same network) whose targeted cost is closest in ratio, whatever its accuracy, so nothing is picked on test
-    images; `delta_nearest` is the peer's accuracy minus its, `nearest_p` the exact McNemar p-value.
+    images; `delta_nearest` is the peer's accuracy minus its, `nearest_p` the exact McNemar p-value, and
+    `nearest_epochs` tells how long ours was trained, which need not be as long as the peer.
     """
     asked = {item["variant"]: item for item in map(_read_json, compressed)}
     ours = frame[~frame["study"].isin([*REFERENCES, "peers"])]
@@ -149,12 +153,13 @@ def peers_table(frame: pd.DataFrame, compressed: Sequence[str], results: Mapping
 
 def _nearest(peer: dict[str, Any], ours: pd.DataFrame, cost: str, results: Mapping[Key, Result]) -> dict[str, Any]:
     if ours.empty:
-        return {"nearest": "", "nearest_cost": math.nan, "delta_nearest": math.nan, "nearest_p": math.nan}
+        return dict.fromkeys(NEAREST, math.nan) | {"nearest": ""}
     near = ours.loc[(np.log(ours[cost]) - math.log(peer[cost])).abs().idxmin()]
     found = compare(results["peers", peer["variant"]], results[near["study"], near["variant"]])
     return {
         "nearest": f"{near['study']}/{near['variant']}",
         "nearest_cost": int(near[cost]),
+        "nearest_epochs": near["finetune_epochs"],
         "delta_nearest": found["delta"],
         "nearest_p": found["mcnemar_p"],
     }
