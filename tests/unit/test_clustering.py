@@ -353,9 +353,11 @@ def test_mixing_outputs_is_averaging_filters_also_with_a_bias():
 
 def test_the_range_of_a_sweep_ends_with_the_distinct_filters():
     filters = random(8, 2, 3, 3)
-    assert sweep.cluster_range(filters, 1) == [2, 3, 4, 5, 6, 7, 8]
-    assert sweep.cluster_range(filters, 3) == [2, 5, 8]
-    assert sweep.cluster_range(filters[torch.tensor([0, 1, 2, 0])], 1) == [2, 3]
+    assert sweep.cluster_range([filters], 1) == [2, 3, 4, 5, 6, 7, 8]
+    assert sweep.cluster_range([filters], 3) == [2, 5, 8]
+    with_twins = filters[torch.tensor([0, 1, 2, 0])]
+    assert sweep.cluster_range([with_twins], 1) == [2, 3]
+    assert sweep.cluster_range([filters[:4], with_twins], 1) == [2, 3], "each layer needs as many distinct filters"
 
 
 @pytest.mark.parametrize("clusters", [0, 4])

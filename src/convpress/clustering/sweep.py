@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, fx, nn
@@ -100,9 +100,9 @@ def accuracies(
     return [count / len(data) for count in correct]
 
 
-def cluster_range(filters: Tensor, step: int) -> list[int]:
-    """Numbers of clusters to try: the largest possible, and from it downwards to 2 in steps of `step`, ascending."""
-    distinct = len(filters.detach().flatten(1).unique(dim=0))
+def cluster_range(layers: Iterable[Tensor], step: int) -> list[int]:
+    """Numbers of clusters to try, ascending: the largest that every layer has distinct filters for, and down to 2."""
+    distinct = min(len(filters.detach().flatten(1).unique(dim=0)) for filters in layers)
     return sorted(range(distinct, 1, -step)) or [1]
 
 
@@ -117,7 +117,7 @@ def sweep_together(
         ConvpressError: no such convolution.
     """
     kernels = {layer: find_conv(model, layer).weight.detach() for layer in layers}
-    counts = cluster_range(min(kernels.values(), key=len), sweep.step)
+    counts = cluster_range(kernels.values(), sweep.step)
     labels = [{layer: cluster(kernel, k, seed=seed) for layer, kernel in kernels.items()} for k in counts]
     if len(layers) == 1:
         model, name = with_mixing(model, layers[0])
