@@ -22,16 +22,31 @@ from record import record
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("Snakefile", "params.yaml", "profiles", "report", "rules", "scripts", "src")
 GROWTH = (1, 10)
+BETWEEN = "_x"
 
 
 def larger(config: dict, times: int) -> dict:
-    """The configuration with the searches of kernel_search `times` times, each under a name of its own."""
+    """The configuration with the grid of every study about `times` times, each entry under a name of its own."""
     config = copy.deepcopy(config)
-    search = config["kernel_search"]["search"]
-    config["kernel_search"]["search"] = {
-        name if n == 0 else f"{name}-{n}": entry for name, entry in search.items() for n in range(times)
-    }
+    search, merging, clustering = config["kernel_search"], config["merging"], config["clustering"]
+    search["search"] = _repeated(search["search"], times)
+    merging["variants"] = _repeated(merging["variants"], times)
+    merging["train"] = list(_repeated(dict.fromkeys(merging["train"]), times))
+    clustering["remedies"] = _repeated(clustering["remedies"], times)
+    clustering["compare"] = list(_repeated(dict.fromkeys(clustering["compare"]), times))
+    grids = config["sensitivity"]["grids"]
+    config["sensitivity"]["grids"] = [
+        grid | {"suffix": grid.get("suffix", "") + (f"x{n}" if n else "")} for grid in grids for n in range(times)
+    ]
+    targets = config["peers"]["targets"]
+    config["peers"]["targets"] = [
+        target | {"fraction": target["fraction"] - 0.01 * n} for target in targets for n in range(times)
+    ]
     return config
+
+
+def _repeated(entries: dict, times: int) -> dict:
+    return {name if n == 0 else f"{name}{BETWEEN}{n}": entry for name, entry in entries.items() for n in range(times)}
 
 
 def dry_run(folder: Path) -> tuple[float, float, int]:
@@ -64,7 +79,7 @@ def main() -> None:
             again, busy, _ = dry_run(folder)
             print(f"{times:4d}  {jobs:4d}  {first:7.1f}  {again:7.1f}  {busy:11.1f}", flush=True)
             row: dict[str, object] = {
-                "case": f"{times} x the searches, {jobs} jobs",
+                "case": f"{times} x the grid, {jobs} jobs",
                 "quantity": "dry run",
                 "unit": "s",
             }

@@ -3,9 +3,9 @@
 With `--families`, instead: order-3 CP, Tucker and tensor chain of all 3x3 kernels after the first at a compression,
 beside tensorly's parafac (same starts), partial_tucker (same start) and tensor_ring_als (a start of its own).
 
-One row a kernel: our error, seconds and iterations with default arguments; tensorly's parafac from the same number
-of random starts; pyTensorlab's cpd from these starts too, when it is installed (academic licence); the errors of
-Tensorlab (Matlab) as the documents of the study print them. One thread each.
+One row a kernel: our error, seconds and iterations with default arguments; tensorly's parafac from the same starts;
+pyTensorlab's cpd from as many random starts as our argument `starts`, when it is installed (academic licence); the
+errors of Tensorlab (Matlab) as the documents of the study print them. One thread each; exit code 1 when a peer leads.
 `python benchmarks/decomposition.py --help` for options.
 """
 
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+import yaml
 from tabulate import tabulate
 from threadpoolctl import threadpool_limits
 from torch import Tensor
@@ -38,7 +39,8 @@ from record import record
 CHECKPOINT = "resnet32-d509ac18.th"
 STARTS = 4
 ITERATIONS = 600
-TENSORLAB = Path(__file__).resolve().parents[1] / "report" / "reference" / "tensorlab_cp_error.csv"
+ROOT = Path(__file__).resolve().parents[1]
+TENSORLAB = ROOT / "report" / "reference" / "tensorlab_cp_error.csv"
 
 
 def load_kernels(checkpoint: Path | None, every: bool = False) -> dict[str, Tensor]:
@@ -103,17 +105,20 @@ def measure(name: str, kernel: Tensor, tensorlab: float, with_pytensorlab: bool)
 
 
 def measure_families(name: str, kernel: Tensor, compression: float, with_pytensorlab: bool) -> list[dict[str, object]]:
-    """A row a family: our plain factors as the study computes them, and tensorly's."""
+    """A row a family: our plain factors as the study computes them, and tensorly's with as many iterations."""
+    study = yaml.safe_load((ROOT / "params.yaml").read_text())["sensitivity"]
+    starts, iterations = study["starts"], study["iterations"]
     tensor, rows = kernel_to_order3(kernel), []
     for kind, family in FAMILIES.items():
         ranks = ranks_for(kind, kernel.shape, compression)
         begin = time.perf_counter()
-        factors = family.decompose(tensor, ranks, STARTS, ITERATIONS, 0)
+        factors = family.decompose(tensor, ranks, starts, iterations, 0)
         seconds = time.perf_counter() - begin
         if kind == "cp":
-            peer = parafac(tensor, int(str(ranks)), starts=STARTS, seed=0, iterations=ITERATIONS)
+            peer = parafac(tensor, int(str(ranks)), starts=starts, seed=0, iterations=iterations)
         else:
-            peer = (tucker_peer if kind == "tucker" else chain_peer)(tensor, tuple(ranks))  # type: ignore[arg-type]
+            run = tucker_peer if kind == "tucker" else chain_peer
+            peer = run(tensor, tuple(ranks), iterations=iterations)  # type: ignore[arg-type]
         error = relative_error(tensor, family.rebuild(factors))
         row: dict[str, object] = {"kernel": name, "family": kind, "rank": str(ranks), "error": error}
         row |= {"seconds": seconds, "tensorly error": peer.relative_error, "tensorly seconds": peer.seconds}
@@ -129,10 +134,12 @@ def kept_lines(row: dict[str, object]) -> list[dict[str, object]]:
     peer = "tensorly" if "tensorly error" in row else "parafac"
     case = " ".join(str(row[key]) for key in ("kernel", "family") if key in row)
     lines = []
-    for quantity, unit in (("error", ""), ("seconds", "s")):
-        ours, theirs = float(str(row[quantity])), float(str(row[f"{peer} {quantity}"]))
-        line: dict[str, object] = {"case": case, "quantity": quantity, "unit": unit, "ours": ours, "reference": theirs}
-        lines.append(line | {"ratio": theirs / ours})
+    for name in [peer] + ["pyTensorlab"] * ("pyTensorlab error" in row):
+        for quantity, unit in (("error", ""), ("seconds", "s")):
+            ours, theirs = float(str(row[quantity])), float(str(row[f"{name} {quantity}"]))
+            line: dict[str, object] = {"case": f"{case} {name}", "group": f"{quantity} against {name}"}
+            line |= {"quantity": quantity, "unit": unit, "ours": ours, "reference": theirs}
+            lines.append(line | {"ratio": theirs / ours})
     return lines
 
 
@@ -162,6 +169,7 @@ def main() -> None:
     print(tabulate(rows, headers="keys", floatfmt=formats))
     family = f", all families at {arguments.families:g}x" if arguments.families else ""
     record(f"decomposition{family}", [line for row in rows for line in kept_lines(row)])
+    sys.exit(any(row["reached"] == "NO" for row in rows))
 
 
 if __name__ == "__main__":

@@ -65,7 +65,12 @@ def kept_lines(row: dict, arguments: argparse.Namespace) -> list[dict[str, objec
     about = f"{arguments.model}, {row['type']}, batch {row['batch']}, ratio {row['ratio']:.1f}"
     ways = [way for way in ("seed", "ours", "merged") if f"{way} ms" in row]
     return [
-        {"case": f"{about}, {way}", "quantity": "forward pass against dense", "unit": "ms"}
+        {
+            "case": f"{about}, {way}",
+            "group": f"{way}, {row['type']}, batch {row['batch']}",
+            "quantity": "forward pass against dense",
+            "unit": "ms",
+        }
         | {"ours": row[f"{way} ms"], "reference": row["dense ms"], "ratio": row[f"dense/{way}"]}
         for way in ways
     ]

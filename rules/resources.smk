@@ -1,6 +1,9 @@
 """What the jobs ask of a cluster, by what they do; alone on one machine only threads and `gpu` count."""
 
-GPUS = 1 if config["compute"]["device"] == "cuda" else 0
+from shutil import which
+
+DEVICE = config["compute"]["device"]
+GPUS = 1 if DEVICE == "cuda" or (DEVICE == "auto" and which("nvidia-smi")) else 0
 
 
 def needs(rule):

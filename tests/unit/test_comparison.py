@@ -138,10 +138,14 @@ def test_peers_stand_beside_our_nearest_in_size(frame, files, tmp_path):
     assert set(frame.columns) <= set(peers.columns)
     assert "peers" not in set(tables.comparison_table(frame)["study"])
     row = peers.iloc[0]
-    assert tuple(row[["nearest", "nearest_cost", "nearest_epochs"]]) == ("study/chain", 310, 11)
-    peer, ours = results["peers", "a-magnitude"], results["study", "chain"]
+    # chain (310) is nearer in size to the peer (333), but only small was trained for as many epochs.
+    assert tuple(row[["nearest", "nearest_epochs"]]) == ("study/small", 3)
+    peer, ours = results["peers", "a-magnitude"], results["study", "small"]
     assert row["delta_nearest"] == pytest.approx(peer.correct.mean() - ours.correct.mean())
     assert row["nearest_p"] == mcnemar(peer.correct, ours.correct)
+    longer = frame.assign(finetune_epochs=frame["finetune_epochs"].where(frame["study"] != "peers", 99))
+    row = tables.peers_table(longer, [str(tmp_path / "peer.json")], results).iloc[0]
+    assert tuple(row[["nearest", "nearest_cost", "nearest_epochs"]]) == ("study/chain", 310, 11)
 
 
 def test_pictures_show_all_studies_and_repeat_their_bytes(frame, tmp_path):

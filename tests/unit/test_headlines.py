@@ -1,12 +1,15 @@
 """The seeds' figures beside ours."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
 from convpress.errors import ConvpressError
 from convpress.report.headlines import headlines_table
 
-HEAD = "study,figure,headline,table,column,same,best,pick,reason\n"
+ROOT = Path(__file__).resolve().parents[2]
+HEAD = "study,figure,headline,unit,better,table,column,same,best,pick,reason\n"
 
 
 def folder(tmp_path, line, seed=0.8):
@@ -17,18 +20,38 @@ def folder(tmp_path, line, seed=0.8):
 
 
 def test_theirs_and_ours_are_read_from_the_files(tmp_path):
-    row = folder(tmp_path, "x,accuracy,Accuracy,t,accuracy,variant == 'a',variant != 'z',max,too small").iloc[0]
-    assert list(row) == ["x", "Accuracy", 0.8, 0.7, 0.9, "too small"]
+    row = folder(
+        tmp_path, "x,accuracy,Accuracy,percent,higher,t,accuracy,variant == 'a',variant != 'z',max,too small"
+    ).iloc[0]
+    assert list(row) == ["x", "Accuracy", "percent", 0.8, 0.7, 0.9, "too small"]
 
 
 def test_a_reason_stands_where_ours_is_lower(tmp_path):
-    line = "x,accuracy,Accuracy,t,accuracy,variant == 'a',,max,too small"
+    line = "x,accuracy,Accuracy,percent,higher,t,accuracy,variant == 'a',,max,too small"
     row = folder(tmp_path, line).iloc[0]
     assert row["reason"] == "too small"
     assert pd.isna(row["best"])
     assert folder(tmp_path, line, seed=0.6).iloc[0]["reason"] == ""
 
 
+def test_less_is_better_for_times(tmp_path):
+    line = "x,accuracy,Time,ms,lower,t,accuracy,variant == 'a',,max,another processor"
+    assert folder(tmp_path, line, seed=0.8).iloc[0]["reason"] == ""
+    assert folder(tmp_path, line, seed=0.6).iloc[0]["reason"] == "another processor"
+
+
+def test_a_column_may_be_a_difference(tmp_path):
+    line = "x,accuracy,Gain,points,higher,t,accuracy - 0.5,variant == 'b',,first,"
+    assert folder(tmp_path, line).iloc[0]["same"] == pytest.approx(0.4)
+
+
+def test_every_headline_says_why_ours_may_be_worse():
+    lines = pd.read_csv(ROOT / "report" / "reference" / "headlines.csv")
+    assert lines["reason"].notna().all()
+    assert set(lines["better"]) <= {"higher", "lower"}
+    assert set(lines["unit"]) <= {"percent", "points", "times", "ms"}
+
+
 def test_a_figure_that_the_seed_lacks_is_named(tmp_path):
     with pytest.raises(ConvpressError, match="no figure 'absent' of x"):
-        folder(tmp_path, "x,absent,Accuracy,t,accuracy,,,max,")
+        folder(tmp_path, "x,absent,Accuracy,percent,higher,t,accuracy,,,max,")

@@ -36,6 +36,8 @@ def made_comparison(model: str = "resnet20") -> pd.DataFrame:
             "macs": 100 * PARAMS[name],
             "bytes": 4 * PARAMS[name],
             "latency_ms": math.sqrt(PARAMS[name]) / 10,
+            "latency_q1_ms": math.sqrt(PARAMS[name]) / 10.2,
+            "latency_q3_ms": math.sqrt(PARAMS[name]) / 9.8,
             "speedup": math.sqrt(400e3 / PARAMS[name]),
             "test_accuracy": accuracy,
             "ci_low": accuracy - 0.005,
@@ -52,7 +54,7 @@ def made_comparison(model: str = "resnet20") -> pd.DataFrame:
 def made_peers(accuracy: float = 0.929, params: float = 190e3) -> pd.DataFrame:
     frame = made_comparison().query("variant == 'small'")
     return frame.assign(
-        study="torch-pruning", variant="group-norm", test_accuracy=accuracy, params=params, latency_ms=43, macs=19e6
+        study="peers", variant="group-norm", test_accuracy=accuracy, params=params, latency_ms=43, macs=19e6
     )
 
 
@@ -101,7 +103,7 @@ def test_advice_is_computed_from_the_table(compared_run: Path) -> None:
     assert "cannot be told apart from the control" in best[2]
     assert advice(frame, "resnet32").sentences == []
     ours_and_peer = advice(frame, "resnet20")
-    assert "peer group-norm (torch-pruning)" in ours_and_peer.cards[0][2]
+    assert "peer group-norm (peers)" in ours_and_peer.cards[0][2]
     assert "parameters, MACs and milliseconds" in ours_and_peer.sentences[0]
 
 
@@ -109,6 +111,20 @@ def test_a_peer_that_is_beaten_is_not_called_ahead() -> None:
     frame = pd.concat([made_comparison().assign(peer=False), made_peers(0.5, 399e3).assign(peer=True, latency_ms=99)])
     frame.loc[frame["peer"], "macs"] = 399e5
     assert advice(frame.reset_index(drop=True), "resnet20").sentences[0].startswith("No peer is ahead")
+
+
+def test_a_peer_is_ahead_of_ours_even_where_another_peer_beats_it() -> None:
+    peers = pd.concat([made_peers(), made_peers(0.93, 180e3).assign(variant="better")]).assign(peer=True)
+    frame = pd.concat([made_comparison().assign(peer=False), peers]).reset_index(drop=True)
+    sentence = advice(frame, "resnet20").sentences[0]
+    assert "group-norm (peers)" in sentence
+    assert "better (peers)" in sentence
+
+
+def test_times_whose_quartiles_overlap_are_no_gain() -> None:
+    frame = made_comparison().assign(peer=False)
+    frame.loc[frame["variant"] == "small", "latency_q3_ms"] = 70.0
+    assert advice(frame, "resnet20").cards[1][:2] == ("Fastest at the control's accuracy", "No gain")
 
 
 def test_nothing_within_the_interval_is_said_plainly() -> None:
@@ -122,7 +138,7 @@ def test_nothing_within_the_interval_is_said_plainly() -> None:
 def test_advice_without_a_control_measures_against_the_baseline() -> None:
     frame = made_comparison().assign(peer=False)
     cards = advice(frame[frame["study"] != "control"], "resnet20").cards
-    assert "baseline 400.0" in cards[0][2]
+    assert "uncompressed 400.0" in cards[0][2]
     only = frame[frame["study"] == "baseline"]
     assert advice(only, "resnet20").cards == []
 
@@ -139,7 +155,7 @@ def test_the_chart_draws_every_variant_with_its_words(compared_run: Path) -> Non
     frame = frame_of(compared_run)
     points = pareto_chart.points(frame)
     assert len(points) == len(frame)
-    assert {point["Variant"] for point in points} >= {"small (merging)", "group-norm (torch-pruning)"}
+    assert {point["Variant"] for point in points} >= {"small (merging)", "group-norm (peers)"}
     specification = pareto_chart.interactive(frame)
     assert [choice["name"] for choice in specification["params"]] == ["network", "cost"]
     assert specification["params"][0]["bind"]["options"] == ["resnet20", "resnet32"]

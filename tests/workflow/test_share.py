@@ -24,7 +24,15 @@ from conftest import ROOT, TINY, Project, tiny_project
 
 pytestmark = pytest.mark.workflow
 
-SHARED = (".dvc/config", ".dvc/.gitignore", ".dvc/plots.html", ".dvcignore", ".gitignore", "dvc.yaml")
+SHARED = (
+    "results/attempts.csv",
+    ".dvc/config",
+    ".dvc/.gitignore",
+    ".dvc/plots.html",
+    ".dvcignore",
+    ".gitignore",
+    "dvc.yaml",
+)
 BIN = str(Path(sys.executable).parent)
 
 

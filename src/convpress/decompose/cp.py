@@ -26,6 +26,10 @@ _ZERO = 1e-13
 """A relative error that rounding alone explains."""
 
 
+Start = tuple[Sequence[Tensor] | str, int]
+"""A kind of start, or the factors themselves, and the seed."""
+
+
 @dataclass(frozen=True)
 class CPResult:
     """A CP decomposition X ~ sum_r a_r o b_r o ...
@@ -172,20 +176,22 @@ def cp_decompose(
         ConvpressError: impossible rank, not finite, or less than one start.
     """
     tensor = _check(tensor, rank)
+    return _solve(tensor, rank, competing_starts(tensor, starts, scouts, seed), max_iterations, tolerance, max_seconds)
+
+
+def competing_starts(tensor: Tensor, starts: int, scouts: int | None, seed: int) -> list[Start]:
+    """The starts that compete in :func:`cp_decompose`, whose arguments these are; :func:`start_factors` makes them."""
     if scouts is None:
         scouts = min(_MOST_SCOUTS, max(1, _SCOUT_SIZE // tensor.numel()))
     if starts < 1 or scouts < 1:
         raise ConvpressError(f"CP needs at least one start and one scout, not {starts} and {scouts}.")
-    seeds: list[tuple[Sequence[Tensor] | str, int]] = [
-        ("hosvd" if i % 4 == 3 else "random", seed + i) for i in range(starts * scouts)
-    ]
-    return _solve(tensor, rank, seeds, max_iterations, tolerance, max_seconds)
+    return [("hosvd" if i % 4 == 3 else "random", seed + i) for i in range(starts * scouts)]
 
 
 def _solve(
     tensor: Tensor,
     rank: int,
-    starts: Sequence[tuple[Sequence[Tensor] | str, int]],
+    starts: Sequence[Start],
     max_iterations: int,
     tolerance: float,
     max_seconds: float | None,
@@ -194,7 +200,7 @@ def _solve(
     deadline = begin + max_seconds if max_seconds is not None else math.inf
     with threadpool_limits(1):  # the matrices are too small to share, and the bits must not depend on the cores
         problem = Problem(tensor.numpy(), rank)
-        U = problem.pack([[factor.numpy() for factor in _factors(tensor, rank, *start)] for start in starts])
+        U = problem.pack([[factor.numpy() for factor in start_factors(tensor, rank, *start)] for start in starts])
         descent, index = _tournament(problem, U, max_iterations, tolerance, deadline)
     start, seed = starts[index]
     errors = [float(error[0]) for error in descent.history]
@@ -209,7 +215,12 @@ def _solve(
     )
 
 
-def _factors(tensor: Tensor, rank: int, start: Sequence[Tensor] | str, seed: int) -> Sequence[Tensor]:
+def start_factors(tensor: Tensor, rank: int, start: Sequence[Tensor] | str, seed: int) -> Sequence[Tensor]:
+    """Factors (I_n, rank) to start from, in float64 on the CPU: "random", "hosvd", or the given ones.
+
+    Raises:
+        ConvpressError: an unknown kind, or given factors that do not fit.
+    """
     if not isinstance(start, str):
         factors = [as_float64(factor).cpu() for factor in start]
         if [tuple(factor.shape) for factor in factors] != [(size, rank) for size in tensor.shape]:

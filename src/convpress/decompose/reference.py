@@ -15,7 +15,7 @@ from tensorly.decomposition import parafac as tensorly_parafac
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from convpress.decompose.cp import random_start
+from convpress.decompose.cp import competing_starts, start_factors
 
 
 @contextmanager
@@ -35,12 +35,16 @@ class Reference:
 
 
 def parafac(tensor: Tensor, rank: int, *, starts: int, seed: int, iterations: int) -> Reference:
-    """Alternating least squares of tensorly from our own random starts (float64, one thread)."""
-    array = tensor.double().numpy()
+    """Alternating least squares of tensorly from the starts of our `cp_decompose` (float64, one thread).
+
+    Ours drops the worse half of them every few iterations; here each runs to its end, or to `iterations`.
+    """
+    tensor = tensor.double()
+    array = tensor.numpy()
     norm = np.linalg.norm(array)
     begin, best = time.perf_counter(), float("inf")
-    for start in range(starts):
-        factors = [factor.numpy().copy() for factor in random_start(tensor.shape, rank, seed + start)]
+    for start in competing_starts(tensor, starts, None, seed):
+        factors = [factor.numpy().copy() for factor in start_factors(tensor, rank, *start)]
         with plain_tensorly():
             result = tensorly_parafac(
                 array,

@@ -33,7 +33,8 @@ def advice(frame: pd.DataFrame, network: str) -> Advice:
     if control is not None and not say.absent(control["ci_low"]):
         unharmed = variants[_unharmed(variants, control, kind)]
         wanted = [cost for cost in COSTS if cost.column != "macs" and variants[cost.column].notna().any()]
-        cards = [_cheapest(unharmed, control, kind, cost) for cost in wanted] + cards
+        dense = records(rows[rows["study"].isin(REFERENCES)])[0]
+        cards = [_cheapest(unharmed, dense, kind, cost) for cost in wanted] + cards
     return Advice(network, cards, _peers(rows))
 
 
@@ -53,17 +54,24 @@ def reference(rows: pd.DataFrame) -> tuple[dict | None, str]:
     return None, ""
 
 
-def _cheapest(rows: pd.DataFrame, control: dict, kind: str, cost: Cost) -> Card:
+def _cheapest(rows: pd.DataFrame, dense: dict, kind: str, cost: Cost) -> Card:
+    """The cheapest of `rows`, which do no harm, beside the uncompressed network `dense`."""
     title = f"{cost.cheapest} at the {kind}'s accuracy"
     rows = rows[rows[cost.column].notna()]
     if rows.empty:
         return title, "None", f"No variant reaches the {kind}'s accuracy."
     row = records(rows.sort_values([cost.column, "test_accuracy"], ascending=[True, False]))[0]
-    ratio = control[cost.column] / row[cost.column]
+    ratio = dense[cost.column] / row[cost.column]
     value = {"params": say.count, "macs": say.count, "latency_ms": say.milliseconds}[cost.column]
     unit = {"params": " parameters", "macs": " MACs", "latency_ms": " a batch"}[cost.column]
-    before = f", {kind} {value(control[cost.column])}" if ratio == ratio else ""
-    return title, gain(ratio, cost), f"{name(row)}: {value(row[cost.column])}{unit}{before}; {_accuracy(row)}."
+    before = f", uncompressed {value(dense[cost.column])}" if ratio == ratio else ""
+    won = "No gain" if cost.column == "latency_ms" and _as_fast(row, dense) else gain(ratio, cost)
+    return title, won, f"{name(row)}: {value(row[cost.column])}{unit}{before}; {_accuracy(row)}."
+
+
+def _as_fast(row: dict, dense: dict) -> bool:
+    """Whether the quartiles of two times overlap, so that their difference may be the machine's."""
+    return row["latency_q1_ms"] <= dense["latency_q3_ms"] and dense["latency_q1_ms"] <= row["latency_q3_ms"]
 
 
 def gain(ratio: float, cost: Cost) -> str:
@@ -95,15 +103,22 @@ def name(row: dict) -> str:
     return ("peer " if row["peer"] else "") + label(row["study"], row["variant"])
 
 
+def _is_ahead(ours: pd.DataFrame, peer: dict, cost: Cost) -> bool:
+    """Whether the peer, alone with our networks, stands on the front of `cost`."""
+    costs, accuracies = ([*ours[column], peer[column]] for column in (cost.column, "test_accuracy"))
+    return on_front(costs, accuracies)[-1]
+
+
 def _peers(rows: pd.DataFrame) -> list[str]:
     """Which peers none of our networks equals, and by which costs."""
     if not rows["peer"].any():
         return []
-    fronts = {cost.name: rows[on_front(rows[cost.column], rows["test_accuracy"])].index for cost in COSTS}
-    ahead = []
-    for index, row in zip(rows.index, records(rows), strict=True):
-        costs = [cost if cost == "MACs" else cost.lower() for cost, front in fronts.items() if index in front]
-        if row["peer"] and costs:
+    ours, ahead = rows[~rows["peer"]], []
+    for row in records(rows[rows["peer"]]):
+        costs = [
+            cost.name if cost.name == "MACs" else cost.name.lower() for cost in COSTS if _is_ahead(ours, row, cost)
+        ]
+        if costs:
             ahead.append(
                 f"{label(row['study'], row['variant'])}, {say.percent(row['test_accuracy'])}, by {say.listing(costs)}"
             )

@@ -34,12 +34,39 @@ TABLE = (
     Column("Parameters", lambda row: say.count(row["params"])),
     Column("MACs", lambda row: say.count(row["macs"])),
     Column("Time a batch", lambda row: say.milliseconds(row["latency_ms"])),
+    Column("Quartiles", lambda row: _between(row["latency_q1_ms"], row["latency_q3_ms"])),
     Column("Speedup", lambda row: say.factor(row["speedup"])),
+    Column("One image", lambda row: say.milliseconds(row["batch1_ms"])),
+    Column("Batch, bfloat16", lambda row: say.milliseconds(row["bf16_ms"])),
+    Column("Batch, ONNX Runtime", lambda row: say.milliseconds(row["onnx_ms"])),
     Column("File", lambda row: say.size(row["bytes"])),
     Column("Epochs", lambda row: say.whole(row["finetune_epochs"])),
     Column("Control's epochs", lambda row: say.whole(row["control_epochs"])),
     Column("On the front of", lambda row: row["fronts"] or say.MISSING, numeric=False),
 )
+
+
+UNITS = {"params": "parameters", "macs": "MACs"}
+ASKED = ("variant", "model", "method", "library", "version", "target_cost", "target", "test_accuracy")
+BESIDE = ("finetune_epochs", "nearest", "nearest_cost", "nearest_epochs", "delta_nearest", "nearest_p")
+PEERS = (
+    Column("Peer", lambda row: say.text(row["variant"])),
+    Column("Method", lambda row: say.text(row["method"]), numeric=False),
+    Column("Library", lambda row: f"{say.text(row['library'])} {say.text(row['version'])}", numeric=False),
+    Column("Asked for", lambda row: f"{say.count(row['target'])} {UNITS.get(row['target_cost'], '')}"),
+    Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
+    Column("Epochs", lambda row: say.whole(row["finetune_epochs"])),
+    Column("Ours beside it", lambda row: say.text(row["nearest"]), numeric=False),
+    Column("Its size", lambda row: say.count(row["nearest_cost"])),
+    Column("Its epochs", lambda row: say.whole(row["nearest_epochs"])),
+    Column("Points to ours", lambda row: say.points(row["delta_nearest"])),
+    Column("McNemar", lambda row: say.p_value(row["nearest_p"])),
+)
+
+
+def _between(low: Any, high: Any) -> str:
+    """Quartiles of a time."""
+    return say.MISSING if say.absent(low) else f"{say.significant(low)} to {say.milliseconds(high)}"
 
 
 def build(run: Run) -> Content:
@@ -55,6 +82,9 @@ def build(run: Run) -> Content:
     frame = frame.assign(fronts=fronts(frame))
     marked = ["peer" if peer else "" for peer in frame["peer"]]
     content.tables.append(run.view(NAME, "All variants of all studies.", frame, TABLE, marked))
+    peers = run.table("peers", (*ASKED, *BESIDE))
+    if len(peers):
+        content.tables.append(run.view("peers", "Peers beside our variant of the nearest size.", peers, PEERS))
     content.findings += findings(frame)
     content.caveats += caveats(frame)
     run.draw([RUNTIMES], content)

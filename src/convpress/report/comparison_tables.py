@@ -137,9 +137,9 @@ def peers_table(frame: pd.DataFrame, compressed: Sequence[str], results: Mapping
     """The peers' part of `everything`, with what each was asked for and our variant of the nearest size beside it.
 
     `compressed` are files that say method, library, version and target. `nearest` is the study/variant of ours
-    (same network) whose targeted cost is closest in ratio, whatever its accuracy, so nothing is picked on test
-    images; `delta_nearest` is the peer's accuracy minus its, `nearest_p` the exact McNemar p-value, and
-    `nearest_epochs` tells how long ours was trained, which need not be as long as the peer.
+    (same network, trained as long as the peer where there is one) whose targeted cost is closest in ratio, whatever
+    its accuracy, so nothing is picked on test images; `nearest_epochs` tells how long it was trained,
+    `delta_nearest` is the peer's accuracy minus its, `nearest_p` the exact McNemar p-value.
     """
     asked = {item["variant"]: item for item in map(_read_json, compressed)}
     ours = frame[~frame["study"].isin([*REFERENCES, "peers"])]
@@ -154,6 +154,8 @@ def peers_table(frame: pd.DataFrame, compressed: Sequence[str], results: Mapping
 def _nearest(peer: dict[str, Any], ours: pd.DataFrame, cost: str, results: Mapping[Key, Result]) -> dict[str, Any]:
     if ours.empty:
         return dict.fromkeys(NEAREST, math.nan) | {"nearest": ""}
+    as_long = ours[ours["finetune_epochs"] == peer["finetune_epochs"]]
+    ours = ours if as_long.empty else as_long
     near = ours.loc[(np.log(ours[cost]) - math.log(peer[cost])).abs().idxmin()]
     found = compare(results["peers", peer["variant"]], results[near["study"], near["variant"]])
     return {

@@ -7,16 +7,18 @@ from pathlib import Path
 import pandas as pd
 
 from convpress.errors import ConvpressError
+from convpress.report import wording as say
 from convpress.report.queries import read_number
 
-COLUMNS = ("study", "headline", "seed", "same", "best", "reason")
+COLUMNS = ("study", "headline", "unit", "seed", "same", "best", "reason")
 
 
 def headlines_table(reference: Path, tables: Path) -> pd.DataFrame:
-    """Rows (study, headline, seed, same, best, reason): theirs, ours under their conditions, ours at our best.
+    """Rows (study, headline, unit, seed, same, best, reason): theirs, ours under their conditions, ours at our best.
 
-    `reference` is the folder with headlines.csv (which number of which table) and seeds.csv (the seeds' figures).
-    A reason stands only where one of ours is lower than theirs; a number that no table has is empty.
+    `reference` is the folder with headlines.csv (which number of which table, its unit, and whether higher or lower
+    is better) and seeds.csv (the seeds' figures). A reason stands only where one of ours is worse than theirs; a
+    number that no table has is empty.
 
     Raises:
         ConvpressError: a headline names a figure that seeds.csv lacks, or a query that cannot be read.
@@ -32,6 +34,18 @@ def headlines_table(reference: Path, tables: Path) -> pd.DataFrame:
             read_number(tables, line["table"], line["column"], line[where], line["pick"]) if line[where] else None
             for where in ("same", "best")
         )
-        lower = any(value is not None and value < seed for value in (same, best))
-        rows.append((line["study"], line["headline"], seed, same, best, line["reason"] if lower else ""))
+        sign = -1 if line["better"] == "lower" else 1
+        worse = any(value is not None and sign * value < sign * seed for value in (same, best))
+        reason = line["reason"] if worse else ""
+        rows.append((line["study"], line["headline"], line["unit"], seed, same, best, reason))
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def known(frame: pd.DataFrame) -> pd.DataFrame:
+    """The headlines of which at least one number of ours is there."""
+    return frame[frame["same"].notna() | frame["best"].notna()]
+
+
+def figure(value: float, unit: str) -> str:
+    """A headline's number with its unit: percent, points, times or ms."""
+    return say.milliseconds(value) if unit == "ms" else say.quantity(value, unit)

@@ -18,6 +18,7 @@ from convpress.report.baselines_section import BASELINES
 from convpress.report.clustering_section import CLUSTERING
 from convpress.report.comparison_section import COMPARISON
 from convpress.report.contents import Content, Run, Section
+from convpress.report.headlines_section import HEADLINES
 from convpress.report.kernel_search_section import KERNEL_SEARCH
 from convpress.report.low_rank_section import LOW_RANK
 from convpress.report.merging_section import MERGING
@@ -26,7 +27,7 @@ from convpress.report.provenance_section import facts, origin, provenance_tables
 from convpress.report.sensitivity_section import SENSITIVITY
 from convpress.report.targets_section import TARGETS
 
-SECTIONS: list[Section] = [BASELINES, KERNEL_SEARCH, SENSITIVITY, CLUSTERING, MERGING, LOW_RANK, TARGETS]
+SECTIONS: list[Section] = [BASELINES, KERNEL_SEARCH, SENSITIVITY, CLUSTERING, MERGING, LOW_RANK, HEADLINES, TARGETS]
 """What the page shows, in this order; a study adds one entry."""
 
 TEMPLATES = Path(__file__).parent / "templates"

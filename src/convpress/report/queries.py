@@ -14,7 +14,8 @@ PICKS = ("first", "min", "max", "mean", "chosen")
 def read_number(tables: Path, table: str, column: str, where: str, pick: str) -> float | None:
     """The `pick` of `column` over the rows `where` (a pandas query; empty takes all) of a table, or None without any.
 
-    `chosen` is the row of the highest validation accuracy, so that nothing is picked on test images.
+    `column` is a name or an expression of names. `chosen` is the row of the highest validation accuracy, so that
+    nothing is picked on test images.
 
     Raises:
         ConvpressError: a column, a query or a pick that cannot be.
@@ -30,7 +31,7 @@ def read_number(tables: Path, table: str, column: str, where: str, pick: str) ->
     try:
         rows = frame.query(where) if where else frame
         rows = rows.sort_values("validation_accuracy", ascending=False) if pick == "chosen" else rows
-        values = pd.to_numeric(rows[column]).dropna()
+        values = pd.to_numeric(rows.eval(column)).dropna()
     except Exception as error:  # pandas raises many kinds for a query it cannot read
         raise ConvpressError(f"{table}.{column} where {where!r} cannot be read: {error}") from error
     if values.empty:

@@ -9,14 +9,14 @@ import pandas as pd
 
 from convpress.report import wording as say
 from convpress.report.contents import records
-from convpress.report.headlines import headlines_table
+from convpress.report.headlines import figure, headlines_table, known
 
 BEGIN, END = "<!-- results:begin", "<!-- results:end -->"
 FRONTS = ("pareto_params", "pareto_macs", "pareto_ms")
 
 
-def results(tables: Path, reference: Path) -> str:
-    """Markdown of what the run found: the best networks, the seeds' figures beside ours, and the targets.
+def results(tables: Path, reference: Path, benchmarks: Path) -> str:
+    """Markdown of what the run found: the best networks, the seeds' figures beside ours, targets, and benchmarks.
 
     Empty when the run has no tables yet; what a run has not computed has no table here.
     """
@@ -27,15 +27,17 @@ def results(tables: Path, reference: Path) -> str:
         ("The study kernel_search, stage by stage", _kernel_search(tables)),
         ("The seed documents' figures and ours", _headlines(tables, reference)),
         ("Targets", _targets(tables)),
+        ("Benchmarks (`make benchmark`)", _benchmarks(benchmarks)),
     ]
     return "\n\n".join(f"**{title}**\n\n{table}" for title, table in parts if table)
 
 
 def _comparison(tables: Path) -> str:
-    path = tables / "comparison.csv"
-    if not path.exists():
+    paths = [tables / f"{name}.csv" for name in ("comparison", "peers")]
+    if not paths[0].exists():
         return ""
-    frame = pd.read_csv(path)
+    frame = pd.concat([pd.read_csv(path) for path in paths if path.exists()], ignore_index=True)
+    frame = frame.sort_values("model", kind="stable")
     frame = frame[frame[list(FRONTS)].any(axis=1)]
     return _markdown(
         ("network", "variant", "test accuracy", "points to control", "parameters", "MACs", "ms", "faster than dense"),
@@ -80,15 +82,14 @@ def _kernel_search(tables: Path) -> str:
 
 
 def _headlines(tables: Path, reference: Path) -> str:
-    frame = headlines_table(reference, tables)
-    frame = frame[frame["same"].notna() | frame["best"].notna()]
+    frame = known(headlines_table(reference, tables))
     return _markdown(
-        ("study", "figure", "seed", "ours, the seed's way", "ours at our best", "why lower"),
+        ("study", "figure", "seed", "ours, the seed's way", "ours at our best", "why worse"),
         [
             (
                 row["study"],
                 row["headline"],
-                *(_figure(row[key], row["seed"]) for key in ("seed", "same", "best")),
+                *(figure(row[key], row["unit"]) for key in ("seed", "same", "best")),
                 row["reason"],
             )
             for row in records(frame)
@@ -116,9 +117,27 @@ def _targets(tables: Path) -> str:
     )
 
 
-def _figure(value: float, scale: float) -> str:
-    """An accuracy as percent, a time or a factor as it is; `scale` tells which."""
-    return say.percent(value) if abs(scale) < 1 else say.significant(value)
+def _benchmarks(path: Path) -> str:
+    """How many times better ours is than the reference: the median, the worst and the best of a group's cases."""
+    if not path.exists():
+        return ""
+    frame = pd.read_csv(path)
+    keys = ["benchmark", "group", "machine", "date"]
+    return _markdown(
+        ("benchmark", "what", "cases", "times better, median", "worst to best", "machine", "date"),
+        [
+            (
+                benchmark,
+                group,
+                len(part),
+                say.factor(part["ratio"].median()),
+                f"{say.factor(part['ratio'].min())} to {say.factor(part['ratio'].max())}",
+                machine,
+                date,
+            )
+            for (benchmark, group, machine, date), part in frame.groupby(keys, sort=False)
+        ],
+    )
 
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -136,5 +155,5 @@ def with_results(text: str, table: str) -> str:
 
 if __name__ == "__main__":
     readme = Path("README.md")
-    found = results(Path("results/cifar10/tables"), Path("report/reference"))
+    found = results(Path("results/cifar10/tables"), Path("report/reference"), Path("results/benchmarks.csv"))
     readme.write_text(with_results(readme.read_text(), found))

@@ -11,8 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from convpress.errors import ConvpressError
 from convpress.files import atomic_path, write_csv
 from convpress.measure import mcnemar
+
+ROUNDING = 1e-9
+"""Fractions that differ by less are the same count of images."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,19 @@ class Result:
 
 
 def read_results(metrics: Sequence[str], predictions: Sequence[str]) -> dict[tuple[str, str], Result]:
-    """Results by (study, variant)."""
+    """Results by (study, variant).
+
+    Raises:
+        ConvpressError: the files at one position are not of one model, so pairs would be compared wrongly.
+    """
     results = {}
     for metrics_path, predictions_path in zip(metrics, predictions, strict=True):
         record = json.loads(Path(metrics_path).read_text())
         with np.load(predictions_path) as arrays:
-            results[record["study"], record["variant"]] = Result(record, arrays["correct"])
+            correct = arrays["correct"]
+        if abs(correct.mean() - record["test_accuracy"]) > ROUNDING:
+            raise ConvpressError(f"{predictions_path} does not belong to {metrics_path}; their accuracies differ")
+        results[record["study"], record["variant"]] = Result(record, correct)
     return results
 
 

@@ -1,0 +1,45 @@
+"""The page's section on the seed documents: their headline figures beside ours."""
+
+from __future__ import annotations
+
+from convpress.report import wording as say
+from convpress.report.contents import Column, Content, Run, Section
+from convpress.report.headlines import figure, headlines_table, known
+
+TABLE = (
+    Column("Study", lambda row: say.text(row["study"]), numeric=False),
+    Column("Figure", lambda row: say.text(row["headline"]), numeric=False),
+    Column("Seed", lambda row: figure(row["seed"], row["unit"])),
+    Column("Ours, the seed's way", lambda row: figure(row["same"], row["unit"])),
+    Column("Ours at our best", lambda row: figure(row["best"], row["unit"])),
+    Column("Why worse", lambda row: say.text(row["reason"]), numeric=False),
+)
+
+
+def build(run: Run) -> Content:
+    """Headlines that this run has numbers for."""
+    content = Content()
+    if not run.used("cifar10"):
+        content.findings.append("The seeds' figures are of CIFAR-10, not of this run's images.")
+        return content
+    frame = known(headlines_table(run.report_folder / "reference", run.folder / "tables"))
+    if frame.empty:
+        content.missing.append("any number to set beside the seeds' figures")
+        return content
+    content.tables.append(run.view("headlines", "The seeds' figures and ours.", frame, TABLE))
+    content.findings.append(
+        "The document that the study sensitivity comes from shows one layer by way of example and gives no accuracies."
+    )
+    return content
+
+
+HEADLINES = Section(
+    name="headlines",
+    title="The seed documents and this run",
+    question="Did each method keep what its document promises, and what did better ways bring?",
+    method=(
+        "Each line is a headline figure of a seed document. Beside it stands what the same way gave here, and what our "
+        "best way gave, chosen on validation images; where ours is worse, the table says why."
+    ),
+    build=build,
+)
