@@ -37,6 +37,8 @@ def extend_cp(layer: SeparableCPConv2d, *, extent: int, sigma: float, mask: Mask
         for old, target in ((layer.vertical, new.vertical), (layer.horizontal, new.horizontal)):
             taps = old.weight.reshape(rank, -1)
             margin = (extent - taps.shape[1]) // 2
+            if old.dilation != (1, 1) or sum(old.padding) != taps.shape[1] // 2:  # type: ignore[arg-type]
+                raise ConvpressError(f"{old} has no 'same' padding or is dilated; a longer one would compute elsewhere")
             if margin < 0 or taps.shape[1] % 2 == 0:
                 raise ConvpressError(
                     f"extent {extent} does not hold a factor of {taps.shape[1]} taps around its centre"
@@ -110,10 +112,14 @@ def searched_layers(model: nn.Module) -> Iterator[tuple[str, SearchedConv2d]]:
 
 
 def mac_penalty(weight: float) -> Callable[[nn.Module], Tensor]:
-    """A penalty: `weight` times the multiply-accumulates of the recomposed kernels relative to 3x3 ones."""
+    """A penalty: `weight` times the multiply-accumulates of the recomposed kernels relative to 3x3 ones.
+
+    Below the size of a dense kernel beside it, a branch costs nothing.
+    """
 
     def penalty(model: nn.Module) -> Tensor:
-        ratios = [soft_size(layer.sigma) ** 2 / 9 for _, layer in searched_layers(model)]
+        sizes = [soft_size(layer.sigma).clamp_min(layer.dense_size) for _, layer in searched_layers(model)]
+        ratios = [size**2 / 9 for size in sizes]
         return weight * torch.stack(ratios).mean()
 
     return penalty

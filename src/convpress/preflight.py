@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from convpress.blocks import residual_blocks
+from convpress.checkpoints import import_pretrained
 from convpress.clustering.checks import check_clustering
 from convpress.config.clustering import ClusteringConfig
 from convpress.config.kernel_search import CPConfig
@@ -32,7 +33,7 @@ def check_layers(config: Mapping[str, Any]) -> None:
                 model = create_model(entry["architecture"], **entry["arguments"])
         except ConvpressError as error:
             raise ConvpressError(f"models.{name}: {error}") from None
-        _check_checkpoint(name, entry["checkpoint"])
+        _check_checkpoint(name, entry)
         _check_kernel_search(name, model, config["kernel_search"])
         _check_sensitivity(name, model, config["sensitivity"])
         if name == config["clustering"]["model"]:
@@ -42,7 +43,7 @@ def check_layers(config: Mapping[str, Any]) -> None:
 
 
 def _check_kernel_search(name: str, model: nn.Module, study: Mapping[str, Any]) -> None:
-    """Decomposed layers exist and allow the rank."""
+    """Decomposed layers exist and allow the rank; searched ones have 'same' padding, so that they may grow."""
     cp = CPConfig(**study["cp"])
     for place, layer in enumerate(study["decompose"] if name == study["model"] else []):
         try:
@@ -56,6 +57,22 @@ def _check_kernel_search(name: str, model: nn.Module, study: Mapping[str, Any]) 
             raise ConvpressError(
                 f"kernel_search.cp.{key}: {getattr(cp, key)} gives rank {rank} for {layer} with {in_channels} "
                 f"input channels; ranks from 1 to {largest} are possible there"
+            )
+    for place, layer in enumerate(study["layers"] if name == study["model"] else []):
+        _check_search(f"kernel_search.layers.{place}", find_conv(model, layer), study["search"])
+
+
+def _check_search(key: str, conv: nn.Conv2d, search: Mapping[str, Any]) -> None:
+    """A kernel that grows stays where it is: odd and square, 'same' padding, and no larger than any extent."""
+    size = conv.kernel_size[0]
+    if conv.kernel_size != (size, size) or size % 2 == 0 or conv.padding != (size // 2, size // 2):
+        raise ConvpressError(f"{key}: {conv} is no odd, square kernel with 'same' padding; its size cannot be searched")
+    if conv.dilation != (1, 1):
+        raise ConvpressError(f"{key}: {conv} is dilated; its size cannot be searched")
+    for name, entry in search.items():
+        if entry["extent"] < size:
+            raise ConvpressError(
+                f"kernel_search.search.{name}.extent: {entry['extent']} is less than the {size} of {key}"
             )
 
 
@@ -99,10 +116,17 @@ def _check_low_rank(name: str, model: nn.Module, study: Mapping[str, Any]) -> No
             raise ConvpressError(f"{key}: {error}") from None
 
 
-def _check_checkpoint(name: str, checkpoint: str | None) -> None:
-    """A path must lead to a file; a bare name is looked for by the fetch step."""
-    if checkpoint and "/" in checkpoint and not Path(checkpoint).is_file():
+def _check_checkpoint(name: str, entry: Mapping[str, Any]) -> None:
+    """A path must lead to weights of the network; a bare name is looked for by the fetch step."""
+    checkpoint = entry["checkpoint"]
+    if not checkpoint or "/" not in checkpoint:
+        return
+    if not Path(checkpoint).is_file():
         raise ConvpressError(
             f"models.{name}.checkpoint: there is no file {checkpoint}; give the path of your own checkpoint, or a bare "
             "name such as resnet20-12fca82f.th to have it fetched"
         )
+    try:
+        import_pretrained(checkpoint, create_model(entry["architecture"], **entry["arguments"]), entry["key_prefix"])
+    except ConvpressError as error:
+        raise ConvpressError(f"models.{name}.checkpoint: {error}") from None

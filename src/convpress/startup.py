@@ -33,12 +33,15 @@ def check_networks(config: Mapping[str, Any], records: Path) -> None:
     """Call `preflight.check_layers`, unless the same configuration has passed it with the same code before.
 
     That check builds the networks and so imports torch, which takes longer than all the rest of a dry run. An empty
-    file in `records`, named by the hash of configuration and code, remembers that it passed.
+    file in `records`, named by the hash of configuration, code and the time stamps of own checkpoints, remembers that
+    it passed.
 
     Raises `ConvpressError` as the check does.
     """
     code = code_hash(SOURCES / "convpress" / "preflight.py", (SOURCES,))
-    text = json.dumps(config, sort_keys=True) + code
+    own = [Path(entry["checkpoint"]) for entry in config["models"].values() if entry["checkpoint"]]
+    files = [(str(path), path.stat().st_mtime_ns) for path in own if path.is_file()]
+    text = json.dumps([config, files], sort_keys=True) + code
     record = records / hashlib.sha256(text.encode()).hexdigest()[:16]
     if record.exists():
         return

@@ -4,11 +4,13 @@ import copy
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from convpress.config.reference import markdown, rows
 from convpress.config.schema import load_config
 from convpress.errors import ConvpressError
+from convpress.models.registry import create_model
 from convpress.preflight import check_layers
 from convpress.startup import check_writable
 
@@ -113,6 +115,10 @@ def test_params_are_valid():
             False,
             r"kernel_search\.finetune_cp\.flip is False, but the teacher was asked about .* control, which has True",
         ),
+        ("kernel_search.search.Big", {}, r"^kernel_search\.search\.Big.*match pattern"),
+        ("models.Res-20", {"architecture": "resnet20"}, r"^models\.Res-20.*match pattern"),
+        ("control.warmup", 1.0, r"control\.warmup is 1, so that nothing would be learned"),
+        ("kernel_search.finetune_cp.ema", 1.0, r"kernel_search\.finetune_cp\.ema is 1, .* below 1"),
         ("run", "My Run", r"^run: string should match pattern"),
     ],
 )
@@ -150,6 +156,24 @@ def test_mistakes_name_the_key_and_what_is_allowed(path, value, words):
 def test_impossible_layers_and_ranks_name_what_is_possible(path, value, words):
     with pytest.raises(ConvpressError, match=words):
         check_layers(load_config(changed(path, value)).model_dump(mode="json"))
+
+
+def test_layers_whose_size_cannot_be_searched_are_refused():
+    params = changed("kernel_search.model", "alexnet")
+    params["kernel_search"] |= {"decompose": ["features.0"], "layers": ["features.0"]}
+    with pytest.raises(ConvpressError, match=r"kernel_search\.layers\.0: .*no odd, square kernel with 'same' padding"):
+        check_layers(load_config(params).model_dump(mode="json"))
+    params["kernel_search"] |= {"decompose": ["features.3"], "layers": ["features.3"]}
+    params["kernel_search"]["search"]["seed"]["extent"] = 3
+    with pytest.raises(ConvpressError, match=r"search\.seed\.extent: 3 is less than the 5 of kernel_search\.layers\.0"):
+        check_layers(load_config(params).model_dump(mode="json"))
+
+
+def test_an_own_checkpoint_of_another_network_is_refused_at_once(tmp_path):
+    path = tmp_path / "mine.th"
+    torch.save({"state_dict": create_model("resnet8", width=8).state_dict()}, path)
+    with pytest.raises(ConvpressError, match=rf"models\.resnet20\.checkpoint: {path}"):
+        check_layers(load_config(changed("models.resnet20.checkpoint", str(path))).model_dump(mode="json"))
 
 
 def test_rows_of_the_low_rank_study_continue_each_other():

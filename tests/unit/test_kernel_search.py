@@ -7,7 +7,7 @@ from torch import nn
 
 from convpress.config.kernel_search import CPConfig, SearchConfig
 from convpress.errors import ConvpressError
-from convpress.kernel_search import add_branch, extend, extend_cp, mac_penalty, recompose, record_sizes
+from convpress.kernel_search import add_branch, extend, extend_cp, mac_penalty, recompose, record_sizes, searched_layers
 from convpress.layers.cp import SeparableCPConv2d
 from convpress.layers.searched import SearchedConv2d, gaussian_mask, kernel_size, soft_size
 from convpress.layers.surgery import put_layer
@@ -60,6 +60,13 @@ def test_preserving_changes_nothing_at_the_start(stride, taps):
     layer, x = cp_layer(stride, taps=taps), images()
     new = extend_cp(layer, extent=21, sigma=-1.5, mask="preserving")
     assert torch.allclose(new(x), layer(x), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(("padding", "dilation"), [(0, 1), (2, 2)])
+def test_a_layer_that_would_compute_elsewhere_is_not_extended(padding, dilation):
+    layer = SeparableCPConv2d(5, 7, 3, 3, 1, padding, dilation)
+    with pytest.raises(ConvpressError, match="'same' padding"):
+        extend_cp(layer, extent=21, sigma=-1.5, mask="preserving")
 
 
 def test_scaled_mask_scales_the_layer_down():
@@ -152,6 +159,17 @@ def test_penalty_pulls_sizes_down():
     model = searched_network()
     mac_penalty(1.0)(model).backward()
     assert float(model.get_submodule("layer1.0.conv2").sigma.grad) > 0
+
+
+def test_a_branch_within_the_dense_kernel_costs_nothing():
+    model = searched_network()
+    with torch.no_grad():
+        for _, layer in searched_layers(model):
+            layer.sigma.fill_(-20.0)
+    penalty = mac_penalty(1.0)(model)
+    assert penalty.item() == pytest.approx(1.0)
+    penalty.backward()
+    assert all(float(layer.sigma.grad) == 0 for _, layer in searched_layers(model))
 
 
 def test_a_search_wants_cp_layers():

@@ -25,11 +25,14 @@ def kernels():
         state = torch.load(found[0], map_location="cpu", weights_only=True)["state_dict"]
         return {layer: state[f"module.{layer}.weight"].double() for layer in LAYERS}
     generator = torch.Generator().manual_seed(0)
-    shapes = ((16, 16, 3, 3), (32, 32, 3, 3))
-    return {
-        layer: torch.randn(*s, generator=generator, dtype=torch.float64)
-        for layer, s in zip(LAYERS, shapes, strict=True)
-    }
+    return {layer: made_kernel(size, generator) for layer, size in zip(LAYERS, (16, 32), strict=True)}
+
+
+def made_kernel(size: int, generator: torch.Generator) -> torch.Tensor:
+    """A 3x3 kernel of as many input and output channels, its components falling off as those of trained ones do."""
+    factors = [torch.randn(n, 60, generator=generator, dtype=torch.float64) for n in (size, size, 9)]
+    weights = 0.93 ** torch.arange(60, dtype=torch.float64)
+    return torch.einsum("r,tr,sr,pr->tsp", weights, *factors).reshape(size, size, 3, 3)
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -49,12 +52,14 @@ def test_chain_is_at_or_below_tensor_ring_als(kernels, compression):
     assert chain_decompose(tensor, ranks).relative_error <= SLACK * peer.relative_error
 
 
-def test_cp_is_at_or_below_parafac(kernels):
-    kernel = kernels[LAYERS[0]]
-    rank, tensor = ranks_for("cp", kernel.shape, 4), kernel_to_order3(kernel)
-    factors = FAMILIES["cp"].decompose(tensor, rank, 2, 150, 0)
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("compression", [2, 4])
+def test_cp_is_at_or_below_parafac_from_the_same_starts(kernels, layer, compression):
+    kernel = kernels[layer]
+    rank, tensor = ranks_for("cp", kernel.shape, compression), kernel_to_order3(kernel)
+    factors = FAMILIES["cp"].decompose(tensor, rank, 2, 100, 0)
     ours = float((tensor - FAMILIES["cp"].rebuild(factors)).norm() / tensor.norm())
-    assert ours <= SLACK * parafac(tensor, rank, starts=2, seed=0, iterations=300).relative_error
+    assert ours <= SLACK * parafac(tensor, rank, starts=2, seed=0, iterations=100).relative_error
 
 
 def test_peers_report_the_error_of_what_they_return():

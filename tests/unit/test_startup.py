@@ -7,11 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from convpress import startup
 from convpress.config.schema import load_config
 from convpress.errors import ConvpressError
+from convpress.models.registry import create_model
 from convpress.startup import check_networks, crowded, lock_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,6 +68,17 @@ def test_the_networks_are_built_once_for_a_configuration(tmp_path, config):
     assert time.monotonic() - start < 0.5
     check_networks(config | {"seed": 7}, tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_own_checkpoint_that_changed_is_checked_again(tmp_path, config):
+    path, records = tmp_path / "mine.th", tmp_path / "records"
+    model = create_model(config["models"]["resnet20"]["architecture"])
+    torch.save({"state_dict": model.state_dict()}, path)
+    config["models"]["resnet20"]["checkpoint"] = str(path)
+    check_networks(config, records)
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ConvpressError, match="damaged"):
+        check_networks(config, records)
 
 
 def test_a_mistake_is_not_remembered_as_checked(tmp_path, config):

@@ -55,7 +55,9 @@ class KernelSearchConfig(Section):
     cp: CPConfig = Field(description="Decomposition.")
     start: Literal["plain", "corrected"] = Field(description="Factors from which the search goes on.")
     finetune_cp: TrainingConfig = Field(description="Recipe after the decomposition.")
-    search: dict[str, SearchConfig] = Field(min_length=1, description="Variants of the search by name.")
+    search: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], SearchConfig] = Field(
+        min_length=1, description="Variants of the search by name."
+    )
     finetune_recomposed: TrainingConfig = Field(description="Recipe after the recomposition.")
 
     @model_validator(mode="after")

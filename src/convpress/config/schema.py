@@ -36,7 +36,9 @@ class Config(Section):
     seed: int = Field(0, ge=0, description="Seed of all trainings and decompositions.")
     compute: ComputeConfig = Field(ComputeConfig(), description="How the machine is used.")  # type: ignore[call-arg]
     data: DataConfig = Field(description="The images.")
-    models: dict[str, ModelConfig] = Field(description="Baseline networks by name.")
+    models: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], ModelConfig] = Field(
+        description="Baseline networks by name."
+    )
     baselines: list[str] = Field(min_length=1, description="Networks that stand in baselines.csv.")
     control: TrainingConfig = Field(
         description="Recipe of the control: the baseline trained further, as long as kernel_search's longest chain."
@@ -76,6 +78,14 @@ class Config(Section):
     def _studied_are_baselines(self) -> Config:
         if missing := set(self.controlled()) - set(self.baselines):
             raise ValueError(f"baselines: lacks {sorted(missing)}, which studies compress; add them")
+        return self
+
+    @model_validator(mode="after")
+    def _recipes_learn(self) -> Config:
+        for place, recipe in _recipes(self):
+            for name in ("warmup", "ema"):
+                if getattr(recipe, name) == 1:
+                    raise ValueError(f"{place}.{name} is 1, so that nothing would be learned; it must be below 1")
         return self
 
     @model_validator(mode="after")

@@ -18,6 +18,8 @@ from convpress.errors import ConvpressError
 
 _LEG = 20
 """Iterations between two comparisons of the starts."""
+_STARTS_A_FINALIST = 8
+"""Of so many starts one is kept to the end: who leads early does not always win."""
 _SCOUT_SIZE, _MOST_SCOUTS = 2 * 64 * 64 * 9, 16
 """Tensors with this many entries get one scout a start, smaller ones more: about the same seconds for each."""
 _PATIENCE = 10
@@ -104,14 +106,15 @@ def _stuck(history: Sequence[Array], tolerance: float) -> bool:
 
 
 def _tournament(problem: Problem, U: Array, limit: int, tolerance: float, deadline: float) -> tuple[Descent, int]:
-    """Advance all starts and drop the worse half every `_LEG` iterations; return the last one and its index."""
+    """Advance all starts, dropping the worse half every `_LEG` iterations; return the best finalist and its index."""
     descent, alive = Descent(problem, U), np.arange(len(U))
+    finalists = max(1, len(U) // _STARTS_A_FINALIST)
     for iteration in range(1, limit + 1):
         descent.iterate()
         over = iteration == limit or time.perf_counter() > deadline or descent.error().min() < _ZERO
         over = over or _stuck(descent.history, tolerance)
-        if over or (iteration % _LEG == 0 and len(alive) > 1):
-            best = np.argsort(descent.error(), kind="stable")[: 1 if over else (len(alive) + 1) // 2]
+        if over or (iteration % _LEG == 0 and len(alive) > finalists):
+            best = np.argsort(descent.error(), kind="stable")[: 1 if over else max(finalists, (len(alive) + 1) // 2)]
             descent.keep(best)
             alive = alive[best]
         if over:
