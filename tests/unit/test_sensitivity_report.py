@@ -1,13 +1,23 @@
 """Tables, sentences and pictures of the study sensitivity, from made-up numbers whose answer is known."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import stats
+from torch import nn
 
-from convpress.report import sensitivity_figures, sensitivity_findings
+from convpress.config.sensitivity import Variant
+from convpress.decompose.sensitivity import sensitivity_cp
+from convpress.layers.cp import CPConv2d
+from convpress.report import sensitivity_figures, sensitivity_findings, sensitivity_tables, style, wording
+from convpress.report.contents import Run
 from convpress.report.page import render_page
-from convpress.report.sensitivity_tables import correlation_table, pairs_table
+from convpress.report.sensitivity_section import SENSITIVITY
+from convpress.report.sensitivity_tables import correlation_table, pairs_table, variants_table
+from convpress.report.tables import Result
 
 CELLS = [("resnet20", 2), ("resnet20", 4), ("resnet32", 2), ("resnet32", 4)]
 SHRINK = {"plain": 1.0, "corrected": 1e-2, "regularised": 0.5, "both": 1e-3}
@@ -77,7 +87,105 @@ def test_one_seed_decides_nothing():
     assert pairs["t_p"].isna().all()
     assert (pairs["mcnemar_p"] == 0.2).all()
     assert not any(sensitivity_findings.decided(row) for row in pairs.to_dict("records"))
-    assert "not decided over three seeds" in " ".join(sensitivity_findings.advice(study(), pairs))
+    advice = " ".join(sensitivity_findings.advice(study(), pairs))
+    assert "with one seed only, the test images decide nothing between it and plain" in advice
+    assert "seeds" not in advice
+
+
+def pair(delta, replicates=3, t_p=0.01):
+    return {"delta_plain": delta, "replicates": replicates, "t_p": t_p}
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([pair(0.01), pair(0.02)], "on test images better than plain in 2 of 2 comparisons over seeds"),
+        ([pair(-0.01)], "but on test images worse than plain in 1 of 1 comparison over seeds"),
+        (
+            [pair(0.01), pair(-0.01), pair(0.01, t_p=0.3)],
+            "but on test images better than plain in 1 and worse than plain in 1 of 3 comparisons over seeds",
+        ),
+        ([pair(0.01, t_p=0.2), pair(0.01, 1)], "its difference from plain on test images is not decided over 3 seeds"),
+        ([pair(0.01, 2)], "its difference from plain on test images is not decided over 2 seeds"),
+        ([pair(0.01, 1, np.nan)], "with one seed only, the test images decide nothing between it and plain"),
+        ([], "no plain twin stands beside it on test images"),
+    ],
+)
+def test_test_images_bear_out_a_choice_or_not(rows, words):
+    assert sensitivity_findings.evidence("corrected", rows) == words
+
+
+def test_equal_gaps_are_decided_and_no_gap_is_not():
+    frame = study(replicates=(0, 1, 2))
+    treated = frame["treatment"] != "plain"
+    frame.loc[treated, "test_accuracy"] = 0.0
+    plain = frame[~treated].set_index(["model", "compression", "replicate"])["test_accuracy"]
+    keys = pd.MultiIndex.from_frame(frame.loc[treated, ["model", "compression", "replicate"]])
+    for gap, p in ((0.01, 0.0), (0.0, 1.0)):
+        frame.loc[treated, "test_accuracy"] = plain.reindex(keys).to_numpy() + gap
+        row = pairs_table(frame).iloc[0]
+        assert (row["t_p"], row["ci_low"], row["ci_high"]) == (p, pytest.approx(gap), pytest.approx(gap))
+        assert sensitivity_findings.decided(row.to_dict()) == (p < 0.05)
+    assert np.isnan(sensitivity_tables._t_test(np.array([0.1, np.nan]))["t_p"])
+
+
+def test_significant_differences_of_one_seed_are_counted_with_their_sign():
+    gaps = pd.DataFrame({"delta_plain": [0.01, 0.02, -0.01, -0.02, 0.03], "mcnemar_p": [0.01, 0.3, 0.01, 0.02, np.nan]})
+    pairs = gaps.assign(replicates=1, treatment="both", decomposition="cp", model="m", compression=2)
+    (sentence,) = sensitivity_findings.pair_findings(pairs)
+    assert "both ends above plain in 3 of 5 comparisons" in sentence
+    assert "1 are significantly better and 2 significantly worse" in sentence
+
+
+def test_what_seeds_are_is_said_where_there_are_several():
+    found = sensitivity_findings.pair_findings(pairs_table(study(replicates=(0, 1, 2))))
+    assert found[-1].startswith("Seeds differ in the order of the training images alone")
+    assert not any("one decomposition" in text for text in sensitivity_findings.pair_findings(pairs_table(study())))
+
+
+def test_the_penalty_is_told_from_the_training_without_it():
+    """Plain training doubles the sensitivity; with the penalty it falls to a quarter, in every network."""
+    frame = study()
+    frame.loc[frame["treatment"] == "regularised", "relative_sensitivity"] = 1e4
+    frame.loc[frame["treatment"] == "regularised", "relative_sensitivity_after"] = 2.5e3
+    first, second = (text.replace(wording.SPACE, " ") for text in sensitivity_findings.penalty_findings(frame))
+    assert first == (
+        "CP, regularised: training with the penalty takes the sensitivity over the squared norm from 10,000 to 2,500 "
+        "(−75.0 %), geometric mean of 4 trainings; training without it, from the same factors, ends at 20,000 "
+        "(+100.0 %)."
+    )
+    assert second.startswith(
+        "CP, both: training with the penalty takes the sensitivity over the squared norm from 10.0"
+    )
+    alone = frame[frame["treatment"] == "regularised"][:1]
+    assert "without" not in sensitivity_findings.penalty_findings(alone)[0]
+    assert sensitivity_findings.penalty_findings(frame.assign(relative_sensitivity_after=np.nan)) == []
+
+
+def test_relative_sensitivities_share_one_denominator(monkeypatch):
+    """A network that was not trained at all is as sensitive after as before, whatever part of the norm it keeps."""
+    factors = [torch.full((n, 1), 0.5, dtype=torch.float64) for n in (3, 9, 2)]
+    sensitivity = float(sensitivity_cp(factors))
+    layer = CPConv2d.from_conv(nn.Conv2d(3, 2, 3), factors=factors)
+    monkeypatch.setattr(sensitivity_tables, "load", lambda path: nn.Sequential(layer))
+    monkeypatch.setattr(
+        sensitivity_tables.pd, "read_csv", lambda path: pd.DataFrame({"epoch": [0, 1], "seconds": [np.nan, 3.0]})
+    )
+    metrics = dict.fromkeys(
+        ("ci_low", "ci_high", "validation_accuracy", "accuracy_before", "params", "macs", "bytes"), 0.5
+    )
+    result = Result(metrics | {"test_accuracy": 1.0, "test_n": 4}, np.ones(4, dtype=bool))
+    layers = pd.DataFrame(
+        [{"model": "m", "decomposition": "cp", "compression": 2, "rank": 1, "dense_params": 54, "params": 14}]
+    ).assign(squared_norm=100.0, relative_error=0.9, corrected_error=0.9, seconds=1.0, correction_seconds=1.0)
+    layers = layers.assign(sensitivity=sensitivity, corrected_sensitivity=sensitivity)
+    variants = {"v": Variant("m", "cp", 2, "plain", 0, "", SimpleNamespace())}
+    rates = pd.DataFrame(columns=["model", "decomposition", "compression", "start", "rate", "diverged"])
+    results = {("sensitivity", "v"): result, ("control", "m"): result}
+    row = variants_table(variants, results, layers, rates, {"v": ""}, {"v": ""}).iloc[0]
+    assert row["relative_sensitivity"] == pytest.approx(sensitivity / 100)
+    assert row["relative_sensitivity_after"] == pytest.approx(sensitivity / 100)
+    assert row["seconds"] == 3.0
 
 
 def test_twins_have_the_same_seed_and_recipe():
@@ -98,7 +206,8 @@ def test_advice_is_chosen_on_validation_images_alone():
     frame = study(0.01, replicates=(0, 1, 2))
     frame["test_accuracy"] = 0.9 - frame["test_accuracy"]
     assert "CP: use both, chosen on validation" in sensitivity_findings.advice(frame, pairs_table(frame))[0]
-    assert "not decided" in sensitivity_findings.advice(frame, pairs_table(frame))[0]
+    advice = sensitivity_findings.advice(frame, pairs_table(frame))[0]
+    assert "but on test images worse than plain in 4 of 4 comparisons over seeds" in advice
 
 
 def test_rates_and_caveats_are_said():
@@ -109,6 +218,16 @@ def test_rates_and_caveats_are_said():
     assert "1 epoch only" in words
     assert "resnet20 8" in words
     assert len(sensitivity_findings.caveats(study(), {"resnet20": 1})) == 1
+
+
+def test_empty_columns_are_said():
+    frame = study().assign(epochs=np.nan)
+    (sentence,) = sensitivity_findings.caveats(frame, {"resnet20": 8})
+    assert "epochs of the factorised networks are not in the table" in sentence
+    empty = study().assign(validation_accuracy=np.nan, test_accuracy=np.nan, largest_lr=np.nan)
+    assert "nothing to choose from" in sensitivity_findings.advice(empty, pairs_table(empty))[0]
+    sensitivity_findings.pair_findings(pairs_table(empty))
+    assert sensitivity_findings.probe_findings(empty) == []
 
 
 def probes():
@@ -137,6 +256,26 @@ def test_pictures_are_drawn_whole_or_say_what_is_missing(tmp_path):
         assert "in this run" in (tmp_path / f"no-{name}.svg").read_text()
 
 
+def test_the_legend_is_drawn_as_the_points_are(monkeypatch):
+    figures = []
+    monkeypatch.setattr(style, "save", lambda figure, path: figures.append(figure))
+    sensitivity_figures.draw_error(layers(), "x.svg")
+    key = figures[0].legends[0]
+    faces = {
+        text.get_text(): mark.get_markerfacecolor() for text, mark in zip(key.texts, key.legend_handles, strict=True)
+    }
+    assert faces == {"plain": "white", "corrected": style.LOOKS["corrected"].color}
+
+
+def test_the_table_on_the_page_has_the_training_time(tmp_path):
+    (tmp_path / "tables").mkdir()
+    study().assign(seconds=75.0).to_csv(tmp_path / "tables" / "sensitivity.csv", index=False)
+    table = SENSITIVITY.build(Run(tmp_path, tmp_path)).tables[0]
+    index = [column.header for column in table.columns].index("Training time")
+    assert {row[index].replace(wording.SPACE, " ") for row in table.rows} == {"1 min 15 s"}
+    assert table.is_number(index)
+
+
 def test_the_section_tells_the_answer(tmp_path):
     folder = tmp_path / "run"
     (folder / "tables").mkdir(parents=True)
@@ -145,5 +284,5 @@ def test_the_section_tells_the_answer(tmp_path):
         table.to_csv(folder / "tables" / f"sensitivity{name}.csv", index=False)
     render_page(folder, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
-    assert "CP: use both, chosen on validation images; on test images better than plain in 4 decided" in page
+    assert "CP: use both, chosen on validation images; on test images better than plain in 4 of 4" in page
     assert "nan" not in page.lower().replace("finan", "").split()

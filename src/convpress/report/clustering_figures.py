@@ -17,11 +17,14 @@ from matplotlib.ticker import MaxNLocator
 
 from convpress.report import style
 from convpress.report.figures import complete, is_true
+from convpress.report.wording import listing
 
 POINTS = ("clusters", "unique_ratio", "accuracy", "f_score")
 FINETUNE = ("variant", "remedy", "replicate", "filters", "unique_ratio", "accuracy_before", "test_accuracy")
+PULLED = "-s"
+"""What stands between remedy and seed in the name of a network whose norms were pulled."""
 FOLLOWED = ("frozen", "tied", "progressive")
-"""Remedies whose training the curves show, where the run has them."""
+"""Remedies whose training the curves show, where the run has them; their looks are fixed, so all pictures agree."""
 
 SINGLE = style.Look("#0072b2", "o")
 SEED = style.Look("#dd7700", "P")
@@ -134,14 +137,15 @@ def draw_norms(norms: pd.DataFrame | None, path: Path | str) -> None:
         figure = style.new_figure(style.WIDTH, 1.35 * rows + 0.8)
         grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
         bins = np.linspace(0, max(1.2, float(frame["norm"].max())), 25)
-        colours = {name: look.color for name, look in style.looks(networks[1:]).items()}
+        remedies = {name: name.rpartition(PULLED)[0] or name for name in networks[1:]}
+        colours = {name: look.color for name, look in style.looks(remedies.values()).items()}
         for axes, layer in zip(grid.flat, layers, strict=False):
             for network in networks:
                 values = frame.loc[(frame["layer"] == layer) & (frame["network"] == network), "norm"]
                 if network == networks[0]:
                     axes.hist(values, bins, color="#9cc3de")
                 else:
-                    axes.hist(values, bins, histtype="step", color=colours[network], lw=1.2)
+                    axes.hist(values, bins, histtype="step", color=colours[remedies[network]], lw=1.2)
             axes.axvline(1, color=style.INK, lw=0.9, ls="--")
             axes.set_title(layer, loc="left")
             axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
@@ -150,7 +154,7 @@ def draw_norms(norms: pd.DataFrame | None, path: Path | str) -> None:
         figure.supxlabel("Norm of the filter", fontsize=8.5)
         figure.supylabel("Filters", fontsize=8.5)
         handles: list[Any] = [Patch(color="#9cc3de", label=networks[0])]
-        handles += [Line2D([], [], color=color, label=name) for name, color in colours.items()]
+        handles += [Line2D([], [], color=color, label=f"{name}, norms pulled") for name, color in colours.items()]
         handles.append(Line2D([], [], color=style.INK, lw=0.9, ls="--", label="norm 1"))
         style.legend_above(figure, handles)
         style.save(figure, path)
@@ -165,7 +169,8 @@ def draw_training(history: pd.DataFrame | None, finetune: pd.DataFrame | None, p
     frame = complete(history, ("variant", "stage", "epoch", "validation_accuracy"))
     table = complete(finetune, (*FINETUNE, "target_ratio"))
     with style.figure_style():
-        known = table[(table["remedy"].notna()) & (table["remedy"] != "") & (table["replicate"] == 0)]
+        known = _remedies(table)
+        known = known[known["replicate"] == 0]
         followed = known[known["remedy"].isin(FOLLOWED)]
         chosen = followed if len(followed) else known
         if frame.empty or chosen.empty:
@@ -189,6 +194,11 @@ def draw_training(history: pd.DataFrame | None, finetune: pd.DataFrame | None, p
         style.save(figure, path)
 
 
+def _remedies(finetune: pd.DataFrame) -> pd.DataFrame:
+    """The rows of networks with shared filters: no baseline, no control."""
+    return finetune[finetune["remedy"].notna() & (finetune["remedy"] != "")]
+
+
 def _draw_lines(axes: Axes, history: pd.DataFrame, rows: list[dict[Any, Any]], looks: Mapping[str, style.Look]) -> None:
     for row in rows:
         line = history[history["variant"] == row["variant"]].sort_values(["stage", "epoch"], kind="stable")
@@ -200,29 +210,34 @@ def _draw_lines(axes: Axes, history: pd.DataFrame, rows: list[dict[Any, Any]], l
 def draw_remedies(finetune: pd.DataFrame | None, seeds: pd.DataFrame | None, path: Path | str) -> None:
     """Test accuracy over unique ratio, a line a remedy: left right after the surgery, right after the training.
 
-    `finetune`: remedy, replicate, unique_ratio, accuracy_before, test_accuracy; replicates are small marks around the
-    line through their means. `seeds` (study, figure, value) holds the seed's own figures, drawn at the ratio of our
-    fine-tuned plan.
+    `finetune`: remedy, replicate, unique_ratio, accuracy_before, test_accuracy, epochs_before; replicates are small
+    marks around the line through their means. Left are only remedies that nothing was trained for by then. `seeds`
+    (study, figure, value) holds the seed's own figures, drawn at the ratio of our fine-tuned plan.
     """
-    frame = complete(finetune, (*FINETUNE, "ci_low", "ci_high", "selected"))
+    frame = complete(finetune, (*FINETUNE, "epochs_before", "ci_low", "ci_high", "selected"))
     with style.figure_style():
         if frame[frame["test_accuracy"].notna()].empty:
             style.save_empty(path, "No accuracies of remedies in this run")
             return
         figure = style.new_figure(style.WIDTH, 4.3)
         left, right = figure.subplots(1, 2)
-        remedies = frame[frame["remedy"].notna() & (frame["remedy"] != "")]
+        remedies = _remedies(frame)
+        staged = remedies[remedies["epochs_before"].astype(float) > 0]
         looks = style.looks(remedies["remedy"])
         control = frame[frame["variant"] == "control"]
-        for axes, column in ((left, "accuracy_before"), (right, "test_accuracy")):
-            _draw_remedy_lines(axes, remedies, column, looks)
+        shown = ((left, "accuracy_before", remedies.drop(staged.index)), (right, "test_accuracy", remedies))
+        for axes, column, rows in shown:
+            _draw_remedy_lines(axes, rows, column, looks)
             axes.set_xlabel("Unique parameters / parameters")
             style.percent_axis(axes)
+        if len(staged):
+            names = listing(dict.fromkeys(staged["remedy"]))
+            left.set_xlabel(f"{left.get_xlabel()}\n(not here, trained before: {names})")
         for row in control.to_dict("records"):
             right.axhspan(row["ci_low"], row["ci_high"], color=style.BAND, alpha=0.6, lw=0, zorder=0)
         marked = _mark_seed(left, right, remedies, seeds)
         left.set_ylabel("Test accuracy")
-        left.set_title("Right after the surgery", loc="left", fontweight="bold")
+        left.set_title("Right after the surgery, no training", loc="left", fontweight="bold")
         right.set_title("After the training", loc="left", fontweight="bold")
         handles: list[Any] = [style.handle(look, name) for name, look in looks.items()]
         handles += [Patch(color=style.BAND, alpha=0.6, label="control's 95 % interval")] if len(control) else []

@@ -27,13 +27,19 @@ COLUMNS = (
     "validation_accuracy",
     "delta_control",
     "mcnemar_p",
+    "delta_frozen",
+    "mcnemar_frozen_p",
     "params",
     "macs",
     "bytes",
     "epochs",
+    "epochs_before",
     "selected",
 )
 POINTS = ("clusters", "unique_ratio", "accuracy", "f_score", "images")
+
+TOLERATED = 0.01
+"""A layer stays with the dense network while it loses no more accuracy than this."""
 
 Row = dict[str, Any]
 
@@ -53,10 +59,10 @@ def of(frame: pd.DataFrame, variant: str) -> Row | None:
 
 
 def cards(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """The control, and the network chosen at each ratio."""
+    """The study's own control, and the network chosen at each ratio."""
     rows = [(row["variant"], row) for row in records(chosen(frame).sort_values("unique_ratio", ascending=False))]
     control = of(frame, "control")
-    named = [("Control", control)] if control else []
+    named = [(f"Own control, {say.epochs(control['epochs'])}", control)] if control else []
     return [
         (
             name,
@@ -75,33 +81,72 @@ def cards(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
 
 
 def summary(frame: pd.DataFrame) -> list[str]:
-    """The answer: the chosen network at each ratio, against the control."""
+    """The answer: the chosen network at each ratio, against the study's own control."""
     rows = records(chosen(frame).sort_values("unique_ratio", ascending=False))
     if not rows:
         return ["No network with shared filters is marked as chosen in this run."]
+    control = of(frame, "control")
+    name = "the study's own control" + (f" of {say.epochs(control['epochs'])}" if control else "")
     return [
         f"With {say.percent(row['unique_ratio'], 0)} of the kernel parameters, {row['variant']} gets "
-        f"{say.accuracy(row)} of the test images right; it {say.verdict(row['delta_control'], row['mcnemar_p'])}."
+        f"{say.accuracy(row)} of the test images right; it {say.verdict(row['delta_control'], row['mcnemar_p'], name)}."
         for row in rows
     ]
 
 
 def remedy_findings(frame: pd.DataFrame) -> list[str]:
-    """A sentence a ratio: every remedy's mean test accuracy, in order, and how much the training mended."""
+    """A sentence a ratio: every remedy's mean test accuracy, in order, and where its training started from."""
     found = []
     for ratio, rows in frame[frame["target_ratio"].notna()].groupby("target_ratio", sort=False):
-        means = rows.groupby("remedy")[["accuracy_before", "test_accuracy"]].mean()
-        means = means.dropna().sort_values("test_accuracy", ascending=False)
+        means = rows.groupby("remedy")[["accuracy_before", "test_accuracy", "epochs_before"]].mean()
+        means = means[means["test_accuracy"].notna()].sort_values("test_accuracy", ascending=False)
+        if means.empty:
+            found.append(f"Test accuracy at a ratio of {ratio:g} is not in the table.")
+            continue
         order = say.listing(
-            f"{remedy} {say.percent(row['test_accuracy'])} (from {say.percent(row['accuracy_before'], 1)})"
-            for remedy, row in means.iterrows()
+            f"{remedy} {say.percent(row['test_accuracy'])}{_start(row)}" for remedy, row in means.iterrows()
         )
-        found.append(f"Test accuracy at a ratio of {ratio:g}, after {_epochs(rows)} epochs each: {order}.")
-    return found + replicate_findings(frame)
+        found.append(f"Test accuracy at a ratio of {ratio:g}, after {_epochs(rows)} each: {order}.")
+    return found + best_remedies(frame) + replicate_findings(frame)
+
+
+def _start(row: pd.Series) -> str:
+    # A start that follows training does not tell what the surgery alone costs.
+    if row["epochs_before"] > 0 or say.absent(row["accuracy_before"]):
+        return ""
+    return f" (from {say.percent(row['accuracy_before'], 1)})"
 
 
 def _epochs(rows: pd.DataFrame) -> str:
-    return say.listing(say.whole(epochs) for epochs in sorted(rows["epochs"].dropna().unique())) or say.MISSING
+    values = sorted(rows["epochs"].dropna().unique())
+    return say.epochs(values[0]) if len(values) == 1 else f"{say.listing(map(say.whole, values))} epochs"
+
+
+def best_remedies(frame: pd.DataFrame) -> list[str]:
+    """Which two remedies are best on validation images, over all ratios, and whether these have several seeds."""
+    rows = frame[frame["target_ratio"].notna()]
+    # First seeds alone, so that each remedy is judged by as many trainings; a gap at one ratio would flatter a mean.
+    first = rows[rows["replicate"] == 0]
+    means = first.pivot_table(index="remedy", columns="target_ratio", values="validation_accuracy").dropna()
+    if len(means) < 2:
+        return []
+    best = means.mean(axis=1).nlargest(2)
+    ratios = say.listing(f"{ratio:g}" for ratio in sorted(means.columns, reverse=True))
+    names = say.listing(f"{remedy} ({say.percent(value)})" for remedy, value in best.items())
+    return [
+        f"On validation images, in the mean over the ratios {ratios}, the two best remedies are {names}; "
+        f"{_replicated(list(best.index), rows)}."
+    ]
+
+
+def _replicated(best: list[str], rows: pd.DataFrame) -> str:
+    several = list(dict.fromkeys(rows.loc[rows["replicate"] > 0, "remedy"]))
+    if not several:
+        return "no remedy is trained with several seeds"
+    if set(best) <= set(several):
+        return "both are trained with several seeds"
+    alone = say.listing(remedy for remedy in best if remedy not in several)
+    return f"trained with several seeds, by the configuration, are {say.listing(several)}; of {alone} there is one seed"
 
 
 def replicate_findings(frame: pd.DataFrame) -> list[str]:
@@ -122,18 +167,18 @@ def sweep_findings(layers: pd.DataFrame, groups: pd.DataFrame, plans: pd.DataFra
     found = []
     if layers["accuracy"].notna().any():
         full = layers["accuracy"].where(layers["unique_ratio"] == 1).max()
-        near = layers[layers["accuracy"] >= full - 0.01].groupby("layer", sort=False)["unique_ratio"].min()
+        near = _tolerated(layers, full - TOLERATED)
         if len(near):
             found.append(
                 f"Alone and untrained, {near.idxmin()} stays within a point of the dense network's "
-                f"{say.percent(full)} with {say.percent(near.min(), 0)} of its filters; {near.idxmax()} needs "
+                f"{say.percent(full)} with {say.percent(near.min(), 0)} of its filters or more; {near.idxmax()} needs "
                 f"{say.percent(near.max(), 0)} (validation images)."
             )
     for name, rows in groups[groups["f_score"].notna()].groupby("group", sort=False):
         best = records(rows.nlargest(1, "f_score"))[0]
         found.append(
-            f"Group {name}: F is highest at {best['clusters']} clusters, where {say.percent(best['accuracy'])} of the "
-            "validation images are right."
+            f"Group {name}: F is highest at {say.whole(best['clusters'])} clusters, where "
+            f"{say.percent(best['accuracy'])} of the validation images are right."
         )
     if plans["accuracy"].notna().any():
         best = records(plans.nlargest(1, "accuracy"))[0]
@@ -144,9 +189,31 @@ def sweep_findings(layers: pd.DataFrame, groups: pd.DataFrame, plans: pd.DataFra
     return found
 
 
+def _tolerated(layers: pd.DataFrame, least: float) -> pd.Series:
+    """By layer, the smallest unique ratio from which on no larger one falls below the accuracy `least`."""
+    measured = layers[layers["accuracy"].notna()].sort_values("clusters", ascending=False, kind="stable")
+    held = (measured["accuracy"] >= least).groupby(measured["layer"]).cummin()
+    return measured[held].groupby("layer", sort=False)["unique_ratio"].min().dropna()
+
+
+def control_caveat(run: Run, frame: pd.DataFrame) -> list[str]:
+    """Which control this section's differences are to; the comparison of all studies has another one."""
+    control = of(frame, "control")
+    if control is None:
+        return []
+    others = run.table("comparison", ("study", "control_epochs"))
+    epochs = others[others["study"] == NAME]["control_epochs"].dropna().unique()
+    length = f", trained for {say.epochs(epochs[0])}" if len(epochs) == 1 else ""
+    return [
+        "Differences in the section on clustering are to the study's own control, the dense network trained for "
+        f"{say.epochs(control['epochs'])} like the remedies. The comparison of all studies takes the run's control"
+        f"{length}, so the same network shows another difference there."
+    ]
+
+
 def caveats(run: Run, frame: pd.DataFrame) -> list[str]:
-    """What is scaled down: the epochs."""
-    found = []
+    """Which control the differences are to, and what is scaled down: the epochs."""
+    found = control_caveat(run, frame)
     epochs = frame["epochs"].dropna()
     reference = run.reference("seeds", ("study", "figure", "value"))
     wanted = reference[(reference["study"] == NAME) & (reference["figure"] == "epochs")]["value"]

@@ -8,6 +8,7 @@ from convpress.report import wording as say
 from convpress.report.clustering_findings import (
     NAME,
     POINTS,
+    Row,
     cards,
     caveats,
     of,
@@ -16,6 +17,7 @@ from convpress.report.clustering_findings import (
     sweep_findings,
     trained,
 )
+from convpress.report.clustering_norms import norms_findings
 from convpress.report.contents import Column, Content, Run, Section, TableView, records
 from convpress.report.figures import is_true
 
@@ -25,11 +27,13 @@ TABLE = (
     Column("Variant", lambda row: say.text(row["variant"])),
     Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
     Column("95 % interval", lambda row: say.interval(row["ci_low"], row["ci_high"]) or say.MISSING),
-    Column("Points to control", lambda row: say.points(None if row["variant"] == "control" else row["delta_control"])),
+    Column(
+        "Points to own control", lambda row: say.points(None if row["variant"] == "control" else row["delta_control"])
+    ),
     Column("McNemar", lambda row: say.p_value(None if row["variant"] == "control" else row["mcnemar_p"])),
     Column("Unique", lambda row: say.percent(row["unique_ratio"], 1)),
     Column("Unique parameters", lambda row: say.count(row["unique_params"])),
-    Column("Right after", lambda row: say.percent(row["accuracy_before"])),
+    Column("Right after", lambda row: _right_after(row)),
     Column("Filters", lambda row: say.text(row["filters"] or None), numeric=False),
     Column("Parameters", lambda row: say.count(row["params"])),
     Column("File", lambda row: say.size(row["bytes"])),
@@ -42,7 +46,8 @@ FIGURES = (
         "clustering_tradeoff.svg",
         "Accuracy over unique parameters.",
         "Two line plots of test accuracy over the part of unique parameters, right after the surgery and after the "
-        "training, a line for each remedy. The same numbers are in the table of remedies.",
+        "training, a line for each remedy; remedies that train before their last surgery are in the second alone. The "
+        "same numbers are in the table of remedies.",
     ),
     (
         "clustering_curves.svg",
@@ -71,6 +76,14 @@ FIGURES = (
     ),
 )
 
+
+def _right_after(row: Row) -> str:
+    """Accuracy after the last surgery, with the epochs that came before it where there were any."""
+    epochs = row["epochs_before"]
+    before = "" if say.absent(epochs) or not epochs else f" (after {say.epochs(epochs)})"
+    return say.percent(row["accuracy_before"]) + before
+
+
 SEED_FIGURES = {
     "baseline_accuracy": ("Baseline", "baseline", "test_accuracy"),
     "plan17_accuracy_before": ("Plan 17, right after", "plan17-frozen", "accuracy_before"),
@@ -95,6 +108,7 @@ def build(run: Run) -> Content:
         f"the sweep over {kind}s (tables/clustering_{kind}s.csv)" for kind, t in sweeps.items() if t.empty
     ]
     content.findings += sweep_findings(*sweeps.values())
+    content.findings += norms_findings(run.table("clustering_norms", ("network", "layer", "filter", "norm")), frame)
     run.draw(FIGURES, content)
     content.seed, content.seed_note = beside_seed(run, frame)
     return content
@@ -150,10 +164,11 @@ CLUSTERING = Section(
         "The filters of a convolution are grouped by k-means and replaced by their cluster's centroid, for one layer "
         "at a time, for groups of layers, and by plans. Then remedies are trained at equal parts of unique parameters "
         "and equal epochs: frozen centroids, the seed's way; recalibrated, with batch-norm statistics estimated anew; "
-        "progressive, layer after layer; threshold, where far filters stay themselves; unit_norm, where a penalty "
-        "pulls norms to 1 before filters are clustered by direction; elementwise, where each position is clustered "
-        "by itself; adaptive_k, one budget spent where the sweep gains most; tied, where centroids go on learning. "
-        "The control is the dense network with the same training."
+        "progressive, in as many runs of layers as there are epochs, each clustered and frozen before the next; "
+        "threshold, where far filters stay themselves; unit_norm, where a penalty pulls norms to 1 before filters are "
+        "clustered by direction; elementwise, where each position is clustered by itself; adaptive_k, one budget spent "
+        "where the sweep gains most; tied, where centroids go on learning. "
+        "The study's own control is the dense network with the same training."
     ),
     build=build,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ from torch import nn
 
 from convpress.checkpoints import load
 from convpress.clustering.remedies import dense_parameters, filter_norms, unique_parameters
-from convpress.config.clustering import CONTROL, ClusteringConfig, Variant, variants
+from convpress.config.clustering import CONTROL, ClusteringConfig, RemedyConfig, Variant, ratio_name, variants
 from convpress.report.tables import Result, accuracy_columns, compare, last_epoch
+
+FROZEN = RemedyConfig.model_validate({"filters": "frozen"})
+"""The seed's way: frozen centroids and nothing else."""
 
 
 def points_table(paths: Sequence[str], kind: str) -> pd.DataFrame:
@@ -28,7 +32,8 @@ def finetune_table(
 ) -> pd.DataFrame:
     """A row a trained network; of each ratio's first seeds the best by validation accuracy is marked as selected.
 
-    The control is the dense network after the same training; all others are compared with it.
+    The control is the dense network after the same training; all others are compared with it, and remedies with
+    frozen centroids and nothing else at the same ratio as well. `epochs_before` were trained before the last surgery.
     """
     control = results["clustering", CONTROL]
     rows: list[dict[str, Any]] = [_baseline(results, study)]
@@ -42,7 +47,8 @@ def finetune_table(
             | {"accuracy_before": result.metrics["accuracy_before"]}
             | accuracy_columns(result)
             | {"delta_control": comparison["delta"], "mcnemar_p": comparison["mcnemar_p"]}
-            | {"epochs": last_epoch(history[history["variant"] == name])}
+            | _against_frozen(results, study, variant)
+            | _epochs(history[history["variant"] == name])
         )
     frame = pd.DataFrame(rows)
     # Further seeds would give replicated remedies more draws at the maximum.
@@ -60,6 +66,24 @@ def _baseline(results: Mapping[tuple[str, str], Result], study: ClusteringConfig
         | accuracy_columns(result)
         | {"delta_control": comparison["delta"], "mcnemar_p": comparison["mcnemar_p"]}
     )
+
+
+def _against_frozen(
+    results: Mapping[tuple[str, str], Result], study: ClusteringConfig, variant: Variant
+) -> dict[str, float]:
+    """What a remedy brings beyond frozen centroids, on the same test images; empty where there is no such twin."""
+    frozen = next((name for name, remedy in study.remedies.items() if remedy == FROZEN), "")
+    twin = results.get(("clustering", f"{frozen}-{ratio_name(variant.ratio)}")) if variant.ratio else None
+    if twin is None or variant.remedy == frozen:
+        return {"delta_frozen": math.nan, "mcnemar_frozen_p": math.nan}
+    found = compare(results["clustering", variant.name], twin)
+    return {"delta_frozen": found["delta"], "mcnemar_frozen_p": found["mcnemar_p"]}
+
+
+def _epochs(history: pd.DataFrame) -> dict[str, int]:
+    """All epochs, and those before the last stage: progressive runs of layers, or the pulling of norms."""
+    last = history[history["stage"] == history["stage"].max()]["epoch"]
+    return {"epochs": last_epoch(history), "epochs_before": int(last.min()) if len(last) else 0}
 
 
 def _layers(study: ClusteringConfig, variant: Variant) -> list[str]:

@@ -56,7 +56,7 @@ def draw_accuracy(table: pd.DataFrame | None, path: Path | str) -> None:
     """Test accuracy after fine-tuning against sensitivity, a point a variant, a column a family.
 
     Upper row: sensitivity of the factors that fine-tuning starts from; lower row: at its end. Both over the squared
-    norm of the kernels. Thin lines join the treatments of one network at one compression (and seed and recipe).
+    norm of the dense kernels. Thin lines join the treatments of one network at one compression (and seed and recipe).
     """
     frame = complete(table, (*STUDY, *AFTER, "suffix", "replicate"))
     frame = frame[frame["test_accuracy"].notna()].assign(suffix=frame["suffix"].fillna(""))
@@ -164,6 +164,9 @@ def draw_error(table: pd.DataFrame | None, path: Path | str) -> None:
             axes.set_title(FAMILIES.get(family, family), loc="left", fontweight="bold")
         grid[0].set_ylabel("Relative error of the kernel")
         figure.supxlabel("Dense parameters over factorised ones", fontsize=8.5)
-        handles = [style.handle(style.LOOKS[name], name, line=False) for name in ("plain", "corrected")]
+        handles = [
+            style.handle(style.LOOKS[name], name, line=False, filled=name == "corrected")
+            for name in ("plain", "corrected")
+        ]
         style.legend_above(figure, handles)
         style.save(figure, path)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from convpress.config.sensitivity import PENALISED, STARTS
 from convpress.report import wording as say
 from convpress.report.contents import records
 from convpress.report.sensitivity_figures import FAMILIES
@@ -15,6 +17,11 @@ WEAK = 0.3
 """Rank correlations nearer to 0 are called none; points share starts and twins, so no p-value would be right."""
 LEAST_REPLICATES = 3
 """An answer about seeds rests on at least so many trainings of each side."""
+ONE_DECOMPOSITION = (
+    "Seeds differ in the order of the training images alone: all of them start from one decomposition, so an interval "
+    "over seeds does not cover other decompositions."
+)
+BEFORE, AFTER = "relative_sensitivity", "relative_sensitivity_after"
 
 
 def family(name: str) -> str:
@@ -70,18 +77,38 @@ def pair_sentence(row: Row) -> str:
 
 
 def pair_findings(pairs: pd.DataFrame) -> list[str]:
-    """Sentences on the pairs with most replicates; single-seed pairs are counted."""
+    """Sentences on the pairs with several replicates, and what these replicates are; single-seed pairs are counted."""
     found = [pair_sentence(row) for row in records(pairs[pairs["replicates"] > 1])]
+    found += [ONE_DECOMPOSITION] if found else []
     single = pairs[pairs["replicates"] == 1]
     for treatment, part in single.groupby("treatment", sort=False):
-        higher = int((part["delta_plain"] > 0).sum())
-        clear = int((part["mcnemar_p"] < say.SIGNIFICANT).sum())
+        gap, clear = part["delta_plain"], part["mcnemar_p"] < say.SIGNIFICANT
         found.append(
-            f"With one seed each, {treatment} ends above plain in {higher} of {len(part)} comparisons, by "
-            f"{say.points(part['delta_plain'].mean())} points on average; {clear} of the differences pass McNemar's "
-            "test, which says nothing about other seeds."
+            f"With one seed each, {treatment} ends above plain in {(gap > 0).sum()} of {len(part)} comparisons, by "
+            f"{say.points(gap.mean())} points on average; by McNemar's test {(clear & (gap > 0)).sum()} are "
+            f"significantly better and {(clear & (gap < 0)).sum()} significantly worse, which says nothing about other "
+            "seeds."
         )
     return found
+
+
+def evidence(treatment: str, rows: list[Row]) -> str:
+    """How far the test images bear out a choice made on validation images; `rows` compare `treatment` with plain."""
+    if treatment == "plain":
+        return "no treatment does better on validation images"
+    if not rows:
+        return "no plain twin stands beside it on test images"
+    tried = [row for row in rows if row["replicates"] > 1]
+    if not tried:
+        return "with one seed only, the test images decide nothing between it and plain"
+    better = sum(decided(row) and row["delta_plain"] > 0 for row in tried)
+    worse = sum(decided(row) and row["delta_plain"] < 0 for row in tried)
+    counts = [f"{sign} than plain in {n}" for sign, n in (("better", better), ("worse", worse)) if n]
+    if not counts:
+        seeds = say.listing(str(n) for n in sorted({int(row["replicates"]) for row in tried}))
+        return f"its difference from plain on test images is not decided over {seeds} seeds"
+    over = f"{len(tried)} comparison{'s' if len(tried) > 1 else ''} over seeds"
+    return f"{'but ' if worse else ''}on test images {say.listing(counts)} of {over}"
 
 
 def advice(study: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
@@ -98,14 +125,9 @@ def advice(study: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
             continue
         best = str(cells.mean().idxmax())
         of_best = pairs[(pairs["decomposition"] == name) & (pairs["treatment"] == best) & (pairs["suffix"] == "")]
-        sure = [row for row in records(of_best) if decided(row) and row["delta_plain"] > 0]
-        if best == "plain":
-            strength = "no treatment does better on validation images"
-        elif sure:
-            strength = f"on test images better than plain in {len(sure)} decided comparison(s) over seeds"
-        else:
-            strength = "its gain over plain on test images is not decided over three seeds"
-        found.append(f"{family(str(name))}: use {best}, chosen on validation images; {strength}.")
+        found.append(
+            f"{family(str(name))}: use {best}, chosen on validation images; {evidence(best, records(of_best))}."
+        )
     return found
 
 
@@ -125,11 +147,45 @@ def probe_findings(study: pd.DataFrame) -> list[str]:
     return found
 
 
+def penalty_findings(study: pd.DataFrame) -> list[str]:
+    """How far training takes the sensitivity with the penalty in its loss, and from the same factors without it."""
+    found = []
+    for (name, treatment), part in study.groupby(["decomposition", "treatment"], sort=False):
+        if treatment not in PENALISED:
+            continue
+        twins = study[study["treatment"] == STARTS[str(treatment)]]
+        keys = ["decomposition", "model", "compression", "suffix", "replicate"]
+        both = part.merge(twins[[*keys, AFTER]], on=keys, how="left", suffixes=("", "_free"))
+        both = both[(both[BEFORE] > 0) & (both[AFTER] > 0)]
+        paired = both[both[f"{AFTER}_free"] > 0]
+        if len(both):
+            words = _penalty_words(both if paired.empty else paired, bool(len(paired)))
+            found.append(f"{family(str(name))}, {treatment}: {words}.")
+    return found
+
+
+def _penalty_words(rows: pd.DataFrame, paired: bool) -> str:
+    def mean(column: str) -> float:
+        return float(np.exp(np.log(rows[column].astype(float)).mean()))
+
+    def change(column: str) -> str:
+        return f"{say.significant(mean(column))} ({say.points(mean(column) / mean(BEFORE) - 1, 1)}{say.SPACE}%)"
+
+    over = f", geometric mean of {len(rows)} trainings" if len(rows) > 1 else ""
+    without = f"; training without it, from the same factors, ends at {change(f'{AFTER}_free')}" if paired else ""
+    return (
+        f"training with the penalty takes the sensitivity over the squared norm from {say.significant(mean(BEFORE))} "
+        f"to {change(AFTER)}{over}{without}"
+    )
+
+
 def caveats(study: pd.DataFrame, control_epochs: dict[str, float]) -> list[str]:
     """What is scaled down, and that the control trains longer."""
     epochs = sorted({int(value) for value in study["epochs"].dropna()})
+    if not epochs:
+        return ["The epochs of the factorised networks are not in the table, so no control can be set beside them."]
     spent = say.listing(map(str, epochs)) + (" epoch" if epochs == [1] else " epochs")
-    longer = {model: value for model, value in control_epochs.items() if not epochs or value > min(epochs)}
+    longer = {model: value for model, value in control_epochs.items() if value > min(epochs)}
     found = [f"The factorised networks of the study on sensitivity are fine-tuned for {spent} only."]
     if longer:
         words = say.listing(f"{model} {int(value)}" for model, value in longer.items())

@@ -13,6 +13,7 @@ from convpress.report.sensitivity_findings import (
     family,
     network,
     pair_findings,
+    penalty_findings,
     probe_findings,
 )
 
@@ -21,7 +22,7 @@ COLUMNS = (
     *("model", "layer_set", "decomposition", "compression", "treatment", "suffix", "replicate", "variant", "rank"),
     *("layer_compression", "relative_error", "sensitivity", "relative_sensitivity", "relative_sensitivity_after"),
     *("accuracy_before", "test_accuracy", "ci_low", "ci_high", "validation_accuracy", "params", "macs"),
-    *("delta_control", "mcnemar_p", "delta_plain", "mcnemar_plain_p", "largest_lr", "epochs"),
+    *("delta_control", "mcnemar_p", "delta_plain", "mcnemar_plain_p", "largest_lr", "epochs", "seconds"),
 )
 PAIRS = (
     *("model", "decomposition", "compression", "suffix", "treatment", "epochs", "replicates", "delta_plain"),
@@ -47,6 +48,7 @@ TABLE = (
     Column("Parameters", lambda row: say.count(row["params"])),
     Column("MACs", lambda row: say.count(row["macs"])),
     Column("Epochs", lambda row: say.whole(row["epochs"])),
+    Column("Training time", lambda row: say.duration(row["seconds"])),
 )
 
 PAIR_TABLE = (
@@ -102,7 +104,7 @@ def build(run: Run) -> Content:
         content.missing.append("the table of variants (tables/sensitivity.csv)")
     else:
         content.tables.append(run.view(NAME, "Factorised networks by treatment.", study, TABLE))
-        content.findings += probe_findings(study)
+        content.findings += probe_findings(study) + penalty_findings(study)
         content.caveats += caveats(study, _control_epochs(run, study))
     if len(pairs):
         content.tables.append(run.view("sensitivity_pairs", "Treated minus plain.", pairs, PAIR_TABLE))

@@ -15,11 +15,13 @@ from scipy import stats
 from convpress.checkpoints import load
 from convpress.config.sensitivity import STARTS, Variant
 from convpress.report.tables import Result, accuracy_columns, compare
-from convpress.sensitivity import squared_norm, total_sensitivity
+from convpress.sensitivity import total_sensitivity
 
 CELL = ["model", "decomposition", "compression", "suffix"]
 """What variants have in common that differ in treatment and replicate alone."""
 MEASURES = {"relative_sensitivity": "start", "relative_sensitivity_after": "fine-tuned"}
+ROUNDING = 1e-12
+"""Differences of accuracies nearer together than this are equal but for rounding."""
 LEAST_POINTS = 4
 """Below this many points a rank correlation says nothing."""
 
@@ -58,7 +60,7 @@ def variants_table(
             {key: getattr(variant, key) for key in ("model", "decomposition", "compression", "treatment", "suffix")}
             | {"replicate": variant.replicate, "variant": name}
             | _decomposition(variant, layers)
-            | _trained(models[name])
+            | _trained(models[name], _of(layers, variant))
             | {"accuracy_before": result.metrics["accuracy_before"]}
             | accuracy_columns(result)
             | {"delta_control": control["delta"], "mcnemar_p": control["mcnemar_p"]}
@@ -103,10 +105,10 @@ def _decomposition(variant: Variant, layers: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _trained(path: str) -> dict[str, float]:
-    model = load(path)
-    after = float(total_sensitivity(model).detach())
-    return {"sensitivity_after": after, "relative_sensitivity_after": after / squared_norm(model)}
+def _trained(path: str, layers: pd.DataFrame) -> dict[str, float]:
+    after = float(total_sensitivity(load(path)).detach())
+    # The dense kernels' norm, as for the start: the factorised kernels' own norm would hide a change of scale.
+    return {"sensitivity_after": after, "relative_sensitivity_after": after / layers["squared_norm"].sum()}
 
 
 def _largest_rate(variant: Variant, rates: pd.DataFrame) -> float | None:
@@ -153,9 +155,15 @@ def pairs_table(study: pd.DataFrame) -> pd.DataFrame:
 
 
 def _t_test(gap: np.ndarray) -> dict[str, float]:
-    """95 % interval of the mean and two-sided p-value of Student's t; empty below two values or without spread."""
-    if len(gap) < 2 or float(np.ptp(gap)) == 0.0:
+    """95 % interval of the mean and two-sided p-value of Student's t; empty below two values.
+
+    Without spread the interval is a point, and p is its limit: 0, or 1 where there is no difference at all.
+    """
+    if len(gap) < 2 or np.isnan(gap).any():
         return {"ci_low": math.nan, "ci_high": math.nan, "t_p": math.nan}
+    if float(np.ptp(gap)) < ROUNDING:
+        mean = float(gap.mean())
+        return {"ci_low": mean, "ci_high": mean, "t_p": 1.0 if abs(mean) < ROUNDING else 0.0}
     test = stats.ttest_1samp(gap, 0.0)
     interval = test.confidence_interval(0.95)
     return {"ci_low": float(interval.low), "ci_high": float(interval.high), "t_p": float(test.pvalue)}

@@ -83,6 +83,7 @@ class Look:
 
 
 _DASH, _DOT, _DASHDOT = (0, (4, 1.6)), (0, (1, 1.3)), (0, (6, 1.5, 1, 1.5))
+_DASHDOTDOT = (0, (6, 1.3, 1, 1.3, 1, 1.3))
 
 LOOKS: dict[str, Look] = {
     "baseline": Look("#222222", "X"),
@@ -96,6 +97,16 @@ LOOKS: dict[str, Look] = {
     "replaced": Look("#0072b2", "s"),
     "decomposed": Look("#dd7700", "o", _DASH),
     "separable": Look("#117733", "^", _DASHDOT),
+    # Remedies of the study clustering: within one line style far apart in lightness, so that grey tells them apart.
+    "frozen": Look("#332288", "o"),
+    "recalibrated": Look("#cc6677", "d", _DASH, scale=1.2),
+    "progressive": Look("#117733", "^", _DASHDOT),
+    "threshold": Look("#999933", "v", _DOT),
+    "unit_norm": Look("#661100", "<", _DOT),
+    "elementwise": Look("#c79a1e", ">", _DASHDOT),
+    "adaptive_k": Look("#aa4499", "p", _DASHDOTDOT, scale=1.2),
+    "tied": Look("#4aa3d8", "s"),
+    "tied_adaptive": Look("#882255", "*", _DASH, scale=1.5),
 }
 
 STUDIES: dict[str, Look] = {
@@ -110,21 +121,17 @@ STUDIES: dict[str, Look] = {
 }
 """A fixed look a study, the same in every run and picture."""
 
-_SPARE = [
-    Look(color, marker, linestyle)
-    for (color, marker), linestyle in zip(
-        [
-            ("#44aa99", "<"),
-            ("#aa4499", ">"),
-            ("#999933", "p"),
-            ("#332288", "h"),
-            ("#cc6677", "*"),
-            ("#661100", "d"),
-        ],
-        itertools.cycle(["-", _DASH, _DASHDOT, _DOT]),
-        strict=False,
-    )
+_SPARE_MARKS = [
+    ("#44aa99", "<"),
+    ("#aa4499", ">"),
+    ("#999933", "p"),
+    ("#332288", "h"),
+    ("#cc6677", "*"),
+    ("#661100", "d"),
 ]
+_SPARE_LINES = ["-", _DASH, _DASHDOT, _DOT]
+# Every mark meets every line style before a look comes back.
+_SPARE = [Look(*_SPARE_MARKS[i % 6], _SPARE_LINES[(i + i // 12) % 4]) for i in range(24)]
 
 STAGES: dict[str, str] = {
     "baseline": "Baseline",

@@ -147,8 +147,8 @@ def sizes(value: Any) -> str:
 
 
 def listing(items: Iterable[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    *most, last = items
+    """`a`, `a and b`, `a, b and c`; a dash for nothing."""
+    *most, last = [*items] or [MISSING]
     return f"{', '.join(most)} and {last}" if most else last
 
 
@@ -162,14 +162,14 @@ def sort_value(shown: str) -> float | None:
     return sign * (value - 1e-9 if "<" in shown else value)
 
 
-def verdict(difference: Any, p: Any) -> str:
-    """Better, worse, or not told apart from the control, by the exact McNemar test at the level 0.05."""
+def verdict(difference: Any, p: Any, control: str = "the control") -> str:
+    """Better, worse, or not told apart from `control`, by the exact McNemar test at the level 0.05."""
     if absent(difference):
-        return "was not compared with the control"
+        return f"was not compared with {control}"
     size = points(abs(difference)).lstrip("+")
     gap = f"{size} points {'above' if difference > 0 else 'below'} it" if float(size) else "level with it"
     if absent(p):
-        return f"was not tested against the control ({gap})"
+        return f"was not tested against {control} ({gap})"
     if p >= SIGNIFICANT:
-        return f"cannot be told apart from the control ({gap}, {p_value(p)})"
-    return f"is {'better' if difference > 0 else 'worse'} than the control ({gap}, {p_value(p)})"
+        return f"cannot be told apart from {control} ({gap}, {p_value(p)})"
+    return f"is {'better' if difference > 0 else 'worse'} than {control} ({gap}, {p_value(p)})"

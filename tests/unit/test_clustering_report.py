@@ -1,0 +1,309 @@
+"""Sentences and pictures of the study clustering, from made-up tables whose story is known."""
+
+import itertools
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from convpress.report import clustering_figures, style, wording
+from convpress.report.clustering_findings import (
+    COLUMNS,
+    best_remedies,
+    caveats,
+    remedy_findings,
+    summary,
+    sweep_findings,
+)
+from convpress.report.clustering_norms import norms_findings
+from convpress.report.clustering_section import CLUSTERING, _ours
+from convpress.report.contents import Run
+
+RATIOS = (0.87, 0.5)
+REMEDIES = {
+    # remedy: accuracy on validation images, on test images, epochs before the last surgery
+    "frozen": (0.90, 0.88, 0),
+    "tied": (0.94, 0.86, 0),
+    "progressive": (0.92, 0.89, 1),
+    "unit_norm": (0.91, 0.85, 1),
+}
+
+
+def plain(text):
+    return text.replace(wording.SPACE, " ")
+
+
+def row(variant, remedy, ratio, validation, test, **more):
+    return {
+        **{"variant": variant, "remedy": remedy, "replicate": 0, "target_ratio": ratio, "filters": "frozen"},
+        **{"unique_ratio": 1.0 if np.isnan(ratio) else ratio, "unique_params": 1e5, "accuracy_before": 0.5},
+        **{"validation_accuracy": validation, "test_accuracy": test, "ci_low": test - 0.01, "ci_high": test + 0.01},
+        **{"test_n": 1000, "delta_control": test - 0.91, "mcnemar_p": 0.01, "params": 2e5, "macs": 4e7, "bytes": 8e5},
+        **{"delta_frozen": np.nan, "mcnemar_frozen_p": np.nan, "epochs": 2, "epochs_before": 0, "selected": False},
+        **more,
+    }
+
+
+def finetuned(replicated=("tied",)):
+    rows = [row("baseline", "", np.nan, 0.98, 0.92, epochs=0), row("control", "", np.nan, 0.98, 0.91)]
+    rows.append(row("plan17-frozen", "frozen", np.nan, 0.9, 0.87, unique_ratio=0.85, accuracy_before=0.7))
+    for (remedy, (validation, test, before)), ratio in itertools.product(REMEDIES.items(), RATIOS):
+        loss = (0.87 - ratio) / 10
+        for seed in range(2 if remedy in replicated else 1):
+            name = f"{remedy}-{round(100 * ratio):03d}" + (f"-s{seed}" if seed else "")
+            more = {"replicate": seed, "epochs_before": before, "selected": remedy == "tied" and not seed}
+            more |= {"delta_frozen": test - 0.88, "mcnemar_frozen_p": 0.0001} if remedy != "frozen" else {}
+            rows.append(row(name, remedy, ratio, validation - loss + 0.01 * seed, test - loss, **more))
+    return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+
+
+def norms(dense=2.0):
+    layers = [("baseline", dense), ("unit_norm-s0", 1.05)]
+    return pd.DataFrame([(n, "conv1", f, norm) for n, norm in layers for f in range(4)], columns=list("abcd")).set_axis(
+        ["network", "layer", "filter", "norm"], axis=1
+    )
+
+
+def history():
+    stages = {"progressive": [(0, 0), (0, 1), (1, 1), (1, 2)]}
+    names = [f"{remedy}-{ratio}" for remedy in REMEDIES for ratio in ("087", "050")] + ["plan17-frozen", "control"]
+    rows = [
+        (name, stage, epoch, 0.5 + 0.1 * epoch)
+        for name in names
+        for stage, epoch in stages.get(name.partition("-")[0], [(0, 0), (0, 1), (0, 2)])
+    ]
+    return pd.DataFrame(rows, columns=["variant", "stage", "epoch", "validation_accuracy"])
+
+
+def sweep(kind, accuracies):
+    """`accuracies`: name -> {clusters of 4: accuracy}."""
+    rows = [(name, k, k / 4, a, 4 * a / k, 100) for name, points in accuracies.items() for k, a in points.items()]
+    return pd.DataFrame(rows, columns=[kind, "clusters", "unique_ratio", "accuracy", "f_score", "images"])
+
+
+LAYERS = sweep("layer", {"bumpy": {1: 0.9, 2: 0.5, 3: 0.895, 4: 0.9}, "deep": {1: 0.1, 2: 0.895, 3: 0.9, 4: 0.9}})
+SEEDS = pd.DataFrame(
+    [("clustering", "plan17_accuracy_before", "0.72", "p"), ("clustering", "plan17_accuracy", "0.89", "p")],
+    columns=["study", "figure", "value", "source"],
+)
+
+
+# Sentences
+
+
+def test_the_summary_names_the_control_that_it_compares_with():
+    first, second = map(plain, summary(finetuned()))
+    assert first.startswith("With 87 % of the kernel parameters, tied-087 gets 86.00 % (85.0 to 87.0 %)")
+    assert "it is worse than the study's own control of 2 epochs (5.00 points below it, p = 0.01)" in first
+    assert "tied-050" in second
+
+
+def test_remedies_are_ranked_by_test_accuracy_and_staged_ones_have_no_start():
+    text = plain(remedy_findings(finetuned())[0])
+    assert text.startswith("Test accuracy at a ratio of 0.87, after 2 epochs each: ")
+    assert re.findall(r"(\w+) \d\d\.\d\d %", text) == ["progressive", "frozen", "tied", "unit_norm"]
+    assert re.findall(r"(\w+) \d\d\.\d\d % \(from", text) == ["frozen", "tied"]
+
+
+def test_empty_columns_are_said():
+    frame = finetuned().assign(test_accuracy=np.nan, epochs=np.nan, validation_accuracy=np.nan)
+    assert remedy_findings(frame)[:2] == [
+        "Test accuracy at a ratio of 0.87 is not in the table.",
+        "Test accuracy at a ratio of 0.5 is not in the table.",
+    ]
+    frame = finetuned().assign(epochs=np.nan, accuracy_before=np.nan)
+    assert f"after {wording.MISSING} epochs each: progressive" in remedy_findings(frame)[0]
+    assert "from" not in remedy_findings(frame)[0]
+
+
+@pytest.mark.parametrize(
+    ("replicated", "words"),
+    [
+        (("tied", "progressive"), "both are trained with several seeds"),
+        (("tied", "frozen"), "are frozen and tied; of progressive there is one seed"),
+        ((), "no remedy is trained with several seeds"),
+    ],
+)
+def test_the_best_two_are_those_on_validation_images(replicated, words):
+    """On test images the best two would be progressive and frozen."""
+    text = plain(best_remedies(finetuned(replicated))[0])
+    assert "over the ratios 0.87 and 0.5, the two best remedies are tied (92.15 %) and progressive (90.15 %); " in text
+    assert words in text
+
+
+def test_a_remedy_that_lacks_a_ratio_is_not_among_the_best():
+    frame = finetuned()
+    assert "progressive (" in best_remedies(frame)[0]
+    assert "progressive (" not in best_remedies(frame[frame["variant"] != "progressive-050"])[0]
+
+
+def test_a_layer_stays_near_only_while_all_larger_numbers_do():
+    """The layer bumpy is as good with one cluster as with all, but not with two."""
+    text = plain(sweep_findings(LAYERS, sweep("group", {}), sweep("plan", {}))[0])
+    assert "deep stays within a point of the dense network's 90.00 % with 50 % of its filters or more" in text
+    assert "bumpy needs 75 %" in text
+
+
+def test_norms_far_from_one_speak_against_the_cosine_distance():
+    dense, pulled, twin = map(plain, norms_findings(norms(), finetuned()))
+    assert dense.startswith("In the dense network 0 % of 4 filter norms lie within 10 % of 1")
+    assert "the middle half from 2.00 to 2.00" in dense
+    assert "speaks against it" in dense
+    assert "In unit_norm-s0, after the penalty, 100 % of 4" in pulled
+    assert "−3.00 at 0.87 (p < 0.001) and −3.00 at 0.5 (p < 0.001)" in twin
+    assert twin.endswith("costs accuracy.")
+    assert "allows the cosine distance" in norms_findings(norms(0.95), finetuned())[0]
+
+
+@pytest.mark.parametrize(
+    ("gaps", "p", "words"),
+    [((0.01, 0.02), 0.01, "pays."), ((0.01, -0.02), 0.01, "depends on the ratio"), ((0.01, 0.02), 0.2, "not decided")],
+)
+def test_clustering_by_direction_is_judged_by_mcnemars_test(gaps, p, words):
+    frame = finetuned()
+    frame.loc[frame["remedy"] == "unit_norm", "delta_frozen"] = gaps
+    frame.loc[frame["remedy"] == "unit_norm", "mcnemar_frozen_p"] = p
+    assert words in norms_findings(norms(), frame)[-1]
+
+
+def test_without_norms_or_twins_nothing_is_claimed():
+    assert norms_findings(norms()[:0], finetuned()) == []
+    assert len(norms_findings(norms(), finetuned().assign(delta_frozen=np.nan))) == 2
+
+
+@pytest.fixture
+def run(tmp_path):
+    tables = tmp_path / "run" / "tables"
+    tables.mkdir(parents=True)
+    pd.DataFrame({"study": ["clustering"], "control_epochs": [6]}).to_csv(tables / "comparison.csv", index=False)
+    named = {"finetune": finetuned(), "norms": norms(), "layers": LAYERS}
+    named |= {"groups": sweep("group", {"all": {2: 0.4, 4: 0.9}}), "plans": sweep("plan", {17: {3: 0.7}})}
+    for name, frame in named.items():
+        frame.to_csv(tables / f"clustering_{name}.csv", index=False)
+    (tmp_path / "reference").mkdir()
+    SEEDS.to_csv(tmp_path / "reference" / "seeds.csv", index=False)
+    return Run(tmp_path / "run", tmp_path)
+
+
+def test_both_controls_are_named(run):
+    text = plain(" ".join(caveats(run, finetuned())))
+    assert "the dense network trained for 2 epochs like the remedies" in text
+    assert "takes the run's control, trained for 6 epochs" in text
+
+
+def test_the_section_shows_what_was_chosen_and_what_was_trained_before(run):
+    content = CLUSTERING.build(run)
+    table = content.tables[0]
+    headers = [column.header for column in table.columns]
+    cells = {cells[0]: dict(zip(headers, map(plain, cells), strict=True)) for cells in table.rows}
+    marked = [cells[0] for cells, mark in zip(table.rows, table.marked, strict=True) if mark]
+    assert marked == ["tied-087", "tied-050"]
+    assert cells["progressive-087"]["Right after"] == "50.00 % (after 1 epoch)"
+    assert cells["frozen-087"]["Right after"] == "50.00 %"
+    assert cells["control"]["Points to own control"] == wording.MISSING
+    assert table.is_number(headers.index("Right after"))
+    assert plain(content.cards[0][0]) == "Own control, 2 epochs"
+    text = " ".join(content.findings)
+    assert "Of 1 plans number 17 (3)" in text
+    assert "speaks against it" in text
+    assert not re.search(r"\bnan\b", " ".join([text, *content.summary, *content.caveats]))
+
+
+def test_the_seeds_figures_stand_beside_ours_chosen_on_validation(run):
+    rows = [[plain(cell) for cell in cells] for cells in CLUSTERING.build(run).seed.rows]
+    assert rows == [
+        ["Plan 17, right after", "72.00 %", "70.00 %", "50.00 % (tied-087)", "p"],
+        ["Plan 17, fine-tuned with frozen filters", "89.00 %", "87.00 %", "86.00 % (tied-087)", "p"],
+    ]
+    assert _ours("baseline_accuracy", finetuned())["best"] == wording.MISSING
+
+
+def test_an_empty_run_names_what_is_missing(tmp_path):
+    content = CLUSTERING.build(Run(tmp_path, tmp_path))
+    assert any("tables/clustering_finetune.csv" in text for text in content.missing)
+    assert content.findings == []
+
+
+# Pictures
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that would be written, as objects."""
+    figures = []
+    monkeypatch.setattr(clustering_figures.style, "save", lambda figure, path: figures.append(figure))
+    return figures
+
+
+def lines(axes, look):
+    return [line for line in axes.lines if line.get_color() == look.color and line.get_linestyle() != "None"]
+
+
+def test_the_seeds_plan_is_marked_where_ours_lies(drawn):
+    clustering_figures.draw_remedies(finetuned(), SEEDS, "x.svg")
+    found = [[line.get_xydata().tolist() for line in a.lines if line.get_marker() == "P"] for a in drawn[0].axes]
+    assert found == [[[[0.85, 0.72]]], [[[0.85, 0.89]]]]
+    clustering_figures.draw_remedies(finetuned().query("variant != 'plan17-frozen'"), SEEDS, "x.svg")
+    assert not [line for axes in drawn[1].axes for line in axes.lines if line.get_marker() == "P"]
+
+
+def test_before_the_training_only_untrained_remedies_are_drawn(drawn):
+    clustering_figures.draw_remedies(finetuned(), None, "x.svg")
+    left, right = drawn[0].axes
+    for remedy, (_, test, before) in REMEDIES.items():
+        (after,) = lines(right, style.LOOKS[remedy])
+        assert after.get_xydata().tolist() == [pytest.approx([0.5, test - 0.037]), pytest.approx([0.87, test])]
+        (start,) = lines(left, style.LOOKS[remedy])
+        assert len(start.get_xdata()) == (0 if before else 2)
+    assert "trained before: progressive and unit_norm" in left.get_xlabel()
+
+
+def test_curves_go_on_where_the_stage_before_ended(drawn):
+    clustering_figures.draw_training(history(), finetuned(), "x.svg")
+    titles = [axes.get_title("left") for axes in drawn[0].axes]
+    assert titles == ["Ratio 0.87", "Ratio 0.5", "Plans"]
+    (line,) = lines(drawn[0].axes[0], style.LOOKS["progressive"])
+    assert line.get_xdata().tolist() == [0, 1, 1, 2]
+    assert not lines(drawn[0].axes[0], style.LOOKS["unit_norm"])
+
+
+def legend(figure):
+    key = figure.legends[0]
+    shown = zip(key.texts, key.legend_handles, strict=True)
+    return {
+        text.get_text().partition(",")[0]: handle.get_color() for text, handle in shown if hasattr(handle, "get_color")
+    }
+
+
+@pytest.mark.parametrize("own", [{}, {name: f"own_{name}" for name in REMEDIES}], ids=["known", "own"])
+def test_a_remedy_has_one_colour_in_all_pictures(drawn, own):
+    """Where remedies are one's own, the curves show them all."""
+    table = finetuned().assign(remedy=lambda frame: frame["remedy"].replace(own))
+    clustering_figures.draw_training(history(), table, "x.svg")
+    clustering_figures.draw_remedies(table, None, "x.svg")
+    clustering_figures.draw_norms(norms(), "x.svg")
+    curves, tradeoff, hist = map(legend, drawn)
+    assert set(curves) - {"control"} == set(own.values() or ("frozen", "tied", "progressive"))
+    assert {name: tradeoff[name] for name in curves if name != "control"} == {
+        name: color for name, color in curves.items() if name != "control"
+    }
+    assert hist["unit_norm"] == style.LOOKS["unit_norm"].color
+    assert len(set(tradeoff.values())) == len(tradeoff)
+
+
+NAMES = ("layers", "groups", "plans", "norms", "curves", "tradeoff")
+
+
+def test_pictures_are_drawn_whole_or_say_what_is_missing(tmp_path):
+    tables = {"clustering_finetune": finetuned(), "clustering_history": history(), "clustering_norms": norms()}
+    tables |= {"clustering_layers": LAYERS, "seeds": SEEDS, "clustering_groups": sweep("group", {"all": {2: 0.4}})}
+    tables["clustering_plans"] = sweep("plan", {17: {3: 0.7}})
+    for folder, given in (("one", tables), ("two", tables), ("none", {})):
+        (tmp_path / folder).mkdir()
+        clustering_figures.draw_all(given, {name: tmp_path / folder / f"{name}.svg" for name in NAMES})
+    for name in NAMES:
+        one, two, none = ((tmp_path / folder / f"{name}.svg").read_text() for folder in ("one", "two", "none"))
+        assert one == two
+        assert "in this run" in none
+        assert "in this run" not in one
