@@ -145,6 +145,7 @@ rule low_rank_distances:
         data=DATASET,
         original=LR_BASE,
         models=expand(LR_MODEL, variant=LR_VARIANTS),
+        control=rules.finetune_low_rank_control.output.model,
     output:
         distances=f"{RESULTS}/metrics/low_rank/distances.csv",
     log:

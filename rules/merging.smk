@@ -114,6 +114,7 @@ rule merging_tables:
         merging=table("merging"),
         history=table("merging_history"),
         channels=table("merging_channels"),
+        pairs=table("merging_pairs"),
     log:
         f"{LOGS}/merging_tables.log",
     params:

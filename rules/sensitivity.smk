@@ -76,6 +76,7 @@ rule sensitivity_probe:
     output:
         noise=f"{RESULTS}/metrics/sensitivity/noise/{{model}}-{{decomposition}}-{{compression}}x.csv",
         rates=f"{RESULTS}/metrics/sensitivity/rates/{{model}}-{{decomposition}}-{{compression}}x.csv",
+        slacks=f"{RESULTS}/metrics/sensitivity/slacks/{{model}}-{{decomposition}}-{{compression}}x.csv",
     log:
         f"{LOGS}/sensitivity_probe/{{model}}-{{decomposition}}-{{compression}}x.log",
     wildcard_constraints:
@@ -104,11 +105,13 @@ rule sensitivity_tables:
         factors=expand(f"{RESULTS}/metrics/sensitivity/factors/{{name}}.json", name=SENS_FACTORS),
         noise=expand(f"{RESULTS}/metrics/sensitivity/noise/{{name}}.csv", name=SENS_PROBES),
         rates=expand(f"{RESULTS}/metrics/sensitivity/rates/{{name}}.csv", name=SENS_PROBES),
+        slacks=expand(f"{RESULTS}/metrics/sensitivity/slacks/{{name}}.csv", name=SENS_PROBES),
     output:
         sensitivity=table("sensitivity"),
         layers=table("sensitivity_layers"),
         noise=table("sensitivity_noise"),
         rates=table("sensitivity_rates"),
+        slacks=table("sensitivity_slacks"),
         pairs=table("sensitivity_pairs"),
         correlation=table("sensitivity_correlation"),
     log:

@@ -13,6 +13,6 @@ with job(snakemake):
     settings, inputs = sections(snakemake), snakemake.input
     resolve(settings["compute"])
     _, validation, _ = load_dataset(inputs.data, settings["data"])
-    models = {Path(path).stem: load(path) for path in inputs.models}
+    models = {Path(path).stem: load(path) for path in inputs.models} | {"control": load(inputs.control)}
     rows = output_distances(load(inputs.original), models, validation, snakemake.params.layers)
     write_csv(rows, Path(snakemake.output.distances))

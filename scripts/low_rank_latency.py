@@ -23,4 +23,6 @@ with job(snakemake):
         repeats={torch.float32: params.repeats, torch.bfloat16: params.bf16_repeats},
         warmup=measure.warmup,
     )
-    write_csv(rows, Path(snakemake.output.latency))
+    facts = {"device": "cpu", "dtype": "float32", "layout": "channels_last"}
+    facts |= {"repeats": params.repeats, "bf16_repeats": params.bf16_repeats}
+    write_csv([row | facts for row in rows], Path(snakemake.output.latency))

@@ -17,7 +17,7 @@ with job(snakemake):
         [inputs.baseline[1], inputs.control[1], *inputs.predictions],
     )
     histories = {Path(path).stem: path for path in inputs.histories} | {"control": inputs.control_history}
-    rows = tables.rows_table(study, results, inputs.latency, inputs.distances, histories)
+    rows = tables.rows_table(study, results, inputs.latency, inputs.distances, histories, inputs.original)
     trained = tables.last_trained(study, inputs.models)
     write_table(tables.with_speedup(rows), Path(output.low_rank[0]))
     write_table(pd.read_csv(inputs.errors), Path(output.bases[0]))

@@ -11,22 +11,29 @@ from convpress.compute import prepare, resolve
 from convpress.config.sections import MeasureConfig
 from convpress.files import write_csv
 from convpress.measure import interleaved_latency
+from convpress.report.merging_turns import TURNS, Stopwatch
 
 with job(snakemake):
     measure = MeasureConfig(**snakemake.params.measure)
     compute = resolve(sections(snakemake)["compute"])
     groups = {"baseline": "baselines", "sweep": "sweep", "variant": "variants"}
     paths = {(group, Path(p).stem): p for group, key in groups.items() for p in snakemake.input[key]}
+    # Laid out before timing: what layers prepare for inference is then kept between passes.
+    networks = {"/".join(name): Stopwatch(prepare(load(path), compute)) for name, path in paths.items()}
     latencies = interleaved_latency(
-        # Laid out before timing: what layers prepare for inference is then kept between passes.
-        {"/".join(name): prepare(load(path), compute) for name, path in paths.items()},
+        dict(networks),
         (3, 32, 32),
         batch_size=measure.batch_size,
         repeats=measure.repeats,
         warmup=measure.warmup,
         device=compute.device,
     )
-    rows = [dict(zip(("group", "name"), key.split("/"), strict=True)) | vars(one) for key, one in latencies.items()]
+    rows = [
+        dict(zip(("group", "name"), key.split("/"), strict=True))
+        | vars(latency)
+        | {TURNS: networks[key].turns(latency.repeats)}
+        for key, latency in latencies.items()
+    ]
     facts = {"batch_size": measure.batch_size, "threads": torch.get_num_threads()}
     frame = pd.DataFrame(rows).assign(**facts, dtype="float32", layout="channels_last")
     write_csv(frame, Path(snakemake.output.latency))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from common import job
 from convpress.report import merging_tables as tables
+from convpress.report.merging_pairs import pairs_table
 from convpress.report.tables import read_results, write_table
 
 with job(snakemake):
@@ -14,5 +15,6 @@ with job(snakemake):
         results, inputs.sweep, inputs.latency, history, params.variants, model=params.model, seed=params.seed
     )
     write_table(frame, Path(output.merging[0]))
+    write_table(pairs_table(results, params.variants, params.model), Path(output.pairs[0]))
     write_table(history, Path(output.history[0]))
     write_table(tables.channels_table(inputs.starts), Path(output.channels[0]))

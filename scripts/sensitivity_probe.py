@@ -1,17 +1,18 @@
-"""How fragile the factors are before any training: accuracy under noise, and rates that a short training survives."""
+"""How fragile the factors are before any training: under noise, at large rates, corrected with other slacks."""
 
 from pathlib import Path
 
 import torch
 
 from common import job, sections
+from convpress.checkpoints import load
 from convpress.compute import resolve
 from convpress.config.sections import TrainingConfig
 from convpress.config.sensitivity import ProbeConfig
 from convpress.data import load_dataset
 from convpress.files import write_csv
-from convpress.fragility import noise_curve, try_rates
-from factors import with_factors
+from convpress.fragility import noise_curve, slack_curve, try_rates
+from factors import read_factors, with_factors
 
 with job(snakemake):
     settings, params, inputs, names = sections(snakemake), snakemake.params, snakemake.input, snakemake.wildcards
@@ -27,5 +28,8 @@ with job(snakemake):
             noise.append(key | row | {"images": len(some)})
         for row in try_rates(model, train, recipe, compute, rates=probe.rates, steps=probe.steps, seed=params.seed):
             rates.append(key | row | {"steps": probe.steps})
+    plain = read_factors(inputs.factors, "plain")
+    curve = slack_curve(load(inputs.model), names.decomposition, plain, probe.slacks)
+    write_csv([dict(names.items()) | row for row in curve], Path(snakemake.output.slacks))
     write_csv(noise, Path(snakemake.output.noise))
     write_csv(rates, Path(snakemake.output.rates))

@@ -18,5 +18,6 @@ with job(snakemake):
     write_table(layers, Path(output.layers[0]))
     write_table(tables.probe_table(inputs.noise), Path(output.noise[0]))
     write_table(rates, Path(output.rates[0]))
+    write_table(tables.slacks_table(tables.probe_table(inputs.slacks)), Path(output.slacks[0]))
     write_table(tables.pairs_table(study), Path(output.pairs[0]))
     write_table(tables.correlation_table(study), Path(output.correlation[0]))

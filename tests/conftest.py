@@ -10,7 +10,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 SHARED = {
     "quickstart": ("test_quickstart", "test_study_"),
-    "unbroken": ("test_faults", "test_slurm"),
+    "unbroken": ("test_faults", "test_same_bits", "test_slurm"),
 }
 """Session fixtures that run the workflow, and the files that use them; longest first."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from convpress.compute import Compute
 from convpress.config.sections import TrainingConfig
 from convpress.data import Dataset
+from convpress.decompose.tensors import kernel_to_order3, relative_error
 from convpress.errors import ConvpressError
+from convpress.layers.surgery import find_conv
 from convpress.objectives import Batch, classification
 from convpress.predict import predict
-from convpress.sensitivity import factorised
+from convpress.sensitivity import FAMILIES, Factors, factorised
 from convpress.train import Trainer
 
 
@@ -40,6 +42,26 @@ def noise_curve(
             accuracy = _accuracy(perturbed(model, level, seed + draw), data, device)
             rows.append({"noise": level, "draw": draw, "accuracy": accuracy})
     return rows
+
+
+def slack_curve(
+    model: nn.Module, kind: str, plain: Mapping[str, Factors], slacks: Sequence[float]
+) -> Iterator[dict[str, object]]:
+    """Error and sensitivity of the `plain` factors and of corrected ones, by layer of the dense `model` and slack."""
+    family = FAMILIES[kind]
+    for layer, factors in plain.items():
+        tensor = kernel_to_order3(find_conv(model, layer).weight.detach().double())
+        before = {
+            "plain_error": relative_error(tensor, family.rebuild(factors)),
+            "plain_sensitivity": float(family.sensitivity(factors)),
+        }
+        for slack in slacks:
+            corrected = family.correct(tensor, factors, slack=slack)
+            after = {
+                "relative_error": relative_error(tensor, family.rebuild(corrected)),
+                "sensitivity": float(family.sensitivity(corrected)),
+            }
+            yield {"layer": layer, "slack": slack} | before | after
 
 
 def _accuracy(model: nn.Module, data: Dataset, device: str) -> float:

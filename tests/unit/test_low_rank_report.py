@@ -5,12 +5,14 @@ import pytest
 
 from convpress.report.contents import Run
 from convpress.report.low_rank_figures import draw_all
-from convpress.report.low_rank_findings import COLUMNS, bases_findings, caveats, fastest, findings, summary
+from convpress.report.low_rank_findings import COLUMNS, bases_findings, cards, caveats, fastest, findings, summary
 from convpress.report.low_rank_section import LOW_RANK
 
 
 def rows(separable=0.829, speedup=1.6):
     shared = {"test_n": 1000, "size": 224, "input_size": 96, "batch_size": 64, "mcnemar_p": 0.4, "delta_control": -0.01}
+    shared |= {"repeats": 7, "bf16_repeats": 3}
+    schemes = {"replaced": "grouped", "separable": "separable"}
     table = [
         ("1", "original", "original", 0, 0, 0.83, 1.0, None),
         ("2", "replaced", "replaced", 0, 0, 0.70, 0.9, 50.0),
@@ -25,6 +27,7 @@ def rows(separable=0.829, speedup=1.6):
             {
                 **shared,
                 **{"row": row, "variant": variant, "expansion": expansion, "l2_epochs": l2, "ce_epochs": ce},
+                "scheme": schemes.get(expansion, ""),
                 **{"test_accuracy": accuracy, "accuracy_before": 0.6, "ci_low": accuracy - 0.01},
                 **{"ci_high": accuracy + 0.01, "cpu_ms": 500 / faster, "cpu_bf16_ms": 200 / faster},
                 **{"macs": 7e8 / faster, "speedup": faster, "bf16_speedup": faster, "params": 4e7, "bytes": 1.7e8},
@@ -78,12 +81,37 @@ def test_the_fastest_row_is_a_trained_one_and_stands_in_the_summary():
 @pytest.mark.parametrize(
     ("separable", "speedup", "words"),
     [
-        (0.829, 1.6, "1.60\N{NO-BREAK SPACE}times as fast as row 1"),
+        (0.829, 1.6, "1.60\N{NO-BREAK SPACE}times as fast as row 1 in float32"),
         (0.824, 1.4, "\N{MINUS SIGN}0.60 points from row 1"),
     ],
 )
 def test_the_fastest_row_is_told_with_its_accuracy(separable, speedup, words):
-    assert any("is the fastest" in text and words in text for text in findings(rows(separable, speedup)))
+    assert any("is the fastest trained row" in text and words in text for text in findings(rows(separable, speedup)))
+
+
+def test_scheme_1_is_known_by_its_scheme_and_not_by_a_name():
+    renamed = rows().replace({"expansion": {"replaced": "single_filters"}})
+    assert "By scheme 1, row 4 (replaced-l2-ce) needs" in summary(renamed)[1]
+    assert len(summary(rows().assign(scheme=""))) == 1
+
+
+def test_an_expansion_that_is_never_trained_is_not_the_fastest():
+    frame = rows()
+    frame = frame[frame["row"] != "12"]
+    assert fastest(frame)["row"] == "4"
+    assert "row 4" in cards(frame)[-1][0]
+    text = " ".join(findings(frame))
+    assert "Row 10 (separable): 60.00\N{NO-BREAK SPACE}% right after the surgery; this run does not train it." in text
+    assert "after 2 epochs of L2 and 1 epoch of CE" in text
+    assert " 0 epochs" not in text
+
+
+def test_without_any_training_no_row_is_called_fast():
+    frame = rows()
+    frame = frame[frame["l2_epochs"] + frame["ce_epochs"] == 0]
+    assert fastest(frame) is None
+    assert summary(frame) == ["The table of low-rank expansions has no trained row with a time in this run."]
+    assert "fastest" not in " ".join(findings(frame))
 
 
 def test_distances_and_the_alternating_method_are_told():
@@ -96,7 +124,8 @@ def test_distances_and_the_alternating_method_are_told():
 def test_scaled_down_epochs_are_a_caveat(run):
     text = " ".join(caveats(run, rows()))
     assert "2 epochs of L2 where the seed trains 20" in text
-    assert "1 epochs of CE where the seed trains 10" in text
+    assert "1 epoch of CE where the seed trains 10" in text
+    assert "medians of 7 passes in float32, and of 3 in bfloat16" in text
     assert "enlarged to 96 pixels" in text
 
 
@@ -108,6 +137,23 @@ def test_the_section_shows_every_row_and_the_seeds_beside_ours(run):
     assert [row[0] for row in content.seed.rows] == ["1", "4"]
     assert "82.35" in content.seed.rows[1][2]
     assert len(content.missing) == 4  # the pictures
+
+
+def test_numbers_that_are_missing_are_dashes(run):
+    keep = ["row", "variant", "expansion", "scheme"]
+    rows()[keep].reindex(columns=list(COLUMNS)).to_csv(run.folder / "tables" / "low_rank.csv", index=False)
+    content = LOW_RANK.build(run)
+    assert content.tables[0].rows[0][-1] == "\N{EN DASH}"
+    assert content.findings
+    assert "nan" not in " ".join(content.findings + content.summary + content.caveats).lower()
+
+
+def test_the_picture_of_bases_does_without_a_method_and_without_a_penalty(tmp_path):
+    errors = pd.concat([BASES, BASES.assign(layer="b")])
+    errors = errors[(errors["method"] != "svd_per_channel") & ~((errors["layer"] == "b") & (errors["penalty"] > 0))]
+    course = pd.concat([SWEEPS, SWEEPS[SWEEPS["penalty"] == 0].assign(layer="b")])
+    draw_all({"low_rank_bases": errors, "low_rank_sweeps": course}, {"bases": tmp_path / "bases.svg"})
+    assert "nuclear norm" in (tmp_path / "bases.svg").read_text()
 
 
 def test_an_empty_run_names_what_is_missing(tmp_path):

@@ -100,13 +100,14 @@ def test_a_merged_batch_norm_is_right_for_the_statistics_of_images_too():
 def test_the_seed_keeps_means_first_norms_and_first_slices():
     conv1, bn, conv2 = triple(4)
     with torch.no_grad():
-        conv1.weight[2] = conv1.weight[0] + 1e-3
-        conv1.weight[3] = conv1.weight[1] - 1e-3
+        conv1.weight[1] = conv1.weight[0] + 1e-3
+        conv1.weight[3] = conv1.weight[2] - 1e-3
     new1, norm, new2 = merge_channels(conv1, bn, conv2, 2, rule="seed")
-    assert torch.allclose(new1.weight[0], (conv1.weight[0] + conv1.weight[2]) / 2)
-    assert torch.equal(norm.weight, bn.weight[:2])
-    assert torch.equal(norm.running_var, bn.running_var[:2])
-    assert torch.equal(new2.weight, conv2.weight[:, :2])
+    first = [0, 2]  # the first members of the clusters (0, 1) and (2, 3)
+    assert torch.allclose(new1.weight, (conv1.weight[first] + conv1.weight[[1, 3]]) / 2)
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        assert torch.equal(getattr(norm, name), getattr(bn, name)[first])
+    assert torch.equal(new2.weight, conv2.weight[:, first])
 
 
 def test_a_member_that_points_away_is_not_taken_with_a_minus_sign():
@@ -153,9 +154,17 @@ def test_principal_components_keep_distances_and_need_few():
 
 
 @pytest.mark.parametrize("features", get_args(Features))
-def test_merging_works_with_all_features(features):
-    layers = triple(8)
-    assert merge_channels(*layers, 3, features=features)[0].out_channels == 3
+def test_each_feature_finds_another_pair(features):
+    """Filters 0 and 1 are nearest, 1 and 2 have one direction, 2 and 3 differ least in what varies most."""
+    conv1, bn, conv2 = nn.Conv2d(3, 4, 1).double(), nn.BatchNorm2d(4).double(), nn.Conv2d(4, 2, 1).double()
+    filters = torch.tensor([[0, 0, 0.5], [2, 0, 0], [10, 0, 0], [10.5, 4, 0]]).double()
+    with torch.no_grad():
+        conv1.weight.copy_(filters[:, :, None, None])
+    pair = {"raw": [0, 1], "folded": [1, 2], "pca": [2, 3]}[features]
+    wanted = [filters[pair].mean(0).tolist(), *(one.tolist() for j, one in enumerate(filters) if j not in pair)]
+    found = merge_channels(conv1.eval(), bn.eval(), conv2, 3, rule="seed", features=features)[0].weight[:, :, 0, 0]
+    assert torch.allclose(torch.tensor(sorted(found.tolist())), torch.tensor(sorted(wanted)))
+    assert merge_channels(*triple(8), 3, features=features)[0].out_channels == 3
 
 
 @pytest.mark.parametrize(
@@ -240,6 +249,23 @@ def test_networks_keep_their_story_in_one_file(tmp_path):
     with torch.no_grad():
         assert torch.equal(convpress.load(tmp_path / "merged.safetensors")(x), model(x))
     assert {name: inner(block)[0].out_channels for name, block in residual_blocks(model).items()} == counts
+
+
+@pytest.mark.parametrize("name", ["resnet32", "resnet56"])
+def test_deeper_networks_are_merged_as_well(name):
+    torch.manual_seed(0)
+    model, x = convpress.create_model(name).eval(), torch.randn(2, 3, 32, 32)
+    before, blocks = count_macs(model, (3, 32, 32)), residual_blocks(model)
+    counts = {block: kept(inner(module)[0].out_channels, 0.8) for block, module in blocks.items()}
+    merge_network(model, counts, inputs=block_inputs(model, x, list(counts)))
+    found = {block: inner(module) for block, module in residual_blocks(model).items()}
+    assert len(found) == {"resnet32": 15, "resnet56": 27}[name]
+    assert {block: (conv1.out_channels, conv2.in_channels) for block, (conv1, _, conv2) in found.items()} == {
+        block: (count, count) for block, count in counts.items()
+    }
+    assert count_macs(model, (3, 32, 32)) < 0.25 * before
+    with torch.no_grad():
+        assert model(x).isfinite().all()
 
 
 def test_kernels_keep_as_many_numbers_as_filters(tmp_path):

@@ -286,3 +286,22 @@ def test_the_section_tells_the_answer(tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "CP: use both, chosen on validation images; on test images better than plain in 4 of 4" in page
     assert "nan" not in page.lower().replace("finan", "").split()
+
+
+def test_slacks_are_summed_up_over_layers():
+    layers = pd.DataFrame(
+        {
+            "model": "m",
+            "decomposition": "cp",
+            "compression": 2,
+            "slack": 0.02,
+            "layer": ["a", "b"],
+            "plain_sensitivity": [100.0, 9.0],
+            "sensitivity": [1.0, 9.0],
+            "plain_error": [0.5, 0.1],
+            "relative_error": [0.51, 0.1],
+        }
+    )
+    row = sensitivity_tables.slacks_table(layers).iloc[0]
+    assert row[["layers", "times_less", "least", "most"]].tolist() == pytest.approx([2, 10, 1, 100])
+    assert row["error_ratio"] == pytest.approx(1.02)

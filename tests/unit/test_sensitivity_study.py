@@ -18,7 +18,7 @@ from convpress.config.sections import TrainingConfig
 from convpress.config.sensitivity import STARTS, SensitivityConfig
 from convpress.data import Dataset
 from convpress.errors import ConvpressError
-from convpress.fragility import has_diverged, noise_curve, perturbed, try_rate, try_rates
+from convpress.fragility import has_diverged, noise_curve, perturbed, slack_curve, try_rate, try_rates
 from convpress.layers.surgery import find_conv
 from convpress.models.registry import create_model
 from convpress.preflight import check_layers
@@ -229,6 +229,20 @@ def test_a_huge_rate_diverges_and_a_small_one_learns():
 )
 def test_divergence_is_ending_worse_than_guessing(losses, diverged):
     assert has_diverged(losses, 10) is diverged
+
+
+@pytest.mark.parametrize("kind", ["cp", "tucker", "tensor_chain"])
+def test_more_slack_buys_less_sensitivity_within_its_error(kind):
+    model, layer = create_model("resnet8", width=8), "layer2.0.conv2"
+    kernel = find_conv(model, layer).weight
+    plain = factorise(kernel, kind, 2, slack=0.02, starts=1, iterations=50, seed=0).plain
+    rows = list(slack_curve(model, kind, {layer: plain}, [0.0, 0.01, 0.05]))
+    assert [row["slack"] for row in rows] == [0.0, 0.01, 0.05]
+    assert all(row["relative_error"] <= (1 + row["slack"]) * row["plain_error"] * (1 + 1e-6) for row in rows)
+    falls = [row["sensitivity"] / row["plain_sensitivity"] for row in rows]
+    assert falls == sorted(falls, reverse=True)
+    assert falls[0] <= 1 + 1e-9
+    assert falls[-1] < 0.999
 
 
 def test_more_steps_than_images_is_a_clear_error():

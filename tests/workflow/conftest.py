@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,9 @@ PARTS = ("Snakefile", "params.yaml", "config", "profiles", "report", "rules", "s
 # A few jobs of every kind: data, trainings, a teacher, a decomposition, evaluations, a table.
 TARGETS = ("results/tiny/tables/baselines.csv", "results/tiny/models/kernel_search/finetune_cp-plain.safetensors")
 TINY = ("config/quickstart.yaml", "tiny.yaml")
+
+# Configurations that passed the check of the networks, by their hashes: copies need not pass it again.
+CHECKED = tempfile.TemporaryDirectory(prefix="convpress-checked-")
 
 # Stands for the work of every job: outputs that depend on inputs and parameters as the real ones do.
 STUB = """
@@ -56,7 +60,9 @@ class Project:
     def snakemake(self, *arguments: str, overlay: str | tuple[str, ...] | None = None, **environment: str):
         """Run Snakemake here; the result has returncode, stdout and stderr."""
         config = ("--configfile", *((overlay,) if isinstance(overlay, str) else overlay)) if overlay else ()
-        return subprocess.run(
+        records = self.folder / ".snakemake" / "checked"
+        shutil.copytree(CHECKED.name, records, dirs_exist_ok=True)
+        result = subprocess.run(
             [sys.executable, "-m", "snakemake", *arguments, *config],
             cwd=self.folder,
             env={key: value for key, value in os.environ.items() if key != "CONVPRESS_MIRROR"} | environment,
@@ -64,6 +70,8 @@ class Project:
             text=True,
             check=False,
         )
+        shutil.copytree(records, CHECKED.name, dirs_exist_ok=True)
+        return result
 
     def done(self, *arguments: str, **options: str):
         """Run Snakemake and insist on success."""

@@ -3,6 +3,12 @@
 import pandas as pd
 import pytest
 
+from convpress.block_merging import merge_network
+from convpress.blocks import inner, residual_blocks
+from convpress.checkpoints import load
+from convpress.measure import count_macs, count_parameters
+from convpress.merging import kept
+
 pytestmark = pytest.mark.workflow
 
 CONTRACT = "method ratio params bytes macs latency_ms speedup accuracy_before test_accuracy"
@@ -42,14 +48,37 @@ def test_kernels_and_filters_are_compared_at_equal_parameters(merging):
     assert shared.equals(kernels)
 
 
+def equal_ratios(baseline, ratio):
+    """Parameters and operations of the network in the file `baseline` with all blocks merged at one ratio."""
+    network = load(baseline)
+    counts = {name: kept(inner(block)[0].out_channels, ratio) for name, block in residual_blocks(network).items()}
+    merge_network(network, counts)
+    return count_parameters(network), count_macs(network, (3, 32, 32))
+
+
 def test_the_allocation_spends_no_more_than_equal_ratios(merging, quickstart):
+    results = quickstart.folder / "results" / "quickstart"
     tuned = merging[merging["variant"] == "merged-allocated-80"].iloc[0]
-    base = merging[merging["stage"] == "baseline"].iloc[0]
-    assert tuned["params"] < base["params"]
-    assert tuned["macs"] < base["macs"]
-    channels = pd.read_csv(quickstart.folder / "results" / "quickstart" / "tables" / "merging_channels.csv")
+    params, macs = equal_ratios(results / "models" / "baseline" / f"{tuned['model']}.safetensors", tuned["ratio"])
+    assert tuned["params"] <= params
+    assert tuned["macs"] <= macs
+    channels = pd.read_csv(results / "tables" / "merging_channels.csv")
     assert (channels["channels"] >= 1).all()
     assert (channels["channels"] <= channels["before"]).all()
+
+
+def test_speedups_stand_between_their_quartiles(merging):
+    assert (merging["q1_speedup"] <= merging["speedup"]).all()
+    assert (merging["speedup"] <= merging["q3_speedup"]).all()
+    assert (merging.loc[merging["stage"] == "baseline", ["q1_speedup", "speedup", "q3_speedup"]] == 1).all(axis=None)
+
+
+def test_without_two_variants_that_differ_in_one_thing_there_are_no_pairs(quickstart):
+    tables = quickstart.folder / "results" / "quickstart" / "tables"
+    pairs = pd.read_csv(tables / "merging_pairs.csv")
+    assert pairs.empty
+    assert {"variant", "against", "delta", "mcnemar_p"} <= set(pairs.columns)
+    assert (tables / "merging_pairs.md").is_file()
 
 
 def test_a_ratio_of_one_is_refused(project):

@@ -42,6 +42,9 @@ def test_probes_say_what_was_tried(quickstart):
     for _, tried in rates.groupby("start"):
         assert tried["rate"].is_monotonic_increasing
         assert not tried["diverged"].iloc[:-1].any()
+    slacks = table(quickstart, "sensitivity_slacks")
+    assert (slacks["error_ratio"] <= 1 + slacks["slack"] + 1e-6).all()
+    assert slacks.sort_values("slack")["times_less"].is_monotonic_increasing
 
 
 def test_the_page_has_the_section(quickstart):

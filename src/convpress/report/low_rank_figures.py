@@ -104,17 +104,11 @@ def draw_bases(bases: pd.DataFrame | None, sweeps: pd.DataFrame | None, path: Pa
         layers = list(dict.fromkeys(errors["layer"]))
         figure = style.new_figure(max(style.WIDTH, 2.1 * len(layers)), 3.2)
         panels = figure.subplots(1, len(layers), squeeze=False)[0]
-        found = style.looks(
-            f"alternating, nuclear norm \N{MULTIPLICATION SIGN} {p:g}" for p in course["penalty"].unique()
-        )
+        names = {p: f"alternating, nuclear norm \N{MULTIPLICATION SIGN} {p:g}" for p in course["penalty"].unique()}
+        found = style.looks(names.values())
+        by_penalty = {penalty: found[name] for penalty, name in names.items()}
         for axes, layer in zip(panels, layers, strict=True):
-            lines = course[course["layer"] == layer].groupby("penalty", sort=False)
-            for (_, line), look in zip(lines, found.values(), strict=True):
-                marks: dict[str, Any] = {"markevery": max(1, len(line) // 6), "markeredgewidth": 0}
-                axes.plot(line["sweep"], line["relative_error"], **look.line(), **marks)
-            for method, (_, look) in CLOSED.items():
-                value = errors[(errors["layer"] == layer) & (errors["method"] == method)]["relative_error"]
-                axes.axhline(float(value.iloc[0]), color=look.color, ls=look.linestyle, lw=1.2)
+            _draw_errors(axes, errors[errors["layer"] == layer], course[course["layer"] == layer], by_penalty)
             axes.set_title(layer, loc="left", fontweight="bold")
             axes.set_xscale("log")
         panels[0].set_ylabel("Relative error")
@@ -122,6 +116,16 @@ def draw_bases(bases: pd.DataFrame | None, sweeps: pd.DataFrame | None, path: Pa
         handles = [style.handle(look, name) for name, look in [*CLOSED.values(), *found.items()]]
         style.legend_above(figure, handles, 3)
         style.save(figure, path)
+
+
+def _draw_errors(axes: Axes, errors: pd.DataFrame, course: pd.DataFrame, looks: dict[float, style.Look]) -> None:
+    """One layer; a penalty or a closed form that was not computed for it is left out."""
+    for penalty, line in course.groupby("penalty", sort=False):
+        marks: dict[str, Any] = {"markevery": max(1, len(line) // 6), "markeredgewidth": 0}
+        axes.plot(line["sweep"], line["relative_error"], **looks[penalty].line(), **marks)
+    for method, (_, look) in CLOSED.items():
+        for value in errors[errors["method"] == method]["relative_error"].head(1):
+            axes.axhline(value, color=look.color, ls=look.linestyle, lw=1.2)
 
 
 def draw_filters(filters: pd.DataFrame | None, path: Path | str) -> None:

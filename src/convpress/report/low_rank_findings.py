@@ -11,13 +11,16 @@ from convpress.report.contents import Run, records
 
 NAME = "low_rank"
 COLUMNS = (
-    *("row", "variant", "expansion", "layers", "bases", "decomposed", "l2_epochs", "ce_epochs"),
+    *("row", "variant", "expansion", "scheme", "layers", "bases", "decomposed", "l2_epochs", "ce_epochs"),
     *("accuracy_before", "test_accuracy", "test_n", "ci_low", "ci_high", "validation_accuracy"),
-    *("params", "macs", "bytes", "size", "input_size", "batch_size", "threads", "l2_distance", "l2_relative"),
+    *("params", "macs", "bytes", "size", "input_size", "l2_distance", "l2_relative"),
+    *("batch_size", "threads", "device", "dtype", "layout", "repeats", "bf16_repeats"),
     *("cpu_ms", "cpu_bf16_ms", "cuda_ms", "speedup", "bf16_speedup"),
     *("delta_original", "mcnemar_original", "delta_control", "mcnemar_p"),
 )
 BASES = ("layer", "bases", "method", "penalty", "relative_error", "split_error", "iterations", "seconds")
+
+SCHEME_1 = ("grouped", "decomposed")
 
 Row = dict[str, Any]
 
@@ -28,16 +31,27 @@ def by_number(frame: pd.DataFrame, number: str) -> Row | None:
     return records(rows)[0] if len(rows) else None
 
 
-def trained_last(frame: pd.DataFrame) -> list[Row]:
-    """Of each expansion the row with the most epochs, in the order of the table."""
+def expanded(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows with an accuracy of expanded networks, with all their epochs in `epochs`."""
     rows = frame[~frame["row"].isin(["1", "control"]) & frame["test_accuracy"].notna()]
-    epochs = rows["l2_epochs"].fillna(0) + rows["ce_epochs"].fillna(0)
-    longest = rows.assign(epochs=epochs).sort_values("epochs", kind="stable", ascending=False)
+    return rows.assign(epochs=rows["l2_epochs"].fillna(0) + rows["ce_epochs"].fillna(0))
+
+
+def trained_last(frame: pd.DataFrame) -> list[Row]:
+    """Of each expansion that was trained the row with the most epochs, in the order of the table."""
+    rows = expanded(frame)
+    longest = rows[rows["epochs"] > 0].sort_values("epochs", kind="stable", ascending=False)
     return records(longest.drop_duplicates("expansion").sort_index())
 
 
+def untrained(frame: pd.DataFrame) -> list[Row]:
+    """The rows of expansions that no row trains."""
+    rows = expanded(frame)
+    return records(rows[rows.groupby("expansion")["epochs"].transform("max") == 0])
+
+
 def fastest(frame: pd.DataFrame) -> Row | None:
-    """Of the most trained rows the one with the largest speedup in float32."""
+    """Of the most trained rows the one with the largest speedup in float32; a network never trained does not count."""
     rows = [row for row in trained_last(frame) if not say.absent(row["speedup"])]
     return max(rows, key=lambda row: row["speedup"]) if rows else None
 
@@ -63,8 +77,8 @@ def summary(frame: pd.DataFrame) -> list[str]:
     """The answer in two sentences."""
     first, quick = by_number(frame, "1"), fastest(frame)
     if first is None or quick is None:
-        return ["The table of low-rank expansions has no times in this run."]
-    grouped = [row for row in trained_last(frame) if row["expansion"] in ("replaced", "decomposed")]
+        return ["The table of low-rank expansions has no trained row with a time in this run."]
+    grouped = [row for row in trained_last(frame) if row["scheme"] in SCHEME_1]
     sentences = [
         f"{_name(quick)} is {say.times(quick['speedup'])} as fast as the original network on the CPU in float32 "
         f"({say.milliseconds(first['cpu_ms'])} to {say.milliseconds(quick['cpu_ms'])}) with "
@@ -94,19 +108,29 @@ def findings(frame: pd.DataFrame) -> list[str]:
     """What each surgery broke, what each training mended, and which row is the fastest."""
     found = [
         f"{_name(row).capitalize()}: {say.percent(row['accuracy_before'])} right after the surgery, "
-        f"{say.percent(row['test_accuracy'])} after {say.whole(row['l2_epochs'])} epochs of L2 and "
-        f"{say.whole(row['ce_epochs'])} of CE, {_against_original(row)}; "
+        f"{say.percent(row['test_accuracy'])} after {_training(row)}, {_against_original(row)}; "
         f"it {say.verdict(row['delta_control'], row['mcnemar_p'])}."
         for row in trained_last(frame)
+    ]
+    found += [
+        f"{_name(row).capitalize()}: {say.percent(row['test_accuracy'])} right after the surgery; this run does not "
+        "train it."
+        for row in untrained(frame)
     ]
     found += _matching(frame)
     quick = fastest(frame)
     if quick is not None:
         found.append(
-            f"{_name(quick).capitalize()} is the fastest: {say.times(quick['speedup'])} as fast as row 1 in float32, "
-            f"{say.times(quick['bf16_speedup'])} in bfloat16, {_against_original(quick)}."
+            f"{_name(quick).capitalize()} is the fastest trained row: {say.times(quick['speedup'])} as fast as row 1 "
+            f"in float32, {say.times(quick['bf16_speedup'])} in bfloat16, {_against_original(quick)}."
         )
     return found
+
+
+def _training(row: Row) -> str:
+    """2 epochs of L2 and 1 epoch of CE."""
+    parts = (("L2", row["l2_epochs"]), ("CE", row["ce_epochs"]))
+    return say.listing(f"{say.epochs(spent)} of {kind}" for kind, spent in parts if not say.absent(spent) and spent)
 
 
 def _matching(frame: pd.DataFrame) -> list[str]:
@@ -152,7 +176,7 @@ def caveats(run: Run, frame: pd.DataFrame) -> list[str]:
         wanted, spent = values.get(f"row4_{column}"), by_number(frame, "4")
         if wanted and spent and spent[column] < int(wanted):
             found.append(
-                f"Row 4 of the low-rank study trains {say.whole(spent[column])} epochs of {kind} where the seed trains "
+                f"Row 4 of the low-rank study trains {say.epochs(spent[column])} of {kind} where the seed trains "
                 f"{wanted}, by low_rank.epochs_scale, and its last epoch counts where the seed takes the best."
             )
     first = by_number(frame, "1")
@@ -163,4 +187,9 @@ def caveats(run: Run, frame: pd.DataFrame) -> list[str]:
             f"{say.whole(first['batch_size'])}. In the table of baselines AlexNet's operations are for the enlarged "
             "images."
         )
+        if not say.absent(first["bf16_repeats"]):
+            found.append(
+                f"CPU times of the low-rank study are medians of {say.whole(first['repeats'])} passes in float32, and "
+                f"of {say.whole(first['bf16_repeats'])} in bfloat16."
+            )
     return found

@@ -90,7 +90,7 @@ def build(run: Run) -> Content:
     """What this run says about low-rank expansions."""
     content = Content()
     frame = run.table(NAME, COLUMNS)
-    for column in ("row", "variant", "expansion", "bases"):
+    for column in ("row", "variant", "expansion", "scheme", "bases"):
         frame[column] = ["" if say.absent(value) else str(value) for value in frame[column]]
     bases = run.table("low_rank_bases", BASES)
     if frame.empty:

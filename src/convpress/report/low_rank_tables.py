@@ -11,33 +11,70 @@ import torch
 
 from convpress.checkpoints import load
 from convpress.config.low_rank import LowRankConfig, RowConfig
-from convpress.layers.low_rank import LowRankConv2d
+from convpress.layers.low_rank import LowRankConv2d, SeparableConv2d
 from convpress.layers.surgery import find_conv
 from convpress.low_rank import expand
 from convpress.report.tables import Result, accuracy_columns, compare
 
 Results = Mapping[tuple[str, str], Result]
 
+TIMES = ("cpu_ms", "cpu_q1_ms", "cpu_q3_ms", "cpu_bf16_ms", "cuda_ms")
+SETTINGS = ("batch_size", "threads", "device", "dtype", "layout", "repeats", "bf16_repeats")
+"""What `cpu_ms` was measured under; `cpu_bf16_ms` is of another type and the median of `bf16_repeats` passes."""
+
+UNMOVED = {"l2_distance": 0.0, "l2_relative": 0.0}
+"""The original network's outputs are its own."""
+
 
 def rows_table(
-    study: LowRankConfig, results: Results, latency: str, distances: str, histories: Mapping[str, str]
+    study: LowRankConfig, results: Results, latency: str, distances: str, histories: Mapping[str, str], original: str
 ) -> pd.DataFrame:
     """The seed's table: row 1 the original, then the rows of the configuration, and the control without a number.
 
     `macs` are for one image of `size` pixels, times for a batch of them; rows that share their layers share the times.
+    `original` is the file of the network that is expanded.
     """
     costs = pd.read_csv(latency).set_index("network")
     far = pd.read_csv(distances)
     base, control = results["baseline", study.model], results["control", study.model]
-    control_epochs = _epochs(histories["control"])
+    filters, control_epochs = filters_of(study, original), _epochs(histories["control"])
     rows = [
-        _row(study, base, base, control, costs.loc["original"]) | _fixed("1", "original", 0),
-        *(_row_of(study, row, results, costs, far, histories) for row in study.rows),
-        _row(study, control, base, control, costs.loc["original"]) | _fixed("control", "control", control_epochs),
+        _fixed("1", "original", 0) | UNMOVED | _row(study, base, base, control, costs.loc["original"]),
+        *(
+            _row_of(study, row, histories)
+            | {"bases": filters[row.expansion]}
+            | _distance(far, row.variant)
+            | _row(study, results["low_rank", row.variant], base, control, costs.loc[row.expansion])
+            for row in study.rows
+        ),
+        _fixed("control", "control", control_epochs)
+        | _distance(far, "control")
+        | _row(study, control, base, control, costs.loc["original"]),
     ]
-    columns = ["row", "variant", "expansion", "layers", "bases", "decomposed", "l2_epochs", "ce_epochs"]
+    columns = ["row", "variant", "expansion", "scheme", "layers", "bases", "decomposed", "l2_epochs", "ce_epochs"]
     frame = pd.DataFrame(rows)
     return frame[[*columns, *(name for name in frame if name not in columns)]]
+
+
+def filters_of(study: LowRankConfig, original: str) -> dict[str, str]:
+    """What the column `bases` shows of each expansion, a number a layer.
+
+    Scheme 1 has so many filters for each input channel, scheme 2 so many channels between its two convolutions.
+    """
+    model = load(original)
+    ranks = [SeparableConv2d.rank_for(find_conv(model, layer), study.compression) for layer in study.layers]
+    return {
+        name: " ".join(map(str, ranks if expansion.scheme == "separable" else study.bases))
+        for name, expansion in study.expansions.items()
+    }
+
+
+def _distance(distances: pd.DataFrame, variant: str) -> dict[str, float | None]:
+    """Summed over the layers, and relative to the original's outputs; empty for a network that was not compared."""
+    far = distances[distances["variant"] == variant]
+    if far.empty:
+        return dict.fromkeys(UNMOVED)
+    return {"l2_distance": float(far["distance"].sum()), "l2_relative": float(far["relative"].mean())}
 
 
 def _fixed(number: str, name: str, epochs: int) -> dict[str, Any]:
@@ -45,6 +82,7 @@ def _fixed(number: str, name: str, epochs: int) -> dict[str, Any]:
         "row": number,
         "variant": name,
         "expansion": name,
+        "scheme": "",
         "layers": "",
         "bases": "",
         "decomposed": "",
@@ -53,30 +91,19 @@ def _fixed(number: str, name: str, epochs: int) -> dict[str, Any]:
     }
 
 
-def _row_of(
-    study: LowRankConfig,
-    row: RowConfig,
-    results: Results,
-    costs: pd.DataFrame,
-    distances: pd.DataFrame,
-    histories: Mapping[str, str],
-) -> dict[str, Any]:
-    base, control = results["baseline", study.model], results["control", study.model]
-    far = distances[distances["variant"] == row.variant]
+def _row_of(study: LowRankConfig, row: RowConfig, histories: Mapping[str, str]) -> dict[str, Any]:
     scheme = study.expansions[row.expansion].scheme
     first = row.model_copy(update={"ce": 0}).variant
     return {
         "row": str(row.row),
         "variant": row.variant,
         "expansion": row.expansion,
+        "scheme": scheme,
         "layers": " ".join(study.layers),
-        "bases": "" if scheme == "separable" else " ".join(str(count) for count in study.bases),
         "decomposed": "Y" if scheme == "decomposed" else "",
         "l2_epochs": _epochs(histories[first]) if row.l2 else 0,
         "ce_epochs": _epochs(histories[row.variant]) if row.ce else 0,
-        "l2_distance": far["distance"].sum(),
-        "l2_relative": far["relative"].mean(),
-    } | _row(study, results["low_rank", row.variant], base, control, costs.loc[row.expansion])
+    }
 
 
 def _row(study: LowRankConfig, result: Result, base: Result, control: Result, cost: pd.Series) -> dict[str, Any]:
@@ -86,8 +113,7 @@ def _row(study: LowRankConfig, result: Result, base: Result, control: Result, co
         | accuracy_columns(result)
         | {"macs": int(cost["macs"]), "macs_input_size": result.metrics["macs"]}
         | {"size": int(cost["size"]), "input_size": study.input_size}
-        | {name: cost[name] for name in ("cpu_ms", "cpu_q1_ms", "cpu_q3_ms", "cpu_bf16_ms", "cuda_ms")}
-        | {"batch_size": int(cost["batch_size"]), "threads": int(cost["threads"])}
+        | {name: cost[name] for name in (*TIMES, *SETTINGS)}
         | {"delta_original": to_base["delta"], "mcnemar_original": to_base["mcnemar_p"]}
         | {"delta_control": to_control["delta"], "mcnemar_p": to_control["mcnemar_p"]}
     )
@@ -140,8 +166,11 @@ def _strongest(weight: torch.Tensor) -> int:
 
 
 def last_trained(study: LowRankConfig, models: Sequence[str]) -> dict[str, str]:
-    """The file of the last row of each expansion by scheme 1, by expansion."""
+    """The file of the most trained row of each expansion by scheme 1: most of L2, then of CE; none of it untrained."""
     paths = {Path(path).stem: path for path in models}
-    return {
-        row.expansion: paths[row.variant] for row in study.rows if study.expansions[row.expansion].scheme != "separable"
-    }
+    found = {}
+    for name, expansion in study.expansions.items():
+        rows = [row for row in study.rows if row.expansion == name and (row.l2 or row.ce)]
+        if rows and expansion.scheme != "separable":
+            found[name] = paths[max(rows, key=lambda row: (row.l2, row.ce)).variant]
+    return found

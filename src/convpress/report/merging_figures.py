@@ -16,7 +16,11 @@ from convpress.report import style
 from convpress.report.figures import complete
 
 POINTS = ("stage", "series", "ratio", "params", "macs", "latency_ms", "latency_q1_ms", "latency_q3_ms", "speedup")
-ACCURACIES = (*POINTS, "variant", "validation_before", "validation_recalibrated", "test_accuracy", "ci_low", "ci_high")
+ACCURACIES = (
+    *(*POINTS, "variant", "validation_before", "validation_recalibrated"),
+    *("accuracy_before", "test_accuracy", "ci_low", "ci_high"),
+)
+TUNED = style.Look("#0072b2", "o")
 LOOKS = {
     "shared": style.Look("#dd7700", "o", (0, (4, 1.6))),
     "kernels": style.Look("#882255", "^", (0, (6, 1.5, 1, 1.5))),
@@ -81,7 +85,10 @@ def _lines(axes: Axes, sweep: pd.DataFrame, column: str, looks: Mapping[str, sty
 
 
 def draw_accuracy(frame: pd.DataFrame | None, path: Path | str) -> None:
-    """Accuracy right after the surgery and with re-estimated statistics (validation), and after training (test)."""
+    """Over the ratios right after the surgery and with re-estimated statistics (validation), then what training adds.
+
+    The last is of test images, of both methods, right after the surgery and after the training.
+    """
     table = complete(frame, ACCURACIES)
     sweep, tuned = (table[table["stage"] == stage] for stage in ("sweep", "finetuned"))
     with style.figure_style():
@@ -106,15 +113,20 @@ def draw_accuracy(frame: pd.DataFrame | None, path: Path | str) -> None:
 
 
 def _draw_tuned(axes: Axes, tuned: pd.DataFrame, dense: pd.DataFrame) -> None:
+    """Open marks before the training, filled ones with intervals after it; the dense networks in grey."""
     named = dense.assign(variant=dense["stage"] + " " + dense["variant"])
     rows = [*tuned.to_dict("records"), *named.to_dict("records")]
     for place, row in enumerate(rows):
-        color = style.MUTED if row["stage"] != "finetuned" else "#0072b2"
+        color = TUNED.color if row["stage"] == "finetuned" else style.MUTED
+        if row["stage"] == "finetuned":
+            axes.plot([row["accuracy_before"], row["test_accuracy"]], [place, place], ":", color=color, lw=0.8)
+            axes.plot(row["accuracy_before"], place, TUNED.marker, mfc="white", mec=color, ms=5)
         axes.plot([row["ci_low"], row["ci_high"]], [place, place], color=color, lw=1.1)
-        axes.plot(row["test_accuracy"], place, "o", color=color, ms=5)
+        axes.plot(row["test_accuracy"], place, TUNED.marker, color=color, ms=5)
     axes.set_yticks(range(len(rows)), [row["variant"] for row in rows])
     axes.invert_yaxis()
-    axes.set_title("Fine-tuned (test images, 95 % interval)", loc="left")
+    axes.set_xlim(left=0)
+    axes.set_title("Test images: open before fine-tuning, filled after it with 95 % interval", loc="left")
     style.percent_axis(axes, "x")
 
 

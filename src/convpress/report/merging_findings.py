@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
+from convpress.report import merging_speed as speed
 from convpress.report import wording as say
 from convpress.report.contents import Run, records
+from convpress.report.merging_pairs import PAIRS, pair_findings, without_seed
 from convpress.report.merging_tables import COLUMNS
 
 NAME = "merging"
@@ -17,6 +21,8 @@ SWEEP_NAMES = {
     "fitted": "merged channels (fitted)",
 }
 
+Row = dict[str, Any]
+
 
 def rows(run: Run) -> pd.DataFrame:
     """merging.csv, text never NaN."""
@@ -24,6 +30,11 @@ def rows(run: Run) -> pd.DataFrame:
     for name in ("series", "method", "rule", "features"):
         frame[name] = ["" if say.absent(value) else str(value) for value in frame[name]]
     return frame
+
+
+def pairs(run: Run) -> pd.DataFrame:
+    """merging_pairs.csv; without rows where no two variants differ in one thing."""
+    return run.table("merging_pairs", PAIRS)
 
 
 def series(name: str) -> str:
@@ -36,37 +47,109 @@ def tuned(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[(frame["stage"] == "finetuned") & frame["test_accuracy"].notna()]
 
 
-def summary(frame: pd.DataFrame) -> list[str]:
-    """The answer for people who read nothing else: the merged variant that is best on validation images."""
-    found = tuned(frame)
+def best(frame: pd.DataFrame) -> Row | None:
+    """The row that is best on validation images, or None where no row has such an accuracy."""
+    accuracies = pd.to_numeric(frame["validation_accuracy"]).dropna()
+    return None if accuracies.empty else records(frame.loc[[accuracies.idxmax()]])[0]
+
+
+def shown(frame: pd.DataFrame) -> tuple[Row | None, tuple[pd.DataFrame, speed.Spread] | None]:
+    """The best merged variant of the study's own network, and its fastest variants with their speeds."""
     main = frame[frame["stage"] == "sweep"]["model"]
-    merged = found[(found["method"] == "merged") & found["model"].isin(main)]
-    if merged.empty:
-        return []
-    row = records(merged.loc[[merged["validation_accuracy"].astype(float).idxmax()]])[0]
-    fastest = records(found.loc[[found["speedup"].astype(float).idxmax()]])[0]
+    found = tuned(frame)
+    found = found[found["model"].isin(main)]
+    return best(found[found["method"] == "merged"]), speed.fastest(frame, found)
+
+
+def cards(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """The best merged variant, and the best of the fastest ones: name, accuracy, speed."""
+    row, quick = shown(frame)
+    found = {one["variant"]: one for one in (row, best(quick[0]) if quick else None) if one}
     return [
-        f"Among merged channels {row['variant']} is best on validation images: {say.accuracy(row)} of the test images "
-        f"at {say.times(row['speedup'])} the speed of the dense network and {say.count(row['params'])} parameters. It "
-        f"{say.verdict(row['delta_control'], row['mcnemar_p'])}. The fastest variant is {fastest['variant']} "
-        f"({say.factor(fastest['speedup'])}, {say.percent(fastest['test_accuracy'])})."
+        (name, say.percent(one["test_accuracy"]), _as_fast(frame, one) or "no time in this run")
+        for name, one in found.items()
     ]
 
 
-def findings(frame: pd.DataFrame) -> list[str]:
-    """Speed, the surgery alone, fine-tuning, replicates."""
-    return _speed(frame) + _surgery(frame) + _seed_and_ours(frame) + _tuned(frame) + _replicates(frame)
+def _as_fast(frame: pd.DataFrame, row: Row) -> str:
+    told = speed.told(frame, row)
+    return f"speed against dense: {told}" if told else ""
+
+
+def summary(frame: pd.DataFrame) -> list[str]:
+    """The answer for people who read nothing else: the best merged variant, and the fastest ones."""
+    row, quick = shown(frame)
+    if row is None:
+        return []
+    told = _as_fast(frame, row)
+    found = [
+        f"Among merged channels {row['variant']} is best on validation images: {say.accuracy(row)} of the test images "
+        f"with {say.count(row['params'])} parameters{f'; {told}' if told else ''}. {_verdict(row)}"
+    ]
+    return found + (_fastest(*quick) if quick else [])
+
+
+def _fastest(rows: pd.DataFrame, speeds: speed.Spread) -> list[str]:
+    names = list(dict.fromkeys(map(without_seed, rows["variant"])))
+    if len(names) == 1:
+        return [f"The fastest trained network is {names[0]}, at {speeds.range} the speed of dense."]
+    chosen, told = best(rows), ""
+    if chosen:
+        told = f" Best of them on validation images: {chosen['variant']}, {say.percent(chosen['test_accuracy'])}."
+    return [
+        f"The fastest trained networks are {say.listing(names)}, at {speeds.range} the speed of dense, too close for "
+        f"the times to tell them apart.{told}"
+    ]
+
+
+def _verdict(row: Row) -> str:
+    """Against the control, with the epochs of both."""
+    spent = "" if say.absent(row["epochs"]) else f"After {say.epochs(row['epochs'])} "
+    own = "" if say.absent(row["control_epochs"]) else f"; the control trained {say.epochs(row['control_epochs'])}"
+    return f"{spent or 'Once trained '}it {say.verdict(row['delta_control'], row['mcnemar_p'])}{own}."
+
+
+def findings(frame: pd.DataFrame, found: pd.DataFrame) -> list[str]:
+    """Pairs (`found`), speed, the surgery alone, fine-tuning, replicates."""
+    return (
+        pair_findings(found)
+        + _noise(frame)
+        + _speed(frame)
+        + _surgery(frame)
+        + _seed_and_ours(frame)
+        + _tuned(frame)
+        + _replicates(frame)
+    )
+
+
+def _noise(frame: pd.DataFrame) -> list[str]:
+    known = speed.noise(frame)
+    if known is None:
+        return []
+    return [
+        f"{known.count} entries run exactly the multiply-accumulates of the dense network, and their speeds against it "
+        f"still range from {say.factor(known.low)} to {say.factor(known.high)} (median {say.factor(known.median)}). "
+        "Ratios in that range, and differences of that size, are noise."
+    ]
 
 
 def _speed(frame: pd.DataFrame) -> list[str]:
-    sweep, found = frame[frame["stage"] == "sweep"], []
-    for name, part in sweep[sweep["speedup"].notna()].groupby("series", sort=False):
-        low, high = (records(part.loc[[getattr(part["speedup"], pick)()]])[0] for pick in ("idxmin", "idxmax"))
-        found.append(
-            f"Speed against the dense network, {series(str(name))}: from {say.factor(low['speedup'])} at ratio "
-            f"{low['ratio']:g} to {say.factor(high['speedup'])} at ratio {high['ratio']:g}."
-        )
-    return found
+    """A sentence for the methods that run the same networks at every ratio; the lowest and the highest ratio."""
+    sweep, found = speed.timed(frame[(frame["stage"] == "sweep") & (frame["ratio"] > 0)]), []
+    same: dict[tuple[Any, ...], list[str]] = {}
+    for name, part in sweep.groupby("series", sort=False):
+        networks = part.sort_values("ratio")[["ratio", *speed.ARCHITECTURE]]
+        same.setdefault(tuple(networks.itertuples(index=False, name=None)), []).append(str(name))
+    for names in same.values():
+        part = sweep[sweep["series"].isin(names)].sort_values("ratio", kind="stable")
+        whole, ends = speed.spread(part["speedup"]), (records(part)[0], records(part)[-1])
+        told = say.listing(map(series, names)) + (", which run the same networks" if len(names) > 1 else "")
+        if whole is not None and whole.inside(speed.noise(frame)):
+            found.append(f"{told}: {whole.range}; at no ratio do the times tell them from the dense network.")
+            continue
+        at = (f"{speed.architecture_speed(frame, row) or whole} at ratio {row['ratio']:g}" for row in ends)
+        found.append(f"{told}: {', '.join(at)}.")
+    return [f"Speed against dense, {sentence}" for sentence in found]
 
 
 def _surgery(frame: pd.DataFrame) -> list[str]:
@@ -101,15 +184,19 @@ def _seed_and_ours(frame: pd.DataFrame) -> list[str]:
 def _tuned(frame: pd.DataFrame) -> list[str]:
     return [
         f"{row['variant']}: {say.percent(row['accuracy_before'])} before training, {say.percent(row['test_accuracy'])} "
-        f"after {say.epochs(row['epochs'])}; {say.factor(row['speedup'])}. It "
-        f"{say.verdict(row['delta_control'], row['mcnemar_p'])}."
+        f"after it{_told_after(frame, row)}. {_verdict(row)}"
         for row in records(tuned(frame))
     ]
 
 
+def _told_after(frame: pd.DataFrame, row: Row) -> str:
+    told = _as_fast(frame, row)
+    return f"; {told}" if told else ""
+
+
 def _replicates(frame: pd.DataFrame) -> list[str]:
     found = tuned(frame)
-    found = found.assign(name=found["variant"].str.replace(r"-s\d+$", "", regex=True))
+    found = found.assign(name=found["variant"].map(without_seed))
     return [
         f"{name} with {len(part)} seeds: {say.listing(say.percent(value) for value in part['test_accuracy'])}, "
         f"mean {say.percent(part['test_accuracy'].mean())}."
@@ -122,9 +209,10 @@ def caveats(run: Run, frame: pd.DataFrame) -> list[str]:
     """What is scaled down or differs from the seed."""
     if tuned(frame).empty:
         return []
-    epochs = tuned(frame)["epochs"].astype(int)
+    epochs = tuned(frame)["epochs"].dropna()
+    spent = f"takes {say.whole(epochs.min())} to {say.whole(epochs.max())} epochs" if len(epochs) else "has epochs"
     return [
-        f"Merging: fine-tuning takes {epochs.min()} to {epochs.max()} epochs of a fixed schedule, the last one counts. "
+        f"Merging: fine-tuning {spent} of a fixed schedule, the last one counts. "
         "Accuracies of the sweep over ratios are of validation images, which the imported checkpoints were trained on.",
         "The seed's networks for merging start from another ResNet-20, and its times are of another machine.",
     ]

@@ -7,8 +7,10 @@ from typing import Any
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.contents import Column, Content, Run, Section, TableView, records
-from convpress.report.merging_findings import NAME, caveats, findings, rows, series, summary, tuned
+from convpress.report.contents import Column, Content, Run, Section, TableView
+from convpress.report.merging_findings import NAME, cards, caveats, findings, pairs, rows, series, summary
+from convpress.report.merging_pairs import without_seed
+from convpress.report.merging_turns import PAIRED
 
 CHECKPOINT = "resnet20-12fca82f"
 
@@ -16,6 +18,13 @@ CHECKPOINT = "resnet20-12fca82f"
 def _not_itself(row: dict[str, Any], key: str) -> Any:
     """The control compared with itself says nothing."""
     return None if row["stage"] == "control" else row[key]
+
+
+def _speedup(row: dict[str, Any]) -> str:
+    """The median, and the quartiles where turns were kept."""
+    quartiles = [row.get(name) for name in PAIRED[1:]]
+    around = "" if any(map(say.absent, quartiles)) else f" ({' to '.join(map(say.factor, quartiles))})"
+    return say.factor(row["speedup"]) + around
 
 
 TUNED = (
@@ -32,7 +41,7 @@ TUNED = (
     Column("MACs", lambda row: say.count(row["macs"])),
     Column("File", lambda row: say.size(row["bytes"])),
     Column("Time a batch", lambda row: say.milliseconds(row["latency_ms"])),
-    Column("Speedup", lambda row: say.factor(row["speedup"])),
+    Column("Speedup", _speedup),
 )
 SWEEP = (
     Column("Method", lambda row: series(row["series"])),
@@ -41,9 +50,25 @@ SWEEP = (
     Column("MACs", lambda row: say.count(row["macs"])),
     Column("File", lambda row: say.size(row["bytes"])),
     Column("Time a batch", lambda row: say.milliseconds(row["latency_ms"])),
-    Column("Speedup", lambda row: say.factor(row["speedup"])),
+    Column("Speedup", _speedup),
     Column("Validation, right after", lambda row: say.percent(row["validation_before"])),
     Column("Validation, re-estimated", lambda row: say.percent(row["validation_recalibrated"])),
+)
+PAIR_COLUMNS = (
+    Column("Variant", lambda row: say.text(row["variant"])),
+    Column("Against", lambda row: say.text(row["against"]), numeric=False),
+    Column("Question", lambda row: say.text(row["question"]), numeric=False),
+    Column("Ratio", lambda row: say.number(row["ratio"], 1)),
+    Column("Epochs of each", lambda row: say.whole(row["epochs"])),
+    Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
+    Column("Accuracy of the other", lambda row: say.percent(row["against_accuracy"])),
+    Column("Points", lambda row: say.points(row["delta"])),
+    Column("McNemar", lambda row: say.p_value(row["mcnemar_p"])),
+    Column("Points before training", lambda row: say.points(row["delta_before"])),
+    Column("Parameters", lambda row: say.count(row["params"])),
+    Column("Parameters of the other", lambda row: say.count(row["against_params"])),
+    Column("File", lambda row: say.size(row["bytes"])),
+    Column("File of the other", lambda row: say.size(row["against_bytes"])),
 )
 FIGURES = (
     (
@@ -59,7 +84,8 @@ FIGURES = (
     (
         "merging_accuracy.svg",
         "Accuracy before and after fine-tuning.",
-        "Line plots of validation accuracy over the ratio, and a dot plot of test accuracies of all variants.",
+        "Line plots of validation accuracy over the ratio, and a dot plot of test accuracies of all variants, before "
+        "and after their training.",
     ),
     (
         "merging_curves.svg",
@@ -95,12 +121,11 @@ def build(run: Run) -> Content:
         content.tables.append(run.view("merging", "Baselines, controls and fine-tuned variants.", final, TUNED))
         sweep = frame[frame["stage"] == "sweep"]
         content.tables.append(run.view("merging_sweep", "Every ratio, before training.", sweep, SWEEP))
-        content.summary, content.findings = summary(frame), findings(frame)
-        content.caveats = caveats(run, frame)
-        content.cards = [
-            (row["variant"], say.percent(row["test_accuracy"]), f"{say.factor(row['speedup'])} as fast as dense")
-            for row in records(tuned(frame).nlargest(2, "speedup"))
-        ]
+        found = pairs(run)
+        if len(found):
+            content.tables.append(run.view("merging_pairs", "Variants two by two.", found, PAIR_COLUMNS))
+        content.summary, content.findings = summary(frame), findings(frame, found)
+        content.caveats, content.cards = caveats(run, frame), cards(frame)
     run.draw(FIGURES, content)
     content.seed, content.seed_note = beside_seed(run, frame)
     return content
@@ -134,17 +159,20 @@ def _ours(frame: pd.DataFrame, figure: str, *, own: bool) -> str:
     _, variant, column = SEED_FIGURES[figure]
     if own and variant not in OURS:
         return say.MISSING
-    wanted = OURS[variant] if own else variant
-    main = frame[frame["stage"] == "sweep"]["model"].unique()
-    found = frame[
-        (frame["stage"] == "baseline") & frame["model"].isin(main)
-        if wanted == "baseline"
-        else (frame["stage"] == "finetuned") & (frame["variant"] == wanted)
-    ]
-    if found.empty:
+    found = _of(frame, OURS[variant] if own else variant)
+    gain = found["test_accuracy"] - found["accuracy_before"]
+    values = (gain if column == "gain" else found[column]).dropna()
+    if values.empty:
         return say.MISSING
-    row = records(found)[0]
-    return _show(figure, row["test_accuracy"] - row["accuracy_before"] if column == "gain" else row[column])
+    return _show(figure, values.mean()) + (f" (mean of {len(values)} seeds)" if len(values) > 1 else "")
+
+
+def _of(frame: pd.DataFrame, wanted: str) -> pd.DataFrame:
+    """The study's baseline, or all replicates of a fine-tuned variant."""
+    if wanted == "baseline":
+        main = frame[frame["stage"] == "sweep"]["model"].unique()
+        return frame[(frame["stage"] == "baseline") & frame["model"].isin(main)]
+    return frame[(frame["stage"] == "finetuned") & (frame["variant"].map(without_seed) == wanted)]
 
 
 def _show(figure: str, value: object) -> str:

@@ -12,6 +12,7 @@ from convpress.blocks import inner, residual_blocks
 from convpress.checkpoints import load
 from convpress.layers.shared import SharedFilterConv2d
 from convpress.layers.shared_kernels import SharedKernelConv2d
+from convpress.report.merging_turns import PAIRED, TURNS, paired_speedups
 from convpress.report.tables import CONDITIONS, Result, accuracy_columns, compare, last_epoch
 
 COLUMNS = (
@@ -43,7 +44,11 @@ def merging_table(
     model: str,
     seed: int,
 ) -> pd.DataFrame:
-    """A row a baseline, control, point of the sweep (accuracies on validation images) and fine-tuned variant."""
+    """A row a baseline, control, point of the sweep (accuracies on validation images) and fine-tuned variant.
+
+    `speedup` is the median over turns of the dense network's time divided by the row's, with quartiles in columns of
+    their own; where the file of times kept no turns, it is the ratio of the medians.
+    """
     times = pd.read_csv(latency).set_index(["group", "name"])
     rows = []
     for (study, name), result in results.items():
@@ -68,19 +73,30 @@ def merging_table(
     for point in pd.read_csv(sweep).to_dict("records"):
         entry = {"stage": "sweep", "model": model, "variant": point["point"], "allocate": False, "seed": seed}
         rows.append(point | entry | _time(times, ("sweep", point["point"]), model))
-    frame = pd.DataFrame(rows).reindex(columns=COLUMNS)
+    frame = pd.DataFrame(rows)
+    frame = frame.reindex(columns=_with_quartiles(frame))
     # The rule is a matter of merged channels alone.
     frame["rule"] = frame["rule"].where(frame["method"] == "merged")
     return frame
 
 
+def _with_quartiles(frame: pd.DataFrame) -> list[str]:
+    """`COLUMNS`, and after the speedup its quartiles where turns were kept."""
+    quartiles = [name for name in PAIRED[1:] if name in frame]
+    place = COLUMNS.index("speedup") + 1
+    return [*COLUMNS[:place], *quartiles, *COLUMNS[place:]]
+
+
 def _time(times: pd.DataFrame, key: tuple[str, str], model: str) -> dict[str, float]:
-    row = times.loc[key]
+    row, dense = times.loc[key], times.loc[("baseline", model)]
+    speedup = {"speedup": dense["median_ms"] / row["median_ms"]}
+    if TURNS in times:
+        speedup = paired_speedups(dense[TURNS], row[TURNS])
     return {
         "latency_ms": row["median_ms"],
         "latency_q1_ms": row["q1_ms"],
         "latency_q3_ms": row["q3_ms"],
-        "speedup": times.loc[("baseline", model), "median_ms"] / row["median_ms"],
+        **speedup,
         "seconds_10k": row["median_ms"] / 1000 * IMAGES / row["batch_size"],
         **{name: row[name] for name in CONDITIONS},
     }

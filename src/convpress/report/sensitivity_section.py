@@ -69,6 +69,17 @@ CORRELATION_TABLE = (
     Column("Spearman", lambda row: say.number(row["spearman"], 2)),
 )
 
+SLACKS = ("model", "decomposition", "compression", "slack", "layers", "times_less", "least", "most", "error_ratio")
+SLACK_TABLE = (
+    Column("Network", network),
+    Column("Slack", lambda row: say.percent(row["slack"], 0)),
+    Column("Layers", lambda row: say.whole(row["layers"])),
+    Column("Times less sensitive", lambda row: say.factor(row["times_less"])),
+    Column("Least", lambda row: say.factor(row["least"])),
+    Column("Most", lambda row: say.factor(row["most"])),
+    Column("Error, corrected over plain", lambda row: say.number(row["error_ratio"])),
+)
+
 FIGURES = (
     (
         "sensitivity_accuracy.svg",
@@ -113,6 +124,10 @@ def build(run: Run) -> Content:
         title = "Rank correlation of sensitivity and accuracy."
         content.tables.append(run.view("sensitivity_correlation", title, correlation, CORRELATION_TABLE))
         content.findings += correlation_findings(correlation)
+    slacks = run.table("sensitivity_slacks", SLACKS)
+    if len(slacks):
+        title = "What slack buys in the correction."
+        content.tables.append(run.view("sensitivity_slacks", title, slacks, SLACK_TABLE))
     if len(study):
         found = advice(study, pairs)
         content.findings += found

@@ -41,6 +41,26 @@ def probe_table(paths: Sequence[str]) -> pd.DataFrame:
     return pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
 
 
+def slacks_table(layers: pd.DataFrame) -> pd.DataFrame:
+    """A row a network, decomposition and slack: how many times less sensitive the correction makes its layers.
+
+    `times_less` is the geometric mean over the layers of plain over corrected sensitivity, `least` and `most` its
+    extremes; `error_ratio` the largest corrected over plain error, at most 1 + slack.
+    """
+    layers = layers.assign(
+        ratio=layers["plain_sensitivity"] / layers["sensitivity"],
+        error_ratio=layers["relative_error"] / layers["plain_error"],
+    )
+    grouped = layers.groupby(["model", "decomposition", "compression", "slack"], sort=False)
+    return grouped.agg(
+        layers=("layer", "size"),
+        times_less=("ratio", lambda values: float(np.exp(np.log(values).mean()))),
+        least=("ratio", "min"),
+        most=("ratio", "max"),
+        error_ratio=("error_ratio", "max"),
+    ).reset_index()
+
+
 def variants_table(
     variants: Mapping[str, Variant],
     results: Mapping[tuple[str, str], Result],
