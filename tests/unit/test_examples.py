@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+import convpress
+
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
 LINES_OF_A_METHOD = 20
 
@@ -36,10 +38,29 @@ def test_a_method_makes_a_network_of_ones_own_smaller(name, tmp_path):
     assert len(list(tmp_path.glob("*.safetensors"))) == 1
 
 
-@pytest.mark.parametrize("name", methods())
+@pytest.mark.parametrize("name", [*methods(), "own_kernel_sizes.py"])
 def test_a_method_takes_under_20_lines(name):
     code = (FOLDER / name).read_text().split('"""', 2)[2]
     assert len([line for line in code.splitlines() if line.strip()]) < LINES_OF_A_METHOD
+
+
+def test_learned_kernel_sizes_are_recomposed(tmp_path):
+    sizes = [int(size) for size in re.findall(r"'[25]': (\d+)", run("own_kernel_sizes.py", tmp_path))]
+    assert len(sizes) == 2
+    assert all(size % 2 == 1 and 1 <= size < 7 for size in sizes), "the penalty shrinks the 7 taps of the start"
+    convolutions = [layer for layer in load_there(tmp_path) if isinstance(layer, nn.Conv2d)]
+    assert [layer.kernel_size[0] for layer in convolutions[1:]] == sizes
+
+
+def load_there(folder):
+    """The layers of the one network saved in `folder`."""
+    (path,) = folder.glob("*.safetensors")
+    sys.path.insert(0, str(FOLDER))
+    try:
+        import my_network  # noqa: F401 (registers the network)
+    finally:
+        sys.path.remove(str(FOLDER))
+    return list(convpress.load(path))
 
 
 def test_one_layer_of_resnet18(tmp_path):
