@@ -8,10 +8,8 @@ from typing import Any
 import yaml
 
 from convpress.errors import ConvpressError
-from convpress.files import write_json
-from convpress.provenance import run_record
-from convpress.report.page import render_page
-from convpress.report.tables import stage_seconds, write_table
+from convpress.report.page import write_report
+from convpress.report.tables import write_table
 from convpress.report.targets import targets_table
 
 
@@ -28,12 +26,10 @@ def draw(results: Path) -> None:
     wanted = {config["data"]["name"]} | {config["models"][name].get("checkpoint") for name in config["baselines"]}
     records = [json.loads(path.read_text()) for path in sorted(Path("data").rglob("*.json"))]
     inputs = [entry for entry in records if entry["file"].removesuffix(".safetensors") in wanted]
-    record = run_record(Path.cwd(), config | {"run": results.name}, inputs, metrics)
-    record["stage_seconds"] = stage_seconds(sorted(map(str, results.glob("histories/**/*.csv"))))
-    write_json(record, results / "provenance.json")
     targets = targets_table(Path("report/reference/targets.csv"), results / "tables")
     write_table(targets, results / "tables" / "targets.csv")
-    render_page(results, results / "report.html")
+    histories = sorted(map(str, results.glob("histories/**/*.csv")))
+    write_report(results, config | {"run": results.name}, inputs, metrics, histories)
 
 
 def configuration(run: str) -> dict[str, Any]:

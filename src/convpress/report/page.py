@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from convpress.errors import ConvpressError
-from convpress.files import atomic_path
+from convpress.files import atomic_path, write_json
+from convpress.provenance import run_record
 from convpress.report import wording as say
 from convpress.report.advice import advice
 from convpress.report.baselines_section import BASELINES
@@ -25,7 +28,10 @@ from convpress.report.merging_section import MERGING
 from convpress.report.pareto import compared, networks
 from convpress.report.provenance_section import facts, origin, provenance_tables, verified
 from convpress.report.sensitivity_section import SENSITIVITY
+from convpress.report.tables import stage_seconds
 from convpress.report.targets_section import TARGETS
+
+log = logging.getLogger(__name__)
 
 SECTIONS: list[Section] = [BASELINES, KERNEL_SEARCH, SENSITIVITY, CLUSTERING, MERGING, LOW_RANK, HEADLINES, TARGETS]
 """What the page shows, in this order; a study adds one entry."""
@@ -64,6 +70,30 @@ WORDS = (
         "stand in the comparison.",
     ),
 )
+
+
+LARGEST_PAGE = 5_000_000
+"""Bytes above which a page opens slowly on a phone."""
+
+
+def write_report(
+    results: Path,
+    config: dict[str, Any],
+    inputs: list[dict[str, Any]],
+    metrics: list[dict[str, Any]],
+    histories: Sequence[str],
+) -> None:
+    """Write provenance.json and report.html of the run in `results`; the project lies in the working folder.
+
+    `config` has run and seed, `inputs` are the records of the fetch step, `metrics` those of `evaluate`, `histories`
+    the files of all trainings.
+    """
+    record = run_record(Path.cwd(), config, inputs, metrics) | {"stage_seconds": stage_seconds(histories)}
+    write_json(record, results / "provenance.json")
+    page = results / "report.html"
+    render_page(results, page)
+    if (size := page.stat().st_size) > LARGEST_PAGE:
+        log.warning("%s is large, %.1f MB; a page with fewer or simpler figures opens faster", page, size / 1e6)
 
 
 def render_page(run_folder: Path | str, output: Path | str, *, report_folder: Path | str = "report") -> None:
