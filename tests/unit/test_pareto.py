@@ -164,6 +164,14 @@ def test_the_chart_draws_every_variant_with_its_words(compared_run: Path) -> Non
     assert "bind" not in one["params"][0]
 
 
+def test_networks_far_below_stand_in_the_table_alone(compared_run: Path) -> None:
+    frame = frame_of(compared_run)
+    frame.loc[frame["variant"] == "tiny", "test_accuracy"] = 0.4
+    assert not any("tiny" in point["Variant"] for point in pareto_chart.points(frame))
+    frame.loc[frame["study"] == "baseline", "test_accuracy"] = 0.4
+    assert any("Baseline" in point["Variant"] for point in pareto_chart.points(frame)), "references are always shown"
+
+
 def test_page_with_a_comparison(compared_run: Path) -> None:
     page, outline = page_of(compared_run), Outline()
     assert page == page_of(compared_run)

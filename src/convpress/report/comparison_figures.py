@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from convpress.report import style
 from convpress.report.comparison_tables import PARETO
-from convpress.report.pareto import REFERENCES
+from convpress.report.pareto import REFERENCES, in_view
 
 COSTS = {
     "params": ("Parameters (thousands)", 1e-3),
@@ -50,7 +50,7 @@ def draw_pareto(frame: pd.DataFrame, path: Path | str) -> None:
     Vertical bars are 95 % intervals, the grey band is the control's; the stairs join the networks that no other
     one beats, peers included. Filled markers stand on the stairs.
     """
-    names = networks(frame)
+    names, frame = networks(frame), in_view(frame)
     with style.figure_style():
         if not names:
             style.save_empty(path, "No compressed networks in this run")
@@ -92,7 +92,7 @@ def _pareto_legend(frame: pd.DataFrame) -> list[Any]:
 
 
 def draw_runtimes(frame: pd.DataFrame, path: Path | str) -> None:
-    """How many times faster than the baseline each variant is, in each runtime: a panel a network, a row a variant."""
+    """How many times faster than the baseline variants on a front are, in each runtime: a panel a network."""
     names = networks(frame)
     with style.figure_style():
         shown = {key: value for key, value in RUNTIMES.items() if key in frame and frame[key].notna().any()}
@@ -117,5 +117,6 @@ def draw_runtimes(frame: pd.DataFrame, path: Path | str) -> None:
 
 
 def _by_speed(part: pd.DataFrame) -> pd.DataFrame:
-    """Compressed variants, fastest first."""
+    """Compressed variants on a front, fastest first; all of them would make a picture of metres."""
+    part = part[part[list(PARETO)].any(axis=1)]
     return part[~part["study"].isin(REFERENCES)].sort_values(["speedup", "variant"], ascending=[False, True])

@@ -39,6 +39,10 @@ REFERENCES = ("baseline", "control")
 """Studies of comparison.csv that compress nothing."""
 
 
+FARTHEST = 0.15
+"""Pictures leave out networks whose accuracy lies farther below the best one's."""
+
+
 @dataclass(frozen=True)
 class Cost:
     """One thing that a network costs: its column, its name, its axis, how the winner and the comparison are called."""
@@ -86,6 +90,12 @@ def on_front(costs: Sequence[float], accuracies: Sequence[float]) -> list[bool]:
         cost == cost and not any((c <= cost and a >= accuracy) and (c < cost or a > accuracy) for c, a in pairs)
         for cost, accuracy in pairs
     ]
+
+
+def in_view(frame: pd.DataFrame) -> pd.DataFrame:
+    """What pictures show: networks that lie too far below the best of their kind would press all others together."""
+    best = frame.groupby("model")["test_accuracy"].transform("max")
+    return frame[(frame["test_accuracy"] >= best - FARTHEST) | frame["study"].isin(REFERENCES)]
 
 
 def label(study: str, variant: str) -> str:

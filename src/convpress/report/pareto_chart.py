@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from convpress.report import wording as say
 from convpress.report.contents import FigureView, picture_size, records, rst
-from convpress.report.pareto import COSTS, Cost, label, networks, on_front
+from convpress.report.pareto import COSTS, FARTHEST, Cost, in_view, label, networks, on_front
 from convpress.report.style import STUDIES
 
 # The markers of matplotlib, by the names of Vega.
@@ -28,7 +28,8 @@ INK, GRID, HEIGHT = "#222222", "#e4e4e4", 380
 CAPTION = (
     "**Accuracy against cost.** Up and to the left is better. Vertical bars are 95 % intervals; the line is the Pareto "
     "front: nothing below it is worth choosing for this cost. The band is the control's interval. The cost axis is "
-    "logarithmic. Hollow marks are peers, other libraries in the same harness."
+    "logarithmic. Hollow marks are peers, other libraries in the same harness. Networks more than "
+    f"{100 * FARTHEST:.0f} points below the best stand in the table alone."
 )
 
 ALTERNATIVE = (
@@ -39,7 +40,7 @@ ALTERNATIVE = (
 
 def points(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """What the chart draws, one dict a variant: numbers, words for the tooltip, and on which fronts it lies."""
-    rows = []
+    rows, frame = [], in_view(frame)
     for network in networks(frame):
         part = frame[frame["model"] == network]
         fronts = {cost.column: on_front(part[cost.column], part["test_accuracy"]) for cost in COSTS}
