@@ -10,6 +10,7 @@ from common import job
 from convpress.checkpoints import load, save_model
 from convpress.files import write_json
 from convpress.peers import LIBRARY, compress
+from convpress.provenance import result_record
 
 with job(snakemake):
     params, peer = snakemake.params, snakemake.params.peer
@@ -34,5 +35,11 @@ with job(snakemake):
         "strength": result.strength,
         "reached": result.reached,
         "seconds": time.perf_counter() - start,
+        "provenance": result_record(
+            [snakemake.input.model],
+            seed=params.seed,
+            code=params.code,
+            compute={"device": "cpu", "precision": "fp32", "threads": params.threads},
+        ),
     }
     write_json(metrics, Path(snakemake.output.metrics))

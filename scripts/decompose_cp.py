@@ -14,6 +14,7 @@ from convpress.decompose.sensitivity import correct_cp, sensitivity_cp
 from convpress.decompose.tensors import relative_error
 from convpress.files import atomic_path, write_json
 from convpress.layers.surgery import find_conv
+from convpress.provenance import result_record
 
 with job(snakemake):
     cp, seed, layer = CPConfig(**snakemake.params.cp), snakemake.params.seed, snakemake.wildcards.layer
@@ -35,6 +36,12 @@ with job(snakemake):
         "parafac_seconds": peer.seconds,
         "sensitivity": float(sensitivity_cp(plain.factors)),
         "corrected_sensitivity": float(sensitivity_cp(corrected)),
+        "provenance": result_record(
+            [snakemake.input.model],
+            seed=seed,
+            code=snakemake.params.code,
+            compute={"device": "cpu", "precision": "fp64", "threads": snakemake.params.threads},
+        ),
     }
     named = {"plain": plain.factors, "corrected": corrected}
     with atomic_path(Path(snakemake.output.factors)) as path:

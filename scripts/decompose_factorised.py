@@ -10,6 +10,7 @@ from common import job
 from convpress.checkpoints import load
 from convpress.files import atomic_path, write_json
 from convpress.layers.surgery import find_conv
+from convpress.provenance import result_record
 from convpress.sensitivity import factorise, factorised_layers
 
 with job(snakemake):
@@ -26,4 +27,10 @@ with job(snakemake):
     with atomic_path(Path(snakemake.output.factors)) as path:
         save_file(tensors, path)
     key = {"model": names.model, "decomposition": names.decomposition, "compression": int(names.compression)}
-    write_json(key | {"layers": rows}, Path(snakemake.output.metrics))
+    provenance = result_record(
+        [snakemake.input.model],
+        seed=params.seed,
+        code=params.code,
+        compute={"device": "cpu", "precision": "fp64", "threads": params.threads},
+    )
+    write_json(key | {"layers": rows, "provenance": provenance}, Path(snakemake.output.metrics))

@@ -20,9 +20,8 @@ SHOWN_FILTERS = 6
 
 def cp_error_table(metrics: Sequence[str]) -> pd.DataFrame:
     """A row a layer: errors, times and sensitivities of the decompositions."""
-    return pd.DataFrame([json.loads(Path(path).read_text()) for path in metrics]).sort_values(
-        "layer", ignore_index=True
-    )
+    frame = pd.DataFrame([json.loads(Path(path).read_text()) for path in metrics])
+    return frame.drop(columns="provenance", errors="ignore").sort_values("layer", ignore_index=True)
 
 
 def _stage(path: str) -> tuple[str, str]:
