@@ -29,7 +29,9 @@ def model():
 
 
 @pytest.mark.parametrize("cost", ["params", "macs"])
-@pytest.mark.parametrize(("method", "slack"), [("magnitude", 0.03), ("group_norm", 0.03), ("tucker", 0.06), ("cp", 0.06)])
+@pytest.mark.parametrize(
+    ("method", "slack"), [("magnitude", 0.03), ("group_norm", 0.03), ("tucker", 0.06), ("cp", 0.06)]
+)
 def test_targets_are_met_and_files_hold_it(model, method, slack, cost, tmp_path):
     pytest.importorskip("torch_pruning" if slack == 0.03 else "tltorch")
     before = copy.deepcopy(model.state_dict())

@@ -73,7 +73,9 @@ class ProbeConfig(SelectionConfig):
     images: Count = Field(1000, description="Validation images of the noise curve.")
     rates: list[Positive] = Field(min_length=1, description="Constant learning rates that are tried, rising.")
     steps: Count = Field(100, description="Training steps at each rate.")
-    slacks: list[Fraction] = Field([0.0, 0.01, 0.02], description="Slacks of the correction that are set side by side.")
+    slacks: list[Fraction] = Field(
+        [0.0, 0.01, 0.02], min_length=1, description="Slacks of the correction that are set side by side."
+    )
 
 
 class SensitivityConfig(Section):

@@ -160,7 +160,7 @@ def cp_decompose(
 ) -> CPResult:
     """CP decomposition from several starts, the best kept.
 
-    starts * scouts seeds compete; every 20 iterations the worse half goes.
+    starts * scouts seeds compete; every 20 iterations the worse half goes, until one in eight is left.
 
     The error surface has many local minima: of single starts on the `layer1.0.conv2` of a ResNet-32 one in six
     finds the best one. The same arguments give the same bits, unless `max_seconds` cuts the work short.

@@ -34,6 +34,9 @@ ASKED = ("method", "library", "version", "target_cost", "target", "strength")
 NEAREST = ("nearest", "nearest_cost", "nearest_epochs", "delta_nearest", "nearest_p")
 """Our variant of a peer's size."""
 
+ABOUT = 0.05
+"""Sizes whose logarithms differ by no more are about the same."""
+
 FIRST = (
     *("study", "variant", "model", "params", "macs", "bytes", "latency_ms", "speedup", "test_accuracy"),
     *("ci_low", "ci_high", "delta_control", "mcnemar_p", "finetune_epochs", "control_epochs", "accuracy_before"),
@@ -136,9 +139,9 @@ def comparison_table(frame: pd.DataFrame) -> pd.DataFrame:
 def peers_table(frame: pd.DataFrame, compressed: Sequence[str], results: Mapping[Key, Result]) -> pd.DataFrame:
     """The peers' part of `everything`, with what each was asked for and our variant of the nearest size beside it.
 
-    `compressed` are files that say method, library, version and target. `nearest` is the study/variant of ours
-    (same network, trained as long as the peer where there is one) whose targeted cost is closest in ratio, whatever
-    its accuracy, so nothing is picked on test images; `nearest_epochs` tells how long it was trained,
+    `compressed` are files that say method, library, version and target. `nearest` is the study/variant of ours (same
+    network) whose targeted cost is closest in ratio, whatever its accuracy, so nothing is picked on test images; of
+    those about as close, the one trained most nearly as long. `nearest_epochs` tells how long that was,
     `delta_nearest` is the peer's accuracy minus its, `nearest_p` the exact McNemar p-value.
     """
     asked = {item["variant"]: item for item in map(_read_json, compressed)}
@@ -154,9 +157,9 @@ def peers_table(frame: pd.DataFrame, compressed: Sequence[str], results: Mapping
 def _nearest(peer: dict[str, Any], ours: pd.DataFrame, cost: str, results: Mapping[Key, Result]) -> dict[str, Any]:
     if ours.empty:
         return dict.fromkeys(NEAREST, math.nan) | {"nearest": ""}
-    as_long = ours[ours["finetune_epochs"] == peer["finetune_epochs"]]
-    ours = ours if as_long.empty else as_long
-    near = ours.loc[(np.log(ours[cost]) - math.log(peer[cost])).abs().idxmin()]
+    distance = (np.log(ours[cost]) - math.log(peer[cost])).abs()
+    close = ours[distance <= distance.min() + ABOUT]
+    near = ours.loc[(close["finetune_epochs"] - peer["finetune_epochs"]).abs().idxmin()]
     found = compare(results["peers", peer["variant"]], results[near["study"], near["variant"]])
     return {
         "nearest": f"{near['study']}/{near['variant']}",

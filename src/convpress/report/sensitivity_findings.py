@@ -190,7 +190,7 @@ def caveats(study: pd.DataFrame, control_epochs: dict[str, float]) -> list[str]:
     if longer:
         words = say.listing(f"{model} {int(value)}" for model, value in longer.items())
         found.append(
-            f"Their controls train longer (epochs: {words}), so the points to control count the shorter training as "
-            "well; plain and treated variants are compared at equal training."
+            f"Where their controls train longer (epochs: {words}), the points to control count the shorter training "
+            "as well; plain and treated variants are compared at equal training."
         )
     return found
