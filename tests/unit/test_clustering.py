@@ -401,6 +401,6 @@ def test_the_seeds_plan_17_keeps_87_percent():
     assert unique_ratio(sizes, study.plans.plan(17)) == pytest.approx(0.87, abs=0.001)
     assert set(study.plans.plan(17)) == set(study.layers)
     names = variants(study)
-    assert names["tied-050-s2"].replicate == 2
+    assert names["elementwise-050-s2"].replicate == 2
     assert names["plan17-frozen"].plan == 17
     assert "frozen-050-s1" not in names

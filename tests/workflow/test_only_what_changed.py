@@ -13,9 +13,11 @@ import resource
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from conftest import ROOT, TINY, Job, Project, tiny_project
+from convpress.models.registry import create_model
 
 pytestmark = pytest.mark.workflow
 
@@ -54,9 +56,16 @@ def whole_run(tmp_path_factory) -> list[Job]:
 def own_run(tmp_path_factory) -> list[Job]:
     """Every job of a run that starts from a checkpoint of one's own."""
     project = tiny_project(tmp_path_factory.mktemp("own") / "project")
-    project.write("mine/resnet8.th", "stands for a checkpoint")
+    own_checkpoint(project, "resnet8", width=4)
     project.write("own.yaml", json.dumps({"models": {"resnet8": {"checkpoint": "mine/resnet8.th", "training": None}}}))
     return project.listed("-n", overlay=(*TINY, "own.yaml"))
+
+
+def own_checkpoint(project: Project, name: str, **arguments: int) -> None:
+    """Write untrained weights to mine/<name>.th."""
+    path = project.folder / "mine" / f"{name}.th"
+    path.parent.mkdir()
+    torch.save(create_model(name, **arguments).state_dict(), path)
 
 
 def dependents(jobs: list[Job], changed: set[str]) -> set[str]:
@@ -193,7 +202,7 @@ def test_a_new_entry_of_a_grid(finished, all_jobs):
 
 
 def test_every_rule_has_the_hash_of_its_code(project):
-    project.write("mine/resnet20.th", "stands for a checkpoint")  # a rule is there for those who bring their own
+    own_checkpoint(project, "resnet20")  # a rule is there for those who bring their own
     project.write("own.yaml", json.dumps({"models": {"resnet20": {"checkpoint": "mine/resnet20.th"}}}))
     project.write("inventory.smk", INVENTORY)
     project.done("--list-rules", "--snakefile", "inventory.smk", overlay="own.yaml")

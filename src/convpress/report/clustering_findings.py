@@ -80,6 +80,15 @@ def cards(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
     ]
 
 
+def _stored(row: dict, control: dict | None) -> str:
+    # Unique parameters alone flatter: the file holds an index as well.
+    if not control or say.absent(row["bytes"]) or say.absent(control["bytes"]):
+        return ""
+    return (
+        f"; with its index it is stored in {say.size(row['bytes'])}, the dense network in {say.size(control['bytes'])}"
+    )
+
+
 def summary(frame: pd.DataFrame) -> list[str]:
     """The answer: the chosen network at each ratio, against the study's own control."""
     rows = records(chosen(frame).sort_values("unique_ratio", ascending=False))
@@ -89,7 +98,8 @@ def summary(frame: pd.DataFrame) -> list[str]:
     name = "the study's own control" + (f" of {say.epochs(control['epochs'])}" if control else "")
     return [
         f"With {say.percent(row['unique_ratio'], 0)} of the kernel parameters, {row['variant']} gets "
-        f"{say.accuracy(row)} of the test images right; it {say.verdict(row['delta_control'], row['mcnemar_p'], name)}."
+        f"{say.accuracy(row)} of the test images right; it {say.verdict(row['delta_control'], row['mcnemar_p'], name)}"
+        f"{_stored(row, control)}."
         for row in rows
     ]
 
