@@ -64,6 +64,7 @@ benchmark: install ## measure everything that claims speed, and keep it in resul
 	-$(BIN)/python benchmarks/decomposition.py --families 2
 	$(BIN)/python benchmarks/sweep_reuse.py
 	$(BIN)/python benchmarks/merging_latency.py
+	$(BIN)/python benchmarks/strided_gradient.py
 	$(BIN)/python benchmarks/dag_build.py
 
 clean: ## remove the quickstart's results and logs

@@ -94,8 +94,14 @@ def test_forward_equals_dense_for_any_geometry(family, kernel, stride, padding, 
     torch.manual_seed(seed)
     conv = nn.Conv2d(4, 5, kernel, stride, padding, dilation, bias=bias).double()
     layer = family.from_conv(conv, factors=random_factors(family, conv, seed=seed))
-    x = torch.randn(1, 4, 23, 21, dtype=torch.float64)
-    assert relative(layer(x), dense(layer, x)) < 1e-10
+    x = torch.randn(1, 4, 23, 21, dtype=torch.float64, requires_grad=True)
+    expected = dense(layer, x)
+    assert relative(layer(x), expected) < 1e-10
+    cotangent = torch.randn_like(expected)
+    gradients = [torch.autograd.grad(output, x, cotangent)[0] for output in (layer(x), expected)]
+    assert relative(*gradients) < 1e-10
+    with torch.no_grad():  # strided CP layers go another way when there is nothing to differentiate
+        assert relative(layer(x), expected) < 1e-10
 
 
 def test_kernels_are_the_sums_they_are_documented_to_be():

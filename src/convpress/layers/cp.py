@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convpress.decompose.cp import cp_decompose
@@ -18,6 +19,17 @@ from convpress.layers.surgery import register_layer
 def largest_rank(shape: Sequence[int]) -> int:
     """Return the rank that suffices for any tensor of this shape: the product of all but the largest size."""
     return math.prod(shape) // max(shape)
+
+
+def _depthwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Apply a depthwise convolution; on a CPU that has to differentiate it, to all pixels, of which some are dropped.
+
+    The gradient of a strided depthwise convolution is far slower there (benchmarks/strided_gradient.py).
+    """
+    if conv.stride == (1, 1) or x.device.type != "cpu" or not torch.is_grad_enabled():
+        return conv(x)
+    every = F.conv2d(x, conv.weight, conv.bias, 1, conv.padding, conv.dilation, conv.groups)
+    return every[:, :, :: conv.stride[0], :: conv.stride[1]]
 
 
 def _check(factors: Sequence[Tensor], order: int, name: str) -> None:
@@ -55,7 +67,7 @@ class SeparableCPConv2d(FactorisedConv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, S, H, W) to (N, T, H', W')."""
-        return self.expand(self.horizontal(self.vertical(self.reduce(x))))
+        return self.expand(_depthwise(self.horizontal, _depthwise(self.vertical, self.reduce(x))))
 
     def factors(self) -> tuple[Tensor, ...]:
         """Return A (T, R), B (S, R), C (h, R), D (w, R): differentiable views of the weights."""
@@ -155,7 +167,7 @@ class CPConv2d(FactorisedConv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, S, H, W) to (N, T, H', W')."""
-        return self.expand(self.spatial(self.reduce(x)))
+        return self.expand(_depthwise(self.spatial, self.reduce(x)))
 
     def factors(self) -> tuple[Tensor, ...]:
         """Return A (S, R), B (h w, R), C (T, R): differentiable views of the weights."""
