@@ -10,11 +10,12 @@ import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_network import LAYERS, images, network, outputs, random
 from torch import nn
 
 import convpress
 from convpress.clustering import sweep
-from convpress.clustering.budget import Curve, Size, greedy, proportional, unique_parameters, unique_ratio
+from convpress.clustering.budget import unique_parameters, unique_ratio
 from convpress.clustering.grouping import cluster_lines, group_elements, group_filters, group_near_filters, split_far
 from convpress.clustering.remedies import (
     dense_parameters,
@@ -28,7 +29,6 @@ from convpress.clustering.remedies import (
 )
 from convpress.clustering.remedies import unique_parameters as stored_parameters
 from convpress.config.clustering import ClusteringConfig, RemedyConfig, SweepConfig, stages, variants
-from convpress.data import Dataset
 from convpress.errors import ConvpressError
 from convpress.filters import cluster
 from convpress.layers.elementwise import ElementwiseSharedConv2d
@@ -37,32 +37,6 @@ from convpress.layers.surgery import find_conv
 FROZEN = RemedyConfig(filters="frozen")
 TIED = RemedyConfig(filters="tied")
 ELEMENTWISE = RemedyConfig(filters="frozen", elementwise=True)
-LAYERS = ["conv1", "layer1.0.conv1", "layer1.0.conv2", "layer2.0.conv1", "layer2.0.conv2", "layer3.0.conv2"]
-
-
-def random(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def network(seed=0):
-    torch.manual_seed(seed)
-    model = convpress.create_model("resnet8", width=4)
-    for module in model.modules():  # statistics as of a trained network, so that the logits differ
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-    return model.eval()
-
-
-def images(n=60):
-    generator = torch.Generator().manual_seed(1)
-    pixels = torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    return Dataset(pixels, torch.randint(0, 10, (n,), generator=generator), (0.5,) * 3, (0.2,) * 3, 10)
-
-
-def outputs(model):
-    with torch.no_grad():
-        return model(random(3, 3, 32, 32, seed=5))
 
 
 @pytest.mark.parametrize(
@@ -249,115 +223,6 @@ def test_the_norm_penalty_is_its_formula_and_pulls_norms_to_1():
         penalty(model).backward()
         optimizer.step()
     assert filter_norms(model, LAYERS[0]) == pytest.approx([1.0] * 4, abs=1e-4)
-
-
-SIZES = {"a": Size(16, 27), "b": Size(32, 288), "c": Size(64, 576)}
-
-
-@settings(deadline=None, max_examples=60)
-@given(ratio=st.floats(0.05, 1.0))
-def test_a_proportional_plan_is_in_the_budget_and_the_next_one_is_not(ratio):
-    plan = proportional(SIZES, ratio, {})
-    assert unique_ratio(SIZES, plan) <= ratio + 1e-9
-    assert all(1 <= k <= SIZES[layer].filters for layer, k in plan.items())
-    largest = max(size.parameters for size in SIZES.values()) / sum(s.filters * s.parameters for s in SIZES.values())
-    # Rounding moves all layers at once where their shares tie, at most one filter each.
-    assert unique_ratio(SIZES, plan) >= min(1.0, ratio) - 2 * largest
-    if ratio == 1:
-        assert plan == {layer: size.filters for layer, size in SIZES.items()}
-
-
-@settings(deadline=None, max_examples=25)
-@given(ratio=st.floats(0.05, 1.0), seed=st.integers(0, 1000))
-def test_a_greedy_plan_is_in_the_budget_and_fills_it(ratio, seed):
-    rng = np.random.default_rng(seed)
-    curves = {
-        layer: Curve(range(2, size.filters + 1), np.sort(rng.uniform(0.1, 0.9, size.filters - 1)))
-        for layer, size in SIZES.items()
-    }
-    plan = greedy(SIZES, ratio, curves)
-    left = ratio * sum(s.filters * s.parameters for s in SIZES.values()) - unique_parameters(SIZES, plan)
-    assert left > -1e-3
-    assert all(plan[layer] == size.filters or size.parameters > left for layer, size in SIZES.items())
-
-
-def test_greedy_spends_where_the_curve_rises():
-    sizes = {"flat": Size(8, 10), "steep": Size(8, 10)}
-    flat = Curve([2, 4, 6, 8], [0.89, 0.9, 0.9, 0.9])
-    steep = Curve([2, 4, 6, 8], [0.1, 0.3, 0.5, 0.9])
-    plan = greedy(sizes, 10 / 16, {"flat": flat, "steep": steep})
-    assert plan == {"flat": 2, "steep": 8}
-
-
-def test_greedy_looks_past_a_plateau():
-    sizes = {"late": Size(8, 10), "slow": Size(8, 10)}
-    late = Curve([2, 3, 4, 5, 6, 7, 8], [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.9])
-    slow = Curve([2, 3, 4, 5, 6, 7, 8], [0.50, 0.51, 0.52, 0.53, 0.54, 0.55, 0.56])
-    assert greedy(sizes, 10 / 16, {"late": late, "slow": slow}) == {"late": 8, "slow": 2}
-
-
-@pytest.mark.parametrize("allocate", [proportional, greedy])
-def test_a_budget_below_one_filter_a_layer_is_refused(allocate):
-    curves = {layer: Curve([2, size.filters], [0.1, 0.9]) for layer, size in SIZES.items()}
-    with pytest.raises(ConvpressError, match=r"0.001 is below one filter a layer; at least 0.01"):
-        allocate(SIZES, 0.001, curves)
-
-
-def test_greedy_names_layers_without_a_sweep():
-    with pytest.raises(ConvpressError, match=r"layers \['a', 'c'\] have no sweep"):
-        greedy(SIZES, 0.5, {"b": Curve([2], [0.5])})
-
-
-@pytest.mark.parametrize("layers", [[layer] for layer in LAYERS] + [LAYERS[1:3], LAYERS])
-def test_head_and_tail_are_the_network(layers):
-    model, x = network(), random(2, 3, 32, 32)
-    head, tail = sweep.cut(model, layers)
-    with torch.no_grad():
-        assert torch.equal(tail(*head(x)), model(x))
-    computed = {node.target for node in tail.graph.nodes if node.op == "call_module"}
-    assert set(layers) <= computed
-    assert not {"conv1", "bn1"} & computed or layers[0] == "conv1"
-
-
-def test_a_cut_wants_layers_that_are_there():
-    with pytest.raises(ConvpressError, match="'layer9' is computed 0 times"):
-        sweep.cut(network(), ["layer9"])
-
-
-@pytest.mark.parametrize("layers", [["conv1"], ["layer2.0.conv2"], LAYERS[1:3]])
-def test_a_sweep_gives_what_each_network_alone_gives(layers):
-    model, data = network(), images()
-    found = sweep.sweep_together(model, layers, data, SweepConfig(batch_size=16), seed=0)
-    filters = find_conv(model, layers[0]).out_channels
-    assert list(found) == list(range(2, filters + 1))
-    predicted = outputs(model)
-    for k, accuracy in found.items():
-        alone = copy.deepcopy(model)
-        share_filters(alone, dict.fromkeys(layers, k), FROZEN, seed=0)
-        with torch.no_grad():
-            right = alone(data.normalise(data.images)).argmax(1) == data.labels
-        assert accuracy == pytest.approx(right.float().mean().item(), abs=1e-6)
-        plan = dict.fromkeys(layers, k)
-        assert sweep.evaluate_plan(model, plan, data, SweepConfig(), seed=0) == pytest.approx(accuracy, abs=1e-9)
-    assert torch.equal(outputs(model), predicted)
-
-
-def test_mixing_outputs_is_averaging_filters_also_with_a_bias():
-    conv, labels = nn.Conv2d(3, 6, 3, bias=True), torch.tensor([0, 1, 0, 2, 1, 0])
-    model, name = sweep.with_mixing(nn.Sequential(conv), "0")
-    model.get_submodule(name).weight.data.copy_(sweep.mixing(labels))
-    shared = convpress.layers.SharedFilterConv2d.from_conv(conv, labels)
-    x = random(2, 3, 8, 8)
-    assert torch.allclose(model(x), shared(x), rtol=0, atol=1e-6)
-
-
-def test_the_range_of_a_sweep_ends_with_the_distinct_filters():
-    filters = random(8, 2, 3, 3)
-    assert sweep.cluster_range([filters], 1) == [2, 3, 4, 5, 6, 7, 8]
-    assert sweep.cluster_range([filters], 3) == [2, 5, 8]
-    with_twins = filters[torch.tensor([0, 1, 2, 0])]
-    assert sweep.cluster_range([with_twins], 1) == [2, 3]
-    assert sweep.cluster_range([filters[:4], with_twins], 1) == [2, 3], "each layer needs as many distinct filters"
 
 
 @pytest.mark.parametrize("clusters", [0, 4])

@@ -1,0 +1,65 @@
+"""Plans of filters a layer: in the budget, filling it, and spent where the curve rises."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from convpress.clustering.budget import Curve, Size, greedy, proportional, unique_parameters, unique_ratio
+from convpress.errors import ConvpressError
+
+SIZES = {"a": Size(16, 27), "b": Size(32, 288), "c": Size(64, 576)}
+
+
+@settings(deadline=None, max_examples=60)
+@given(ratio=st.floats(0.05, 1.0))
+def test_a_proportional_plan_is_in_the_budget_and_the_next_one_is_not(ratio):
+    plan = proportional(SIZES, ratio, {})
+    assert unique_ratio(SIZES, plan) <= ratio + 1e-9
+    assert all(1 <= k <= SIZES[layer].filters for layer, k in plan.items())
+    largest = max(size.parameters for size in SIZES.values()) / sum(s.filters * s.parameters for s in SIZES.values())
+    # Rounding moves all layers at once where their shares tie, at most one filter each.
+    assert unique_ratio(SIZES, plan) >= min(1.0, ratio) - 2 * largest
+    if ratio == 1:
+        assert plan == {layer: size.filters for layer, size in SIZES.items()}
+
+
+@settings(deadline=None, max_examples=25)
+@given(ratio=st.floats(0.05, 1.0), seed=st.integers(0, 1000))
+def test_a_greedy_plan_is_in_the_budget_and_fills_it(ratio, seed):
+    rng = np.random.default_rng(seed)
+    curves = {
+        layer: Curve(range(2, size.filters + 1), np.sort(rng.uniform(0.1, 0.9, size.filters - 1)))
+        for layer, size in SIZES.items()
+    }
+    plan = greedy(SIZES, ratio, curves)
+    left = ratio * sum(s.filters * s.parameters for s in SIZES.values()) - unique_parameters(SIZES, plan)
+    assert left > -1e-3
+    assert all(plan[layer] == size.filters or size.parameters > left for layer, size in SIZES.items())
+
+
+def test_greedy_spends_where_the_curve_rises():
+    sizes = {"flat": Size(8, 10), "steep": Size(8, 10)}
+    flat = Curve([2, 4, 6, 8], [0.89, 0.9, 0.9, 0.9])
+    steep = Curve([2, 4, 6, 8], [0.1, 0.3, 0.5, 0.9])
+    plan = greedy(sizes, 10 / 16, {"flat": flat, "steep": steep})
+    assert plan == {"flat": 2, "steep": 8}
+
+
+def test_greedy_looks_past_a_plateau():
+    sizes = {"late": Size(8, 10), "slow": Size(8, 10)}
+    late = Curve([2, 3, 4, 5, 6, 7, 8], [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.9])
+    slow = Curve([2, 3, 4, 5, 6, 7, 8], [0.50, 0.51, 0.52, 0.53, 0.54, 0.55, 0.56])
+    assert greedy(sizes, 10 / 16, {"late": late, "slow": slow}) == {"late": 8, "slow": 2}
+
+
+@pytest.mark.parametrize("allocate", [proportional, greedy])
+def test_a_budget_below_one_filter_a_layer_is_refused(allocate):
+    curves = {layer: Curve([2, size.filters], [0.1, 0.9]) for layer, size in SIZES.items()}
+    with pytest.raises(ConvpressError, match=r"0.001 is below one filter a layer; at least 0.01"):
+        allocate(SIZES, 0.001, curves)
+
+
+def test_greedy_names_layers_without_a_sweep():
+    with pytest.raises(ConvpressError, match=r"layers \['a', 'c'\] have no sweep"):
+        greedy(SIZES, 0.5, {"b": Curve([2], [0.5])})

@@ -1,0 +1,71 @@
+"""The sweep with shared activations against each network alone."""
+
+import copy
+
+import pytest
+import torch
+from small_network import LAYERS, images, network, outputs, random
+from torch import nn
+
+import convpress
+from convpress.clustering import sweep
+from convpress.clustering.remedies import (
+    share_filters,
+)
+from convpress.config.clustering import RemedyConfig, SweepConfig
+from convpress.errors import ConvpressError
+from convpress.layers.surgery import find_conv
+
+FROZEN = RemedyConfig(filters="frozen")
+
+
+@pytest.mark.parametrize("layers", [[layer] for layer in LAYERS] + [LAYERS[1:3], LAYERS])
+def test_head_and_tail_are_the_network(layers):
+    model, x = network(), random(2, 3, 32, 32)
+    head, tail = sweep.cut(model, layers)
+    with torch.no_grad():
+        assert torch.equal(tail(*head(x)), model(x))
+    computed = {node.target for node in tail.graph.nodes if node.op == "call_module"}
+    assert set(layers) <= computed
+    assert not {"conv1", "bn1"} & computed or layers[0] == "conv1"
+
+
+def test_a_cut_wants_layers_that_are_there():
+    with pytest.raises(ConvpressError, match="'layer9' is computed 0 times"):
+        sweep.cut(network(), ["layer9"])
+
+
+@pytest.mark.parametrize("layers", [["conv1"], ["layer2.0.conv2"], LAYERS[1:3]])
+def test_a_sweep_gives_what_each_network_alone_gives(layers):
+    model, data = network(), images()
+    found = sweep.sweep_together(model, layers, data, SweepConfig(batch_size=16), seed=0)
+    filters = find_conv(model, layers[0]).out_channels
+    assert list(found) == list(range(2, filters + 1))
+    predicted = outputs(model)
+    for k, accuracy in found.items():
+        alone = copy.deepcopy(model)
+        share_filters(alone, dict.fromkeys(layers, k), FROZEN, seed=0)
+        with torch.no_grad():
+            right = alone(data.normalise(data.images)).argmax(1) == data.labels
+        assert accuracy == pytest.approx(right.float().mean().item(), abs=1e-6)
+        plan = dict.fromkeys(layers, k)
+        assert sweep.evaluate_plan(model, plan, data, SweepConfig(), seed=0) == pytest.approx(accuracy, abs=1e-9)
+    assert torch.equal(outputs(model), predicted)
+
+
+def test_mixing_outputs_is_averaging_filters_also_with_a_bias():
+    conv, labels = nn.Conv2d(3, 6, 3, bias=True), torch.tensor([0, 1, 0, 2, 1, 0])
+    model, name = sweep.with_mixing(nn.Sequential(conv), "0")
+    model.get_submodule(name).weight.data.copy_(sweep.mixing(labels))
+    shared = convpress.layers.SharedFilterConv2d.from_conv(conv, labels)
+    x = random(2, 3, 8, 8)
+    assert torch.allclose(model(x), shared(x), rtol=0, atol=1e-6)
+
+
+def test_the_range_of_a_sweep_ends_with_the_distinct_filters():
+    filters = random(8, 2, 3, 3)
+    assert sweep.cluster_range([filters], 1) == [2, 3, 4, 5, 6, 7, 8]
+    assert sweep.cluster_range([filters], 3) == [2, 5, 8]
+    with_twins = filters[torch.tensor([0, 1, 2, 0])]
+    assert sweep.cluster_range([with_twins], 1) == [2, 3]
+    assert sweep.cluster_range([filters[:4], with_twins], 1) == [2, 3], "each layer needs as many distinct filters"
