@@ -5,8 +5,15 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Any
 
+import hypothesis
 import pytest
+import torch
 from xdist.scheduler import LoadScopeScheduling
+
+# The same examples and the same sums everywhere, however busy the machine is.
+hypothesis.settings.register_profile("convpress", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("convpress")
+torch.set_num_threads(1)
 
 SHARED = {
     "quickstart": ("test_quickstart", "test_study_"),

@@ -20,6 +20,9 @@ from convpress.predict import predict
 from convpress.sensitivity import FAMILIES, Factors, factorised
 from convpress.train import Trainer
 
+CLEARLY = 0.9
+"""Part of the loss of guessing below which a network does more than guess."""
+
 
 def perturbed(model: nn.Module, level: float, seed: int) -> nn.Module:
     """A copy whose factors carry normal noise; its deviation is `level` times the root mean square of each factor."""
@@ -104,12 +107,12 @@ def try_rate(
 
 
 def has_diverged(losses: Sequence[float], classes: int) -> bool:
-    """Whether the losses of a training's steps end, over the last quarter, no lower than those of guessing.
+    """Whether the losses of a training's steps end, over the last quarter, no clearly lower than those of guessing.
 
-    Guessing costs log(classes). A network that starts worse than guessing need only end lower than it started; one
-    that starts nearly perfect may lose some of that and still learn. Losses that are not finite have diverged.
+    Guessing costs log(classes); a network that a large rate has destroyed ends just below. One that starts nearly
+    perfect may lose some of that and still learn. Losses that are not finite have diverged.
     """
-    return not _end(losses) < max(losses[0], math.log(classes))
+    return not _end(losses) < CLEARLY * math.log(classes)
 
 
 def _end(losses: Sequence[float]) -> float:

@@ -11,7 +11,7 @@ from convpress.errors import ConvpressError
 SIZES = {"a": Size(16, 27), "b": Size(32, 288), "c": Size(64, 576)}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(ratio=st.floats(0.05, 1.0))
 def test_a_proportional_plan_is_in_the_budget_and_the_next_one_is_not(ratio):
     plan = proportional(SIZES, ratio, {})
@@ -24,7 +24,7 @@ def test_a_proportional_plan_is_in_the_budget_and_the_next_one_is_not(ratio):
         assert plan == {layer: size.filters for layer, size in SIZES.items()}
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(ratio=st.floats(0.05, 1.0), seed=st.integers(0, 1000))
 def test_a_greedy_plan_is_in_the_budget_and_fills_it(ratio, seed):
     rng = np.random.default_rng(seed)

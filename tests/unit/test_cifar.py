@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from made_cifar import RECORDS, binary_archive, binary_folder, made_batches, python_archive, spoilt, write_tar
 
 from convpress.cifar import BATCHES, read_archive, read_binary_folder
 from convpress.errors import ConvpressError
+from made_cifar import RECORDS, binary_archive, binary_folder, made_batches, python_archive, spoilt, write_tar
 
 
 def test_all_three_forms_give_the_same_arrays(tmp_path):

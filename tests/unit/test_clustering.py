@@ -10,7 +10,6 @@ import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_network import LAYERS, images, network, outputs, random
 from torch import nn
 
 import convpress
@@ -33,6 +32,7 @@ from convpress.errors import ConvpressError
 from convpress.filters import cluster
 from convpress.layers.elementwise import ElementwiseSharedConv2d
 from convpress.layers.surgery import find_conv
+from small_network import LAYERS, images, network, outputs, random
 
 FROZEN = RemedyConfig(filters="frozen")
 TIED = RemedyConfig(filters="tied")
@@ -73,7 +73,7 @@ def test_as_many_clusters_as_filters_change_nothing(remedy):
     assert torch.equal(outputs(model), outputs(before))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(n=st.integers(2, 5), k=st.integers(1, 4), seed=st.integers(0, 10**6))
 def test_elementwise_is_the_best_grouping_of_each_position(n, k, seed):
     k = min(k, n)
@@ -128,7 +128,7 @@ def test_threshold_0_keeps_every_filter_and_1_none(k):
     assert torch.equal(outputs(model), before)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(k=st.integers(1, 12), threshold=st.floats(0, 1), seed=st.integers(0, 100))
 def test_threshold_keeps_the_furthest_and_stays_in_its_budget(k, threshold, seed):
     filters = random(12, 2, 3, 3, seed=seed)

@@ -4,9 +4,9 @@ import socket
 import time
 
 import pytest
-from local_server import Server, accepts, nowhere
 
 from convpress.download import CHUNK, DownloadError, Unreachable, download
+from local_server import Server, accepts, nowhere
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +84,7 @@ def test_a_closed_port_is_not_tried_again(tmp_path):
     start = time.monotonic()
     with pytest.raises(Unreachable, match=r"no connection to 127\.0\.0\.1"):
         download(nowhere() + "f", tmp_path / "f", accepts(b""), pause=10)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 9  # it would have paused for 10
 
 
 def test_a_silent_server_times_out(tmp_path):

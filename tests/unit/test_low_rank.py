@@ -79,7 +79,7 @@ def test_the_error_of_filters_by_channel_is_what_the_singular_values_leave(count
     assert squared(weight, *expand_kernel(weight, count, "per_channel")) == pytest.approx(left)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 999), count=st.integers(1, 6), size=st.sampled_from([(3, 3), (5, 5), (2, 3)]))
 def test_filters_by_channel_are_never_worse_than_shared_ones(seed, count, size):
     weight = kernel(7, 3, *size, seed=seed)
@@ -90,7 +90,7 @@ def test_filters_by_channel_are_never_worse_than_shared_ones(seed, count, size):
 BASES_CHOICES = ("shared", "per_channel")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 999), scale=st.floats(1e-3, 1.0))
 def test_no_other_filters_are_better(seed, scale):
     weight = kernel(seed=seed)
@@ -140,7 +140,7 @@ def test_soft_thresholding_minimises_distance_and_nuclear_norm():
             assert objective(best + step) >= objective(best)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 999), rank=st.integers(1, 12))
 def test_scheme_2_leaves_exactly_the_smaller_singular_values(seed, rank):
     weight = kernel(4, 6, seed=seed)

@@ -63,7 +63,7 @@ def multiples(groups, scales, outer, *, bias=False, seed=0):
 positive = st.floats(0.2, 5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data())
 def test_positive_multiples_merge_without_changing_the_output(data):
     groups = data.draw(st.lists(st.integers(0, 3), min_size=2, max_size=10))
@@ -134,7 +134,7 @@ def test_channels_without_spread_keep_their_constant():
 
 
 @given(st.floats(-4, 4), st.floats(0.05, 3))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_power_of_a_channel_is_the_second_moment_of_its_relu(centre, spread):
     one = torch.ones(1, dtype=torch.float64)
     folded = Folded(one[None], one, 0 * one, one, spread * one, centre * one)

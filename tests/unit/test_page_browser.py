@@ -22,6 +22,8 @@ MARKS = "#pareto g.mark-symbol.role-mark path"
 TABLE = "#table-comparison"
 Value = TypeVar("Value")
 
+expect.set_options(timeout=30_000)  # the other process may hold the processor
+
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None and "CI" not in os.environ, reason="chromium is not installed (apt-get install chromium)"
 )
@@ -65,8 +67,8 @@ def opened(page: Page, address: str, problems: list[str]) -> Page:
 
 
 def eventually(read: Callable[[], Value], wanted: Value) -> Value:
-    """What `read` gives, as soon as it is `wanted`, at the latest after five seconds: the page redraws a bit later."""
-    end = time.monotonic() + 5
+    """What `read` gives, as soon as it is `wanted`, at the latest after half a minute: the page redraws a bit later."""
+    end = time.monotonic() + 30
     while (found := read()) != wanted and time.monotonic() < end:
         time.sleep(0.05)
     return found

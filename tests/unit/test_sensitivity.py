@@ -90,7 +90,7 @@ def test_gradients_meet_finite_differences(kind, shape):
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 def test_ridge_root_solves_its_equation(data):
     size = data.draw(st.integers(1, 6))
     exponents = st.floats(-12.0, 6.0)
@@ -191,7 +191,7 @@ def test_the_gauge_is_the_identity_when_both_sides_are_equal():
     magnitude=st.sampled_from([1e-6, 1.0, 1e5]),
     seed=st.integers(0, 10_000),
 )
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80)
 def test_never_more_sensitive_and_never_beyond_the_error(kind, order, sizes, ranks, slack, start, magnitude, seed):
     sensitivity, correct, rebuild, family = kind
     shape = tuple(sizes[: order if kind is CP else 3])

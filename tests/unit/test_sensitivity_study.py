@@ -56,7 +56,7 @@ def parameters(kind, ranks, s, p, t):
     side=st.sampled_from([2, 3, 5]),
     compression=st.integers(2, 200),
 )
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 def test_ranks_fill_the_budget_without_exceeding_it(kind, s, t, side, compression):
     p, budget = side * side, s * t * side * side / compression
     try:
@@ -220,14 +220,15 @@ def test_a_huge_rate_diverges_and_a_small_one_learns():
     [
         ([0.1] + [0.5] * 8, False),  # a nearly perfect start may lose some
         ([0.1] + [2.4] * 8, True),  # but not end worse than guessing among 10
-        ([5.0] + [4.0] * 8, False),  # a start worse than guessing need only improve
-        ([5.0] + [6.0] * 8, True),
+        ([0.6] + [2.28] * 8, True),  # nor where a destroyed network ends
+        ([5.0] + [2.0] * 8, False),
+        ([5.0] + [2.29] * 8, True),
         ([1.0] * 6 + [9.0, 1.0, 1.0], False),  # a peak that is over
         ([1.0] * 8 + [math.nan], True),
         ([1.0] * 8 + [math.inf], True),
     ],
 )
-def test_divergence_is_ending_worse_than_guessing(losses, diverged):
+def test_divergence_is_ending_near_guessing(losses, diverged):
     assert has_diverged(losses, 10) is diverged
 
 

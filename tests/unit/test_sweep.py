@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-from small_network import LAYERS, images, network, outputs, random
 from torch import nn
 
 import convpress
@@ -15,6 +14,7 @@ from convpress.clustering.remedies import (
 from convpress.config.clustering import RemedyConfig, SweepConfig
 from convpress.errors import ConvpressError
 from convpress.layers.surgery import find_conv
+from small_network import LAYERS, images, network, outputs, random
 
 FROZEN = RemedyConfig(filters="frozen")
 

@@ -22,7 +22,7 @@ SIZES = st.tuples(*[st.integers(1, 4)] * 3)
 
 
 @given(SIZES, SIZES, st.integers(0, 100))
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30)
 def test_the_tensor_is_the_trace_of_the_core_slices(shape, ranks, seed):
     cores = ring(shape, ranks, seed)
     expected = torch.einsum("asb,bpc,cta->spt", *cores)
@@ -30,7 +30,7 @@ def test_the_tensor_is_the_trace_of_the_core_slices(shape, ranks, seed):
 
 
 @given(SIZES, SIZES, st.integers(0, 2), st.integers(0, 100))
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 def test_block_systems_are_those_of_the_design_matrix(shape, ranks, n, seed):
     X, cores = normal(*shape, seed=seed + 50), ring(shape, ranks, seed)
     # The columns of Z are the tensors of the unit cores.

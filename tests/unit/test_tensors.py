@@ -24,7 +24,7 @@ def normal(*shape, seed=0):
 
 
 @given(st.tuples(*[st.integers(1, 5)] * 4), st.integers(1, 3), st.integers(0, 3), st.integers(0, 99))
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=20)
 def test_mttkrp_and_rebuild_follow_their_definitions(shape, rank, mode, seed):
     X = normal(*shape, seed=seed)
     factors = [normal(size, rank, seed=seed + n) for n, size in enumerate(shape)]

@@ -1,6 +1,7 @@
 """The quickstart, for real: all rules, all tables, and nothing to do the second time."""
 
 import json
+import zipfile
 
 import pandas as pd
 import pytest
@@ -35,6 +36,8 @@ def test_every_final_variant_is_compared_and_exported(quickstart):
     assert comparison["onnx_equal"].all()
     assert peers["onnx_equal"].all()
     assert (peers["params"] <= peers["target"]).all()
+    studies = {"kernel_search", "sensitivity", "clustering", "merging", "low_rank"}
+    assert set(comparison["study"]) == {"baseline", "control"} | studies
     final = set(comparison.loc[comparison["study"] == "kernel_search", "variant"])
     stages = table(quickstart, "kernel_search")
     assert {f"finetune_recomposed-{name}" for name in stages["variant"].dropna() if name in ("seed", "branch")} <= final
@@ -78,7 +81,7 @@ def test_metrics_say_what_they_were_computed_with(quickstart):
         assert record["seed"] == 0
         assert record["packages"]["torch"].startswith("2.14.1")
         assert record["compute"]["device"] in ("cpu", "cuda")
-        assert all(len(digest) == 64 for digest in record["inputs"].values())
+        assert {len(digest) for digest in record["inputs"].values()} == {64}
         assert {"code", "processor"} <= set(record)
 
 
@@ -103,5 +106,14 @@ def test_a_deleted_table_brings_back_its_rule_and_what_depends_on_it(quickstart)
     listed = result.stdout + result.stderr
     assert "baseline_tables" in listed
     assert "train_baseline" not in listed
-    quickstart.done(overlay="config/quickstart.yaml")
+    quickstart.done("results/quickstart/tables/baselines.csv", overlay="config/quickstart.yaml")
     assert path.read_bytes() == content
+
+
+def test_snakemakes_own_report_has_categories_and_captions(quickstart):
+    quickstart.done("--report", "report.zip", overlay="config/quickstart.yaml")
+    with zipfile.ZipFile(quickstart.folder / "report.zip") as archive:
+        page = "".join(archive.read(name).decode() for name in archive.namelist() if name.endswith("report.html"))
+    assert "kernel_search" in page
+    caption = (quickstart.folder / "report" / "table_baselines.rst").read_text()
+    assert caption.split("**")[1] in page

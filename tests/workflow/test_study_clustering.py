@@ -73,6 +73,17 @@ def test_the_page_has_the_section(quickstart):
     assert "Ours, chosen on validation at this ratio" in page
 
 
+def test_the_command_line_names_another_checkpoint(project):
+    (project.folder / "mine").mkdir()
+    state = {f"net.{key}": value for key, value in create_model("resnet20").state_dict().items()}
+    torch.save(state, project.folder / "mine" / "a.th")
+    points = "results/cifar10/metrics/clustering/layers/conv1.csv"
+    own = "models={resnet20: {checkpoint: mine/a.th, key_prefix: net.}}"
+    jobs = project.jobs(points, "--config", own)
+    assert {"record_checkpoint", "import_baseline", "sweep_clusters"} <= {job.rule for job in jobs}
+    assert any("mine/a.th" in job.inputs for job in jobs)
+
+
 def test_a_sweep_of_ones_own_checkpoint(project, tmp_path):
     torch.manual_seed(3)
     state = {f"net.{key}": value for key, value in create_model("resnet8", width=8).state_dict().items()}
