@@ -10,11 +10,15 @@ import pandas as pd
 from convpress.config.sensitivity import PENALISED, STARTS
 from convpress.report import wording as say
 from convpress.report.contents import records
+from convpress.report.figures import is_true
 from convpress.report.sensitivity_figures import FAMILIES
 
 Row = dict[str, Any]
-WEAK = 0.3
-"""Rank correlations nearer to 0 are called none; points share starts and twins, so no p-value would be right."""
+WEAK, STRONG = 0.3, 0.6
+"""Rank correlations nearer to 0 are called none, farther ones a relation; points share starts and twins, so no p-value
+would be right."""
+IDLE = 0.05
+"""A penalty that changes the trained sensitivity by less than this part has done nothing."""
 LEAST_REPLICATES = 3
 """An answer about seeds rests on at least so many trainings of each side."""
 ONE_DECOMPOSITION = (
@@ -49,10 +53,11 @@ def correlation_findings(correlation: pd.DataFrame) -> list[str]:
         numbers = f"Spearman {say.number(row['spearman'], 2)} of {int(row['points'])} comparisons that share starts"
         if abs(row["spearman"]) < WEAK:
             answer = f"{which} and accuracy hardly go together"
-        elif row["spearman"] < 0:
-            answer = f"where {which} falls more, accuracy after fine-tuning is higher"
+        elif abs(row["spearman"]) < STRONG or not is_true(row["steady"]):
+            answer = f"whether {which} goes with accuracy is not decided"
         else:
-            answer = f"where {which} falls more, accuracy after fine-tuning is lower"
+            better = "higher" if row["spearman"] < 0 else "lower"
+            answer = f"where {which} falls more, accuracy after fine-tuning is {better}"
         found.append(f"{who}: {answer} ({numbers}).")
     return found
 
@@ -92,45 +97,6 @@ def pair_findings(pairs: pd.DataFrame) -> list[str]:
     return found
 
 
-def evidence(treatment: str, rows: list[Row]) -> str:
-    """How far the test images bear out a choice made on validation images; `rows` compare `treatment` with plain."""
-    if treatment == "plain":
-        return "no treatment does better on validation images"
-    if not rows:
-        return "no plain twin stands beside it on test images"
-    tried = [row for row in rows if row["replicates"] > 1]
-    if not tried:
-        return "with one seed only, the test images decide nothing between it and plain"
-    better = sum(decided(row) and row["delta_plain"] > 0 for row in tried)
-    worse = sum(decided(row) and row["delta_plain"] < 0 for row in tried)
-    counts = [f"{sign} than plain in {n}" for sign, n in (("better", better), ("worse", worse)) if n]
-    if not counts:
-        seeds = say.listing(str(n) for n in sorted({int(row["replicates"]) for row in tried}))
-        return f"its difference from plain on test images is not decided over {seeds} seeds"
-    over = f"{len(tried)} comparison{'s' if len(tried) > 1 else ''} over seeds"
-    return f"{'but ' if worse else ''}on test images {say.listing(counts)} of {over}"
-
-
-def advice(study: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
-    """What to use, family by family: the treatment of the highest mean validation accuracy, and how sure that is."""
-    found = []
-    for name, part in study.groupby("decomposition", sort=False):
-        # Only treatments that stand beside every other one in the same cells can be ranked by their means.
-        complete = part[(part["suffix"] == "") & (part["replicate"] == 0)]
-        cells = complete.pivot_table(
-            index=["model", "compression"], columns="treatment", values="validation_accuracy"
-        ).dropna()
-        if cells.empty or len(cells.columns) < 2:
-            found.append(f"{family(str(name))}: nothing to choose from; fewer than two treatments share a network.")
-            continue
-        best = str(cells.mean().idxmax())
-        of_best = pairs[(pairs["decomposition"] == name) & (pairs["treatment"] == best) & (pairs["suffix"] == "")]
-        found.append(
-            f"{family(str(name))}: use {best}, chosen on validation images; {evidence(best, records(of_best))}."
-        )
-    return found
-
-
 def probe_findings(study: pd.DataFrame) -> list[str]:
     """The largest rate that a short training survived, plain against corrected."""
     probed = study[study["largest_lr"].notna() & (study["replicate"] == 0) & (study["suffix"] == "")]
@@ -147,19 +113,51 @@ def probe_findings(study: pd.DataFrame) -> list[str]:
     return found
 
 
+def harm_findings(study: pd.DataFrame) -> list[str]:
+    """Where the common training has taken away accuracy that the factors had before it."""
+    found = []
+    compared = study[(study["suffix"] == "") & study["treatment"].isin(set(STARTS.values()))]
+    for (name, treatment), part in compared.groupby(["decomposition", "treatment"], sort=False):
+        gain = part["test_accuracy"] - part["accuracy_before"]
+        if (gain < 0).any():
+            found.append(
+                f"{family(str(name))}, {treatment}: {(gain < 0).sum()} of {len(part)} trainings end below where their "
+                f"factors started (worst {say.points(gain.min())} points): the common learning rate is too large for "
+                "them."
+            )
+    return found
+
+
+def idle(study: pd.DataFrame) -> bool:
+    """Whether trainings with the penalty end as sensitive as those without it, from the same factors."""
+    pairs = _beside_free(study)
+    ratio = pairs[AFTER] / pairs[f"{AFTER}_free"]
+    return bool(len(ratio)) and bool(((ratio - 1).abs() < IDLE).all())
+
+
+def _beside_free(study: pd.DataFrame) -> pd.DataFrame:
+    """Trainings with the penalty, with the sensitivity that the training without it ends at (suffix _free), if any."""
+    keys = ["decomposition", "model", "compression", "suffix", "replicate"]
+    penalised = study[study["treatment"].isin(set(PENALISED))]
+    penalised = penalised.assign(free=penalised["treatment"].map(STARTS))
+    free = study[[*keys, "treatment", AFTER]].rename(columns={"treatment": "free", AFTER: f"{AFTER}_free"})
+    return penalised.merge(free, on=[*keys, "free"], how="left")
+
+
 def penalty_findings(study: pd.DataFrame) -> list[str]:
     """How far training takes the sensitivity with the penalty in its loss, and from the same factors without it."""
+    if idle(study):
+        return [
+            "At this weight the penalty does nothing: trainings with it end within "
+            f"{say.percent(IDLE, 0)} of the sensitivity of those without it. Regularised is plain, and both is "
+            "corrected, but for chance."
+        ]
     found = []
-    for (name, treatment), part in study.groupby(["decomposition", "treatment"], sort=False):
-        if treatment not in PENALISED:
-            continue
-        twins = study[study["treatment"] == STARTS[str(treatment)]]
-        keys = ["decomposition", "model", "compression", "suffix", "replicate"]
-        both = part.merge(twins[[*keys, AFTER]], on=keys, how="left", suffixes=("", "_free"))
-        both = both[(both[BEFORE] > 0) & (both[AFTER] > 0)]
-        paired = both[both[f"{AFTER}_free"] > 0]
-        if len(both):
-            words = _penalty_words(both if paired.empty else paired, bool(len(paired)))
+    for (name, treatment), part in _beside_free(study).groupby(["decomposition", "treatment"], sort=False):
+        rows = part[(part[BEFORE] > 0) & (part[AFTER] > 0)]
+        paired = rows[rows[f"{AFTER}_free"] > 0]
+        if len(rows):
+            words = _penalty_words(rows if paired.empty else paired, bool(len(paired)))
             found.append(f"{family(str(name))}, {treatment}: {words}.")
     return found
 

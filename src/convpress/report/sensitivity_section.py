@@ -6,11 +6,13 @@ import pandas as pd
 
 from convpress.report import wording as say
 from convpress.report.contents import Column, Content, Run, Section, records
+from convpress.report.figures import is_true
+from convpress.report.sensitivity_advice import advice
 from convpress.report.sensitivity_findings import (
-    advice,
     caveats,
     correlation_findings,
     family,
+    harm_findings,
     network,
     pair_findings,
     penalty_findings,
@@ -28,7 +30,7 @@ PAIRS = (
     *("model", "decomposition", "compression", "suffix", "treatment", "epochs", "replicates", "delta_plain"),
     *("ci_low", "ci_high", "t_p", "mcnemar_p", "validation_delta"),
 )
-CORRELATION = ("decomposition", "sensitivity_of", "points", "spearman")
+CORRELATION = ("decomposition", "sensitivity_of", "points", "spearman", "steady")
 
 TABLE = (
     Column("Variant", lambda row: say.text(row["variant"])),
@@ -67,6 +69,7 @@ CORRELATION_TABLE = (
     Column("Sensitivity of", lambda row: say.text(row["sensitivity_of"]), numeric=False),
     Column("Comparisons", lambda row: say.whole(row["points"])),
     Column("Spearman", lambda row: say.number(row["spearman"], 2)),
+    Column("Same sign without any one network", lambda row: "yes" if is_true(row["steady"]) else "no", numeric=False),
 )
 
 SLACKS = ("model", "decomposition", "compression", "slack", "layers", "times_less", "least", "most", "error_ratio")
@@ -107,7 +110,7 @@ def _interval(low: object, high: object) -> str:
 
 def build(run: Run) -> Content:
     """What this run says about sensitivity."""
-    content = Content()
+    content, answers = Content(), []
     study, pairs = run.table(NAME, COLUMNS), run.table("sensitivity_pairs", PAIRS)
     correlation = run.table("sensitivity_correlation", CORRELATION)
     study, pairs = (frame.assign(suffix=frame["suffix"].fillna("").astype(str)) for frame in (study, pairs))
@@ -115,7 +118,7 @@ def build(run: Run) -> Content:
         content.missing.append("the table of variants (tables/sensitivity.csv)")
     else:
         content.tables.append(run.view(NAME, "Factorised networks by treatment.", study, TABLE))
-        content.findings += probe_findings(study) + penalty_findings(study)
+        content.findings += probe_findings(study) + penalty_findings(study) + harm_findings(study)
         content.caveats += caveats(study, _control_epochs(run, study))
     if len(pairs):
         content.tables.append(run.view("sensitivity_pairs", "Treated minus plain.", pairs, PAIR_TABLE))
@@ -123,7 +126,8 @@ def build(run: Run) -> Content:
     if len(correlation):
         title = "Rank correlation of sensitivity and accuracy."
         content.tables.append(run.view("sensitivity_correlation", title, correlation, CORRELATION_TABLE))
-        content.findings += correlation_findings(correlation)
+        answers = correlation_findings(correlation)
+        content.findings += answers
     slacks = run.table("sensitivity_slacks", SLACKS)
     if len(slacks):
         title = "What slack buys in the correction."
@@ -131,7 +135,7 @@ def build(run: Run) -> Content:
     if len(study):
         found = advice(study, pairs)
         content.findings += found
-        content.summary = ["What to use for factorised layers. " + " ".join(found)]
+        content.summary = ["What to use for factorised layers. " + " ".join([*answers[-2:], *found])]
     run.draw(FIGURES, content)
     return content
 

@@ -21,7 +21,7 @@ CELL = ["model", "decomposition", "compression", "suffix"]
 """What variants have in common that differ in treatment and replicate alone."""
 MEASURES = {"relative_sensitivity": "start", "relative_sensitivity_after": "fine-tuned"}
 ROUNDING = 1e-12
-"""Differences of accuracies nearer together than this are equal but for rounding."""
+"""Differences of accuracies nearer together than this are equal but for rounding, and say nothing about spread."""
 LEAST_POINTS = 4
 """Below this many points a rank correlation says nothing."""
 
@@ -175,15 +175,9 @@ def pairs_table(study: pd.DataFrame) -> pd.DataFrame:
 
 
 def _t_test(gap: np.ndarray) -> dict[str, float]:
-    """95 % interval of the mean and two-sided p-value of Student's t; empty below two values.
-
-    Without spread the interval is a point, and p is its limit: 0, or 1 where there is no difference at all.
-    """
-    if len(gap) < 2 or np.isnan(gap).any():
+    """95 % interval of the mean and two-sided p-value of Student's t; empty below two values or without spread."""
+    if len(gap) < 2 or np.isnan(gap).any() or float(np.ptp(gap)) < ROUNDING:
         return {"ci_low": math.nan, "ci_high": math.nan, "t_p": math.nan}
-    if float(np.ptp(gap)) < ROUNDING:
-        mean = float(gap.mean())
-        return {"ci_low": mean, "ci_high": mean, "t_p": 1.0 if abs(mean) < ROUNDING else 0.0}
     test = stats.ttest_1samp(gap, 0.0)
     interval = test.confidence_interval(0.95)
     return {"ci_low": float(interval.low), "ci_high": float(interval.high), "t_p": float(test.pvalue)}
@@ -194,6 +188,7 @@ def correlation_table(study: pd.DataFrame) -> pd.DataFrame:
 
     Both are taken as changes against the plain twin (the logarithm of the ratio of sensitivities, the difference of
     test accuracies): over networks and compressions as they are, accuracy and sensitivity both follow the rank.
+    `steady` says whether the sign stays when any one network at one compression is left out.
     """
     twins, rows = _with_plain(study), []
     for family in [*dict.fromkeys(study["decomposition"]), "all"]:
@@ -201,14 +196,18 @@ def correlation_table(study: pd.DataFrame) -> pd.DataFrame:
         for measure, when in MEASURES.items():
             change = np.log(part[measure].to_numpy(float) / part[f"{measure}_plain"].to_numpy(float))
             gain = (part["test_accuracy"] - part["test_accuracy_plain"]).to_numpy(float)
+            whole, cells = _spearman(change, gain), part.groupby(CELL, sort=False).ngroup().to_numpy()
+            without = [_spearman(change[cells != cell], gain[cells != cell]) for cell in np.unique(cells)]
+            steady = not math.isnan(whole) and all(value * whole > 0 for value in without)
             rows.append(
-                {"decomposition": family, "sensitivity_of": when, "points": len(part)} | _spearman(change, gain)
+                {"decomposition": family, "sensitivity_of": when, "points": len(part)}
+                | {"spearman": whole, "steady": steady}
             )
     return pd.DataFrame(rows)
 
 
-def _spearman(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+def _spearman(x: np.ndarray, y: np.ndarray) -> float:
     x, y = np.round(x, 9), np.round(y, 9)  # equal but for rounding is equal: ties must stay ties
     if len(x) < LEAST_POINTS or float(np.ptp(x)) == 0.0 or float(np.ptp(y)) == 0.0:
-        return {"spearman": math.nan}
-    return {"spearman": float(stats.spearmanr(x, y).statistic)}
+        return math.nan
+    return float(stats.spearmanr(x, y).statistic)

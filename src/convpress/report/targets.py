@@ -11,7 +11,7 @@ import pandas as pd
 from convpress.errors import ConvpressError
 from convpress.report.queries import read_number
 
-RELATIONS = {">=": operator.ge, "<=": operator.le, "<": operator.lt}
+RELATIONS = {">=": operator.ge, "<=": operator.le, "<": operator.lt, ">": operator.gt}
 COLUMNS = ("study", "target", "table", "column", "where", "against", "pick", "relation", "limit", "unit")
 
 
