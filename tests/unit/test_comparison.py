@@ -148,6 +148,17 @@ def test_peers_stand_beside_our_nearest_in_size(frame, files, tmp_path):
     assert tuple(row[["nearest", "nearest_cost", "nearest_epochs"]]) == ("study/chain", 310, 11), "size comes first"
 
 
+def test_peers_stand_beside_our_nearest_of_their_kind(frame, files, tmp_path):
+    about = {"variant": "a-magnitude", "method": "cp", "library": "torch-pruning", "version": "1"}
+    about |= {"target_cost": "params", "target": 333, "strength": 0.5}
+    (tmp_path / "peer.json").write_text(json.dumps(about))
+    results = files[0] | {("sensitivity", "net-cp-2x"): files[0]["study", "chain"]}
+    renamed = frame.copy()
+    renamed.loc[renamed["variant"] == "chain", ["study", "variant"]] = ["sensitivity", "net-cp-2x"]
+    row = tables.peers_table(renamed, [str(tmp_path / "peer.json")], results).iloc[0]
+    assert row["nearest"] == "sensitivity/net-cp-2x", "of sizes that are about the same"
+
+
 def test_pictures_show_all_studies_and_repeat_their_bytes(frame, tmp_path):
     both = {"comparison": tables.comparison_table(frame), "peers": frame[frame["study"] == "peers"]}
     for turn in ("one", "two"):

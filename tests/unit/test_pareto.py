@@ -40,6 +40,7 @@ def made_comparison(model: str = "resnet20") -> pd.DataFrame:
             "latency_q3_ms": math.sqrt(PARAMS[name]) / 9.8,
             "speedup": math.sqrt(400e3 / PARAMS[name]),
             "test_accuracy": accuracy,
+            "validation_accuracy": accuracy + 0.01,
             "ci_low": accuracy - 0.005,
             "ci_high": accuracy + 0.005,
             "delta_control": accuracy - 0.93,
@@ -132,13 +133,44 @@ def test_nothing_within_the_interval_is_said_plainly() -> None:
     frame.loc[frame["variant"] == "tiny", ["delta_control", "mcnemar_p"]] = [-0.02, 0.001]
     cards = advice(frame[frame["variant"].isin(["resnet20", "tiny"])], "resnet20").cards
     assert cards[0][1] == "None"
-    assert "No variant reaches" in cards[0][2]
+    assert "No smaller variant reaches" in cards[0][2]
+
+
+def test_what_costs_more_than_the_uncompressed_network_is_no_advice() -> None:
+    frame = made_comparison().assign(peer=False)
+    frame.loc[frame["variant"] == "good", ["params", "latency_ms", "latency_q1_ms"]] = [500e3, 99.0, 98.0]
+    frame = frame[frame["variant"].isin(["resnet20", "good"])]
+    cards = {card[0]: card[1:] for card in advice(frame, "resnet20").cards}
+    assert cards["Smallest at the control's accuracy"][0] == "None"
+    assert cards["Fastest at the control's accuracy"] == (
+        "None",
+        "No faster variant reaches the control's accuracy; keep the uncompressed network.",
+    )
+
+
+def test_the_most_accurate_is_chosen_on_validation_images() -> None:
+    frame = made_comparison().assign(peer=False)
+    frame.loc[frame["variant"] == "tiny", "validation_accuracy"] = 0.99
+    title, value, words = advice(frame, "resnet20").cards[-1]
+    assert (title, value) == ("Most accurate, chosen on validation images", wording.percent(0.90))
+    assert words.startswith("tiny (merging)")
+
+
+def test_a_peer_is_held_against_ours_of_no_more_training_as_well() -> None:
+    frame = pd.concat([made_comparison().assign(peer=False), made_peers(0.92, 250e3).assign(peer=True)])
+    frame.loc[frame["peer"], ["latency_ms", "macs", "finetune_epochs"]] = [50.0, 25e6, 1]
+    frame.loc[frame["study"].isin(["baseline", "control"]), "finetune_epochs"] = 0
+    first, second = advice(frame.reset_index(drop=True), "resnet20").sentences
+    assert first.startswith("No peer is ahead")
+    assert "trained no longer, ahead is also: group-norm (peers), 92.00" in second
+    assert "after 1 epoch" in second.replace(wording.SPACE, " ")
 
 
 def test_advice_without_a_control_measures_against_the_baseline() -> None:
     frame = made_comparison().assign(peer=False)
     cards = advice(frame[frame["study"] != "control"], "resnet20").cards
     assert "uncompressed 400.0" in cards[0][2]
+    assert "(file 800" in cards[0][2].replace(wording.SPACE, " ")
     only = frame[frame["study"] == "baseline"]
     assert advice(only, "resnet20").cards == []
 

@@ -55,18 +55,26 @@ def reference(rows: pd.DataFrame) -> tuple[dict | None, str]:
 
 
 def _cheapest(rows: pd.DataFrame, dense: dict, kind: str, cost: Cost) -> Card:
-    """The cheapest of `rows`, which do no harm, beside the uncompressed network `dense`."""
+    """The cheapest of `rows`, which do no harm, beside the uncompressed network `dense`; none that costs as much."""
     title = f"{cost.cheapest} at the {kind}'s accuracy"
-    rows = rows[rows[cost.column].notna()]
+    known = dense[cost.column] == dense[cost.column]
+    rows = rows[rows[cost.column] < dense[cost.column]] if known else rows[rows[cost.column].notna()]
     if rows.empty:
-        return title, "None", f"No variant reaches the {kind}'s accuracy."
+        return title, "None", f"No {cost.less} variant reaches the {kind}'s accuracy; keep the uncompressed network."
     row = records(rows.sort_values([cost.column, "test_accuracy"], ascending=[True, False]))[0]
     ratio = dense[cost.column] / row[cost.column]
     value = {"params": say.count, "macs": say.count, "latency_ms": say.milliseconds}[cost.column]
     unit = {"params": " parameters", "macs": " MACs", "latency_ms": " a batch"}[cost.column]
     before = f", uncompressed {value(dense[cost.column])}" if ratio == ratio else ""
     won = "No gain" if cost.column == "latency_ms" and _as_fast(row, dense) else gain(ratio, cost)
-    return title, won, f"{name(row)}: {value(row[cost.column])}{unit}{before}; {_accuracy(row)}."
+    stored = _stored(row, dense) if cost.column == "params" else ""
+    return title, won, f"{name(row)}: {value(row[cost.column])}{unit}{before}{stored}; {_accuracy(row)}."
+
+
+def _stored(row: dict, dense: dict) -> str:
+    """The file's size, which an index of shared filters can make larger than the parameters promise."""
+    sizes = [row["bytes"], dense["bytes"]]
+    return "" if any(map(say.absent, sizes)) else f" (file {say.size(sizes[0])}, uncompressed {say.size(sizes[1])})"
 
 
 def _as_fast(row: dict, dense: dict) -> bool:
@@ -84,13 +92,15 @@ def gain(ratio: float, cost: Cost) -> str:
 
 
 def _most_accurate(rows: pd.DataFrame, control: dict | None, kind: str) -> Card:
-    row = records(rows.sort_values("test_accuracy", ascending=False, kind="stable"))[0]
+    by = "validation_accuracy" if rows["validation_accuracy"].notna().any() else "test_accuracy"
+    row = records(rows.sort_values(by, ascending=False, kind="stable"))[0]
     parts = [f"{name(row)}: {say.interval(row['ci_low'], row['ci_high']) or 'no interval'}"]
     if kind == "control" and not say.absent(row["delta_control"]):
         parts.append(say.verdict(row["delta_control"], row["mcnemar_p"]))
     elif control is not None:
         parts.append(f"{kind} {say.percent(control['test_accuracy'])}")
-    return "Most accurate", say.percent(row["test_accuracy"]), f"{'; '.join(parts)}."
+    title = "Most accurate, chosen on validation images" if by == "validation_accuracy" else "Most accurate"
+    return title, say.percent(row["test_accuracy"]), f"{'; '.join(parts)}."
 
 
 def _accuracy(row: dict) -> str:
@@ -110,18 +120,32 @@ def _is_ahead(ours: pd.DataFrame, peer: dict, cost: Cost) -> bool:
 
 
 def _peers(rows: pd.DataFrame) -> list[str]:
-    """Which peers none of our networks equals, and by which costs."""
+    """Which peers none of our networks equals, and by which costs: of all ours, and of those trained no longer."""
     if not rows["peer"].any():
         return []
-    ours, ahead = rows[~rows["peer"]], []
-    for row in records(rows[rows["peer"]]):
-        costs = [
-            cost.name if cost.name == "MACs" else cost.name.lower() for cost in COSTS if _is_ahead(ours, row, cost)
-        ]
-        if costs:
-            ahead.append(
-                f"{label(row['study'], row['variant'])}, {say.percent(row['test_accuracy'])}, by {say.listing(costs)}"
-            )
-    if not ahead:
-        return ["No peer is ahead: for each, one of our networks is at least as cheap and as accurate."]
-    return [f"Peers that are ahead, with none of ours as cheap and as accurate: {'; '.join(ahead)}."]
+    ours, peers = rows[~rows["peer"]], records(rows[rows["peer"]])
+    ahead = {row["variant"]: _leads(ours, row) for row in peers}
+    equal = {
+        row["variant"]: _leads(ours[ours["finetune_epochs"].fillna(0) <= row["finetune_epochs"]], row) for row in peers
+    }
+    first = [_called(row, ahead[row["variant"]]) for row in peers if ahead[row["variant"]]]
+    later = [row for row in peers if set(equal[row["variant"]]) > set(ahead[row["variant"]])]
+    more = [_called(row, equal[row["variant"]]) for row in later]
+    found = [
+        f"Peers that are ahead, with none of ours as cheap and as accurate: {'; '.join(first)}."
+        if first
+        else "No peer is ahead: for each, one of our networks is at least as cheap and as accurate."
+    ]
+    if more:
+        found.append(f"Held against those of ours that were trained no longer, ahead is also: {'; '.join(more)}.")
+    return found
+
+
+def _leads(ours: pd.DataFrame, peer: dict) -> list[str]:
+    return [cost.name if cost.name == "MACs" else cost.name.lower() for cost in COSTS if _is_ahead(ours, peer, cost)]
+
+
+def _called(row: dict, costs: list[str]) -> str:
+    epochs = "" if say.absent(row["finetune_epochs"]) else f" after {say.epochs(row['finetune_epochs'])}"
+    accuracy = f"{say.percent(row['test_accuracy'])}{epochs}"
+    return f"{label(row['study'], row['variant'])}, {accuracy}, by {say.listing(costs)}"

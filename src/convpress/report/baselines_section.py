@@ -69,8 +69,8 @@ BASELINES = Section(
     question="Where do the networks start, and what does more training alone give?",
     method=(
         "Each baseline is evaluated once on the test images as it was imported or trained. The control is "
-        "the same network trained further by the recipe `control` of the configuration; its epochs stand in "
-        "the table. Accuracies carry Wilson's 95 % interval; two networks are "
+        "the same network trained further by the recipe `control` of the configuration (AlexNet by "
+        "`low_rank.ce`); its epochs stand in the table. Accuracies carry Wilson's 95 % interval; two networks are "
         "compared on the same images by the exact McNemar test."
     ),
     build=build,

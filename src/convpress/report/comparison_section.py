@@ -54,6 +54,7 @@ PEERS = (
     Column("Method", lambda row: say.text(row["method"]), numeric=False),
     Column("Library", lambda row: f"{say.text(row['library'])} {say.text(row['version'])}", numeric=False),
     Column("Asked for", lambda row: f"{say.count(row['target'])} {UNITS.get(row['target_cost'], '')}"),
+    Column("Reached", lambda row: say.count(row.get(row["target_cost"], math.nan))),
     Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
     Column("Epochs", lambda row: say.whole(row["finetune_epochs"])),
     Column("Ours beside it", lambda row: say.text(row["nearest"]), numeric=False),

@@ -34,6 +34,11 @@ ASKED = ("method", "library", "version", "target_cost", "target", "strength")
 NEAREST = ("nearest", "nearest_cost", "nearest_epochs", "delta_nearest", "nearest_p")
 """Our variant of a peer's size."""
 
+KINDS = {"cp": "sensitivity/.*-cp-", "tucker": "sensitivity/.*-tucker-"} | dict.fromkeys(
+    ("magnitude", "group_norm"), "merging/(?:merged|.*-allocated)"
+)
+"""Which of our variants (study/variant, a pattern) compress as a peer's method does."""
+
 ABOUT = 0.05
 """Sizes whose logarithms differ by no more are about the same."""
 
@@ -140,8 +145,9 @@ def peers_table(frame: pd.DataFrame, compressed: Sequence[str], results: Mapping
     """The peers' part of `everything`, with what each was asked for and our variant of the nearest size beside it.
 
     `compressed` are files that say method, library, version and target. `nearest` is the study/variant of ours (same
-    network) whose targeted cost is closest in ratio, whatever its accuracy, so nothing is picked on test images; of
-    those about as close, the one trained most nearly as long. `nearest_epochs` tells how long that was,
+    network) whose targeted cost is closest in ratio, whatever its test accuracy; of those about as close, one of the
+    same kind (CP, Tucker, fewer channels), then the one trained most nearly as long, then the best on validation
+    images. `nearest_epochs` tells how long it was trained,
     `delta_nearest` is the peer's accuracy minus its, `nearest_p` the exact McNemar p-value.
     """
     asked = {item["variant"]: item for item in map(_read_json, compressed)}
@@ -150,16 +156,20 @@ def peers_table(frame: pd.DataFrame, compressed: Sequence[str], results: Mapping
     for peer in records(frame[frame["study"] == "peers"]):
         about = asked[peer["variant"]]
         row = peer | {name: about[name] for name in ASKED}
-        rows.append(row | _nearest(peer, ours[ours["model"] == peer["model"]], about["target_cost"], results))
+        rows.append(row | _nearest(row, ours[ours["model"] == peer["model"]], results))
     return pd.DataFrame(rows)
 
 
-def _nearest(peer: dict[str, Any], ours: pd.DataFrame, cost: str, results: Mapping[Key, Result]) -> dict[str, Any]:
+def _nearest(peer: dict[str, Any], ours: pd.DataFrame, results: Mapping[Key, Result]) -> dict[str, Any]:
     if ours.empty:
         return dict.fromkeys(NEAREST, math.nan) | {"nearest": ""}
+    cost, kind = peer["target_cost"], KINDS.get(peer["method"], "")
     distance = (np.log(ours[cost]) - math.log(peer[cost])).abs()
     close = ours[distance <= distance.min() + ABOUT]
-    near = ours.loc[(close["finetune_epochs"] - peer["finetune_epochs"]).abs().idxmin()]
+    other = ~(close["study"] + "/" + close["variant"]).str.contains(kind)
+    longer = (close["finetune_epochs"] - peer["finetune_epochs"]).abs()
+    ranked = close.assign(other=other, longer=longer, worse=-close["validation_accuracy"])
+    near = ranked.sort_values(["other", "longer", "worse"], kind="stable").iloc[0]
     found = compare(results["peers", peer["variant"]], results[near["study"], near["variant"]])
     return {
         "nearest": f"{near['study']}/{near['variant']}",

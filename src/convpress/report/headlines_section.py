@@ -7,8 +7,8 @@ from convpress.report.contents import Column, Content, Run, Section
 from convpress.report.headlines import figure, headlines_table, known
 
 TABLE = (
+    Column("Figure", lambda row: say.text(row["headline"])),
     Column("Study", lambda row: say.text(row["study"]), numeric=False),
-    Column("Figure", lambda row: say.text(row["headline"]), numeric=False),
     Column("Seed", lambda row: figure(row["seed"], row["unit"])),
     Column("Ours, the seed's way", lambda row: figure(row["same"], row["unit"])),
     Column("Ours at our best", lambda row: figure(row["best"], row["unit"])),

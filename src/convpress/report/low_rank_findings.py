@@ -184,8 +184,8 @@ def caveats(run: Run, frame: pd.DataFrame) -> list[str]:
         found.append(
             f"The low-rank study's networks see images enlarged to {say.whole(first['input_size'])} pixels; its "
             f"operations and times are for {say.whole(first['size'])} pixels, a batch of "
-            f"{say.whole(first['batch_size'])}. In the table of baselines AlexNet's operations are for the enlarged "
-            "images."
+            f"{say.whole(first['batch_size'])}. In the tables of baselines and of all variants, in the picture "
+            "and in what to use when, AlexNet's operations and times are for the enlarged images."
         )
         if not say.absent(first["bf16_repeats"]):
             found.append(

@@ -48,14 +48,16 @@ WORDS = (
     ("Baseline", "the uncompressed network as it was imported or trained."),
     (
         "Control",
-        "the baseline trained further, by the recipe `control` of the configuration. It tells the gain of a method "
-        "from the gain of more training; its epochs and those of the variants stand in the tables.",
+        "the baseline trained further, by the recipe `control` of the configuration (AlexNet by `low_rank.ce`). It "
+        "tells the gain of a method from the gain of more training; its epochs and those of the variants stand in the "
+        "tables.",
     ),
     ("Variant", "one compressed network; its name says what was done to it."),
     ("Seed", "the document that a study comes from; its own figures stand beside ours."),
     (
         "95 % interval",
-        "where the accuracy on endlessly many images of this kind would probably lie (Wilson's interval).",
+        "where the accuracy on endlessly many images of this kind would probably lie (Wilson's interval); where "
+        "several seeds are named, where their mean would lie (Student's).",
     ),
     (
         "p, McNemar",
@@ -170,6 +172,16 @@ def scripts(with_chart: bool) -> dict[str, Any]:
     }
 
 
+def _batch(run: Run) -> str:
+    """The size of the batches that are timed side by side, as far as they have one."""
+    frame = run.table("comparison", ("batch_size", "threads")).dropna(subset=["batch_size", "threads"])
+    sizes, threads = ({int(value) for value in frame[key]} for key in ("batch_size", "threads"))
+    if len(sizes) != 1 or len(threads) != 1:
+        return ""
+    (size,), (count,) = sizes, threads
+    return f" of {size} images on {count} thread{'s' if count > 1 else ''}"
+
+
 def caveats(run: Run, contents: list[Content]) -> list[str]:
     """What a careful reader must know: from the sections, the inputs and the protocol."""
     found = [caveat for content in contents for caveat in content.caveats]
@@ -181,13 +193,13 @@ def caveats(run: Run, contents: list[Content]) -> list[str]:
             "differ slightly."
         )
     seed = run.provenance.get("seed")
-    one = "one run" if seed is None else f"one run with seed {seed}"
+    one = "one training" if seed is None else f"one training with seed {seed}"
     found.append(
-        f"All numbers are from {one}. The intervals and p-values speak of other test images, not of other "
-        "random starts: a training from another seed gives other numbers, too."
+        f"Where a table names no several seeds, numbers are of {one}, and intervals and p-values speak of other test "
+        "images, not of other random starts: a training from another seed gives other numbers, too."
     )
     found.append(
-        "Times are of one batch in float32 and channels-last where nothing else is said; the tables name its size. "
+        f"Times are of one batch{_batch(run)} in float32 and channels-last where nothing else is said. "
         "They hold for the processor and threads named under Provenance, and for no others."
     )
     return found

@@ -26,6 +26,7 @@ COLUMNS = (
     "bf16_ms",
     "onnx_ms",
     "test_accuracy",
+    "validation_accuracy",
     "ci_low",
     "ci_high",
     "delta_control",

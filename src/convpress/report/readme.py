@@ -39,15 +39,23 @@ def _comparison(tables: Path) -> str:
     frame = pd.concat([pd.read_csv(path) for path in paths if path.exists()], ignore_index=True)
     frame = frame.sort_values("model", kind="stable")
     frame = frame[frame[list(FRONTS)].any(axis=1)]
+    sizes = sorted({int(size) for size in frame["batch_size"].dropna()})
+    batch = f"ms a batch of {say.listing(map(str, sizes))}, float32"
     return _markdown(
-        ("network", "variant", "test accuracy", "points to control", "parameters", "MACs", "ms", "faster than dense"),
+        (
+            *("network", "variant", "test accuracy", "points to control", "epochs", "control's epochs"),
+            *("parameters", "file", "MACs", batch, "faster than dense"),
+        ),
         [
             (
                 row["model"],
                 f"{row['study']}/{row['variant']}",
                 say.accuracy(row),
                 say.points(row["delta_control"]),
+                say.whole(row["finetune_epochs"]),
+                say.whole(row["control_epochs"]),
                 say.count(row["params"]),
+                say.size(row["bytes"]),
                 say.count(row["macs"]),
                 say.significant(row["latency_ms"]),
                 say.factor(row["speedup"]),

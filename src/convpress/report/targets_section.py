@@ -8,24 +8,36 @@ from convpress.report.contents import Column, Content, Run, Section
 COLUMNS = ("study", "target", "measured", "relation", "limit", "unit", "met")
 
 
-SIGNS = {">=": "≥", "<=": "≤", "<": "<"}
+SIGNS = {">=": "≥", "<=": "≤", "<": "<", ">": ">"}
 TABLE = (
+    Column("Target", lambda row: say.text(row["target"])),
     Column("Study", lambda row: say.text(row["study"]), numeric=False),
-    Column("Target", lambda row: say.text(row["target"]), numeric=False),
     Column("Aim", lambda row: f"{SIGNS[row['relation']]} {say.quantity(row['limit'], row['unit'])}"),
     Column("Measured", lambda row: say.quantity(row["measured"], row["unit"])),
     Column("Met", lambda row: say.text(row["met"]), numeric=False),
 )
 
-ATTEMPTS = ("target", "configuration", "variant", "validation_accuracy", "test_accuracy", "delta_control", "mcnemar_p")
+ATTEMPTS = (
+    *("target", "configuration", "variant", "validation_accuracy", "test_accuracy"),
+    *("control_accuracy", "delta_control", "mcnemar_p", "commit"),
+)
 TRIED = (
     Column("Target", lambda row: say.text(row["target"]), numeric=False),
-    Column("Laid over params.yaml", lambda row: say.text(row["configuration"]), numeric=False),
+    Column("Variant", lambda row: say.text(row["variant"]), numeric=False),
+    Column("Configuration", lambda row: _laid_over(row["configuration"]), numeric=False),
     Column("Validation", lambda row: say.percent(row["validation_accuracy"])),
     Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
+    Column("Control", lambda row: say.percent(row["control_accuracy"])),
     Column("Points to control", lambda row: say.points(row["delta_control"])),
     Column("McNemar", lambda row: say.p_value(row["mcnemar_p"])),
+    Column("Commit", lambda row: say.text(row["commit"]), numeric=False),
 )
+
+
+def _laid_over(configuration: object) -> str:
+    """What was laid over that commit's params.yaml; colons and commas where a line may break."""
+    words = say.text(configuration).replace('"', "")
+    return "params.yaml of the commit" if words == "{}" else words
 
 
 def build(run: Run) -> Content:
