@@ -1,4 +1,4 @@
-"""A network of seconds for the tests of clustering."""
+"""Networks of seconds."""
 
 import torch
 from torch import nn
@@ -36,3 +36,13 @@ def outputs(model):
     """Logits of three images."""
     with torch.no_grad():
         return model(random(3, 3, 32, 32, seed=5))
+
+
+class Small(nn.Module):
+    """A network of one's own: two plain convolutions, a grouped one, and a linear layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.body = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3, groups=2))
+        self.head = nn.Linear(4, 2)

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +23,7 @@ from convpress.errors import ConvpressError
 from convpress.files import atomic_path, md5_file, sha256_file
 from convpress.layers import CPConv2d, SeparableCPConv2d, put_layer, surgeries
 from convpress.models import create_model
+from mirror import mirrored
 
 
 class Evil:
@@ -273,9 +273,8 @@ def test_no_state_dict(tmp_path, content):
         import_pretrained(tmp_path / "a.th", small_model())
 
 
-@pytest.mark.skipif(not os.environ.get("CONVPRESS_MIRROR"), reason="CONVPRESS_MIRROR is not set")
 def test_the_real_checkpoints_fit_only_their_networks():
-    folder = Path(os.environ["CONVPRESS_MIRROR"].split(os.pathsep)[0]) / "checkpoints"
+    folder = mirrored("checkpoints")
     files = {
         "resnet20": "resnet20-12fca82f.th",
         "resnet32": "resnet32-d509ac18.th",

@@ -1,6 +1,5 @@
 """CP by nonlinear least squares: the algebra of a step, what a descent promises, Tensorlab's errors."""
 
-import os
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from convpress.decompose import cp_descent
 from convpress.decompose.cp import cp_decompose, cp_nls, cp_reconstruct, hosvd_start, random_start
 from convpress.errors import ConvpressError
+from mirror import mirrored
 
 SHAPES = [(6, 5, 4), (3, 7, 4), (6, 5, 3, 3), (4, 1, 3, 2), (5, 4)]
 
@@ -241,19 +241,9 @@ def test_other_bad_input_is_refused():
         cp_decompose(tensor, 2, starts=0)
 
 
-def mirrored_checkpoint() -> Path | None:
-    for folder in os.environ.get("CONVPRESS_MIRROR", "").split(os.pathsep):
-        path = Path(folder) / "checkpoints" / "resnet32-d509ac18.th"
-        if folder and path.is_file():
-            return path
-    return None
-
-
 @pytest.mark.parametrize("layer", TENSORLAB)
 def test_reaches_tensorlab(layer):
-    path = mirrored_checkpoint()
-    if path is None:
-        pytest.skip("CONVPRESS_MIRROR names no folder with checkpoints/resnet32-d509ac18.th")
+    path = mirrored("checkpoints/resnet32-d509ac18.th")
     weights = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
     kernel = weights[f"module.{layer}.weight"]
     result = cp_decompose(kernel, kernel.shape[1] // 2)

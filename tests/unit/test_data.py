@@ -1,8 +1,5 @@
 """Data sets, splits and augmentation."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -28,6 +25,7 @@ from convpress.data import (
 from convpress.errors import ConvpressError
 from convpress.inputs import fetch_dataset
 from convpress.models import create_model
+from mirror import mirrored
 
 
 def generator(seed=0):
@@ -175,18 +173,16 @@ def test_a_damaged_or_foreign_cifar_file_is_named(tmp_path):
         load_cifar10(path)
 
 
-@pytest.mark.skipif(not os.environ.get("CONVPRESS_MIRROR"), reason="CONVPRESS_MIRROR is not set")
 @pytest.mark.parametrize(
     ("name", "file", "correct"),
     [("resnet20", "resnet20-12fca82f.th", 1834), ("resnet32", "resnet32-d509ac18.th", 1854)],
 )
 def test_imported_checkpoints_score_as_published(name, file, correct):
     # Of the first 2,000 test images, to be quick; of all 10,000 the published 9,173 and 9,263 are then right as well.
-    mirror = Path(os.environ["CONVPRESS_MIRROR"].split(os.pathsep)[0])
-    records = np.fromfile(mirror / BINARY_FOLDER / "test_batch.bin", dtype=np.uint8).reshape(-1, 3073)[:2000]
+    records = np.fromfile(mirrored(BINARY_FOLDER) / "test_batch.bin", dtype=np.uint8).reshape(-1, 3073)[:2000]
     images = torch.from_numpy(records[:, 1:].reshape(-1, 3, 32, 32))
     data = Dataset(images, torch.from_numpy(records[:, 0]).long(), CIFAR_MEAN, CIFAR_STD, 10)
-    model = import_pretrained(mirror / "checkpoints" / file, create_model(name))
+    model = import_pretrained(mirrored(f"checkpoints/{file}"), create_model(name))
     with torch.inference_mode():
         model = model.to(memory_format=torch.channels_last)
         assert sum(int((model(x).argmax(1) == y).sum()) for x, y in batches(data, 500)) == correct

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from convpress.files import md5_file
 from convpress.inputs import CIFAR_FILE, fetch_checkpoint, fetch_cifar10, fetch_dataset, mirror_folders
 from local_server import Server, nowhere
 from made_cifar import RECORDS, binary_archive, binary_folder, made_batches, python_archive, spoilt
+from mirror import mirrored
 
 
 @pytest.fixture(autouse=True)
@@ -128,19 +128,15 @@ def test_digits_need_nothing(tmp_path):
         fetch_dataset("imagenet", tmp_path / "imagenet.safetensors")
 
 
-@pytest.mark.skipif(not os.environ.get("CONVPRESS_MIRROR"), reason="CONVPRESS_MIRROR is not set")
-def test_the_real_mirror(tmp_path):
-    mirror = Path(REAL_MIRROR.split(os.pathsep)[0])
-    result = fetch_cifar10(tmp_path, [mirror])
+def test_the_real_mirror(tmp_path, monkeypatch):
+    monkeypatch.undo()  # here the environment's mirror is meant
+    result = fetch_cifar10(tmp_path, [mirrored("cifar-10-batches-bin").parent])
     assert (result["source"], result["verified"]) == ("mirror", False)
     train, test = load_cifar10(tmp_path / CIFAR_FILE)
     assert torch.bincount(train.labels).tolist() == [5000] * 10
     assert torch.bincount(test.labels).tolist() == [1000] * 10
     means = train.images.double().mean((0, 2, 3)) / 255
     torch.testing.assert_close(means, torch.tensor([0.4914, 0.4822, 0.4465]).double(), atol=1e-4, rtol=0)
-
-
-REAL_MIRROR = os.environ.get("CONVPRESS_MIRROR", "")
 
 
 def test_cifar_and_checkpoint_by_download(tmp_path):

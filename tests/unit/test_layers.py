@@ -23,6 +23,7 @@ from convpress.layers import (
     replace_conv,
     surgeries,
 )
+from small_network import Small
 
 FAMILIES = [SeparableCPConv2d, CPConv2d, TuckerConv2d, TensorChainConv2d]
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
@@ -213,14 +214,6 @@ def test_resnet18_with_replaced_layers_is_resnet18_with_their_kernels(family):
     with torch.no_grad():
         assert relative(model(x), other(x)) < 1e-4  # 20 float32 layers
     assert [surgery.kind for surgery in surgeries(model)] == [family.__name__] * 4
-
-
-class Small(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.stem = nn.Conv2d(3, 4, 3)
-        self.body = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3, groups=2))
-        self.head = nn.Linear(4, 2)
 
 
 BAD_CALLS = [

@@ -1,8 +1,5 @@
 """Sensitivity against its definition, and the correction against its promises."""
 
-import os
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -26,10 +23,8 @@ from convpress.decompose.tensor_chain import chain_tensor
 from convpress.decompose.tensors import cp_tensor, kernel_to_order3, relative_error
 from convpress.decompose.tucker import tucker_tensor
 from convpress.errors import ConvpressError
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+from made_tensors import normal
+from mirror import mirrored
 
 
 def tucker_sensitivity(blocks):
@@ -248,11 +243,8 @@ def test_two_nearly_cancelling_components_are_tamed_at_zero_slack():
 
 @pytest.fixture(scope="module")
 def resnet32():
-    folders = [Path(part) for part in os.environ.get("CONVPRESS_MIRROR", "").split(os.pathsep) if part]
-    found = [path for folder in folders if (path := folder / "checkpoints/resnet32-d509ac18.th").is_file()]
-    if not found:
-        pytest.skip("needs the checkpoint resnet32-d509ac18.th in a folder of CONVPRESS_MIRROR")
-    state = torch.load(found[0], map_location="cpu", weights_only=True)["state_dict"]
+    path = mirrored("checkpoints/resnet32-d509ac18.th")
+    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     return lambda layer: state[f"module.{layer}.weight"].double()
 
 

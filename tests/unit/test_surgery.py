@@ -20,14 +20,7 @@ from convpress.layers import (
     replace_conv,
     surgeries,
 )
-
-
-class Small(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.stem = nn.Conv2d(3, 4, 3)
-        self.body = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3, groups=2))
-        self.head = nn.Linear(4, 2)
+from small_network import Small
 
 
 def test_a_later_surgery_replaces_earlier_ones_on_the_same_place():

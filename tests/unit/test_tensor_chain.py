@@ -8,10 +8,7 @@ from hypothesis import strategies as st
 from convpress.decompose.tensor_chain import chain_block, chain_core, chain_decompose, chain_tensor
 from convpress.decompose.tensors import relative_error
 from convpress.errors import ConvpressError
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+from made_tensors import normal
 
 
 def ring(shape, ranks, seed=0):

@@ -17,10 +17,7 @@ from convpress.decompose.tensors import (
     unfold,
 )
 from convpress.errors import ConvpressError
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+from made_tensors import normal
 
 
 @given(st.tuples(*[st.integers(1, 5)] * 4), st.integers(1, 3), st.integers(0, 3), st.integers(0, 99))

@@ -10,10 +10,7 @@ from tensorly.decomposition import partial_tucker
 from convpress.decompose.tensors import relative_error, unfold
 from convpress.decompose.tucker import tucker_decompose, tucker_tensor
 from convpress.errors import ConvpressError
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+from made_tensors import normal
 
 
 @given(st.tuples(*[st.integers(1, 7)] * 3), st.data(), st.integers(0, 100))

@@ -56,6 +56,7 @@ class Project:
     """A copy of the project and the way to call Snakemake in it."""
 
     folder: Path
+    program: tuple[str, ...] = ("-m", "snakemake")
 
     def snakemake(self, *arguments: str, overlay: str | tuple[str, ...] | None = None, **environment: str):
         """Run Snakemake here; the result has returncode, stdout and stderr."""
@@ -63,7 +64,7 @@ class Project:
         records = self.folder / ".snakemake" / "checked"
         shutil.copytree(CHECKED.name, records, dirs_exist_ok=True)
         result = subprocess.run(
-            [sys.executable, "-m", "snakemake", *arguments, *config],
+            [sys.executable, *self.program, *arguments, *config],
             cwd=self.folder,
             env={key: value for key, value in os.environ.items() if key != "CONVPRESS_MIRROR"} | environment,
             capture_output=True,

@@ -9,13 +9,14 @@ import signal
 import socket
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
-from conftest import ROOT, TARGETS, TINY, contents, copy_project, tiny_project
+from conftest import ROOT, TARGETS, TINY, Project, contents, copy_project, tiny_project
 
 pytestmark = pytest.mark.workflow
 
@@ -23,6 +24,14 @@ MARK = "# one node, for the tests of convpress\n"
 CONFIG = Path("/etc/slurm/slurm.conf")  # the step launcher forgets SLURM_CONF, so it must lie there
 MUNGE_PID = Path("/run/munge/munged.pid")
 TIMES = re.compile(r"(^|_)(ms|speedup|seconds|10k)$")
+# The plugin waits ten seconds longer after each look that finds nothing ended; tests look every second.
+OFTEN = (
+    "from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor\n"
+    "often = property(lambda self: 1, lambda self, value: None)\n"
+    "RemoteExecutor.next_seconds_between_status_checks = often\n"
+    "from snakemake.cli import main\n"
+    "main()"
+)
 QUICK = ("--seconds-between-status-checks", "1", "--slurm-init-seconds-before-status-checks", "1")
 SLURM = ("--workflow-profile", "profiles/slurm", "--cores", "2", "--latency-wait", "10", *QUICK)
 
@@ -118,9 +127,14 @@ def test_both_profiles_decide_alike_what_runs_again():
         assert default[key] == slurm[key]
 
 
+def often(project: Project) -> Project:
+    """The same copy, with a Snakemake that looks at the cluster every second."""
+    return replace(project, program=("-c", OFTEN))
+
+
 def test_the_cluster_gives_the_same_bits(cluster, unbroken, tmp_path):
     project = tiny_project(tmp_path / "project")
-    project.done(*TARGETS, *SLURM, overlay=TINY)
+    often(project).done(*TARGETS, *SLURM, overlay=TINY)
     assert contents(project).keys() == contents(unbroken).keys()
     assert [name for name, content in contents(project).items() if content != contents(unbroken)[name]] == []
     assert project.jobs(*TARGETS, overlay=TINY) == [], "going back to one machine reruns nothing"
@@ -138,7 +152,7 @@ def without_times(project) -> dict[str, object]:
 @pytest.mark.timeout(2400)
 def test_the_whole_quickstart_gives_the_same_numbers(cluster, quickstart, tmp_path):
     project = copy_project(tmp_path / "project")
-    project.done(*SLURM, overlay="config/quickstart.yaml")
+    often(project).done(*SLURM, overlay="config/quickstart.yaml")
     here, there = without_times(quickstart), without_times(project)
     assert len(here) > 60
     assert here.keys() == there.keys()
@@ -150,7 +164,7 @@ def test_a_job_that_dies_is_tried_again_once_and_then_reported(cluster, tmp_path
     target = "data/digits.safetensors"
     die = '\n    with Path("tries").open("a") as file:\n        file.write("x")\n    raise SystemExit(7)'
     project.replace("scripts/stub.py", "def make(snakemake):", f"def make(snakemake):{die}")
-    result = project.snakemake(target, *SLURM, overlay=TINY)
+    result = often(project).snakemake(target, *SLURM, overlay=TINY)
     said = result.stdout + result.stderr
     assert result.returncode == 1
     assert (project.folder / "tries").read_text() == "xx"
