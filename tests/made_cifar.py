@@ -106,9 +106,6 @@ def binary_folder(path, batches):
     return path
 
 
-# --- reading
-
-
 def spoilt(change):
     batches = made_batches()
     pixels, labels = batches["data_batch_3"]

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from convpress.models.registry import create_model
-from made_cifar import binary_folder
-from made_cifar import spoilt as spoilt_batches
 
 pytestmark = pytest.mark.workflow
+
+RECORD_BYTES = 3073
 
 
 def said(project, overlay_text, *arguments, **environment):
@@ -91,9 +91,16 @@ def test_a_checkpoint_that_cannot_be_taken(project, content, words):
     assert words in text
 
 
-@pytest.mark.parametrize(("change", "words"), [("label", "record 4 has the label 10"), ("size", "belong")])
-def test_spoilt_images(project, tmp_path, change, words):
-    binary_folder(tmp_path / "mirror" / "cifar-10-batches-bin", spoilt_batches(change))
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"\x0a" + bytes(RECORD_BYTES * 10_000 - 1), "record 0 has the label 10"), (bytes(RECORD_BYTES * 7), "belong")],
+    ids=["label", "size"],
+)
+def test_spoilt_images(project, tmp_path, content, words):
+    folder = tmp_path / "mirror" / "cifar-10-batches-bin"
+    folder.mkdir(parents=True)
+    for name in ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"):
+        (folder / f"{name}.bin").write_bytes(bytes(RECORD_BYTES * 10_000) if name != "data_batch_3" else content)
     environment = {"CONVPRESS_MIRROR": str(tmp_path / "mirror"), "https_proxy": "http://127.0.0.1:9"}
     text = said(project, "seed: 0", "data/cifar10.safetensors", **environment)
     assert "data_batch_3.bin" in text
