@@ -17,6 +17,9 @@ from convpress.report.figures import complete, draw_curves
 
 ROWS = ("row", "expansion", "test_accuracy", "ci_low", "ci_high", "macs", "cpu_ms", "cpu_bf16_ms", "l2_epochs")
 
+TOUCHING = 0.0025
+"""Points of one network whose accuracies differ by less are labelled together."""
+
 CLOSED = {
     "svd_shared": ("SVD, shared", style.Look("#222222", "")),
     "svd_per_channel": ("SVD, for each channel", style.Look("#0072b2", "", (0, (4, 1.6)))),
@@ -85,8 +88,19 @@ def _panel(axes: Axes, frame: pd.DataFrame, looks: dict[str, style.Look]) -> Non
         face, edge = (look.color, "white") if trained else ("white", look.color)
         axes.plot([x, x], [row["ci_low"], row["ci_high"]], color=look.color, lw=1.0, zorder=3)
         axes.plot(x, y, look.marker, ms=7 * look.scale, mfc=face, mec=edge, mew=0.4 if trained else 1.4, zorder=4)
-        axes.annotate(str(row["row"]), (x, y), (6, 2), textcoords="offset points", fontsize=7)
-    axes.margins(x=0.12, y=0.08)
+    for expansion, part in frame[frame["row"].astype(str) != "control"].groupby("expansion", sort=False):
+        _number(axes, part, left=expansion == "decomposed")
+    axes.margins(x=0.14, y=0.08)
+
+
+def _number(axes: Axes, rows: pd.DataFrame, left: bool) -> None:
+    """Write the rows' numbers beside their points; points that touch share one label."""
+    rows = rows.dropna(subset=["x"]).sort_values("test_accuracy")
+    touching = (rows["test_accuracy"].diff() > TOUCHING).cumsum()
+    for _, part in rows.groupby(touching):
+        x, y = part["x"].mean(), part["test_accuracy"].mean()
+        text, side = ", ".join(sorted(part["row"].astype(str), key=int)), "right" if left else "left"
+        axes.annotate(text, (x, y), (-7 if left else 7, -2), textcoords="offset points", fontsize=7, ha=side)
 
 
 def draw_bases(bases: pd.DataFrame | None, sweeps: pd.DataFrame | None, path: Path | str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -216,6 +217,10 @@ def handle(look: Look, label: str, *, line: bool = True, filled: bool = True, si
 
 
 def legend_above(figure: Figure, handles: Sequence[Any], columns: int = 6) -> None:
-    """One legend over all panels, out of the way of the axis labels."""
-    if handles:
-        figure.legend(handles=list(handles), loc="outside upper left", ncols=min(columns, len(handles)))
+    """One legend over all panels, out of the way of the axis labels, in as many of `columns` as the figure is wide."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for number in range(min(columns, len(handles)), 0, -1):
+        legend = figure.legend(handles=list(handles), loc="outside upper left", ncols=number)
+        if number == 1 or legend.get_window_extent(renderer).width <= figure.bbox.width:
+            return
+        legend.remove()
