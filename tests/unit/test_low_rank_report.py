@@ -74,7 +74,7 @@ def test_the_fastest_row_is_a_trained_one_and_stands_in_the_summary():
     frame = rows()
     assert fastest(frame)["row"] == "12"
     first, second = summary(frame)
-    assert first.startswith("row 12 (separable-l2-ce) is 1.60\N{NO-BREAK SPACE}times as fast")
+    assert first.startswith("Row 12 (separable-l2-ce) is 1.60\N{NO-BREAK SPACE}times as fast")
     assert "row 4 (replaced-l2-ce) needs 111\N{NO-BREAK SPACE}% of the multiply-accumulates" in second
 
 

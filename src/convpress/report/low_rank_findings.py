@@ -80,7 +80,7 @@ def summary(frame: pd.DataFrame) -> list[str]:
         return ["The table of low-rank expansions has no trained row with a time in this run."]
     grouped = [row for row in trained_last(frame) if row["scheme"] in SCHEME_1]
     sentences = [
-        f"{_name(quick)} is {say.times(quick['speedup'])} as fast as the original network on the CPU in float32 "
+        f"{_name(quick).capitalize()} is {say.times(quick['speedup'])} as fast as the original network on the CPU in float32 "
         f"({say.milliseconds(first['cpu_ms'])} to {say.milliseconds(quick['cpu_ms'])}) with "
         f"{say.accuracy(quick)}, {_against_original(quick)}."
     ]
