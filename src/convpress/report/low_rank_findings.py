@@ -80,8 +80,8 @@ def summary(frame: pd.DataFrame) -> list[str]:
         return ["The table of low-rank expansions has no trained row with a time in this run."]
     grouped = [row for row in trained_last(frame) if row["scheme"] in SCHEME_1]
     sentences = [
-        f"{_name(quick).capitalize()} is {say.times(quick['speedup'])} as fast as the original network on the CPU in float32 "
-        f"({say.milliseconds(first['cpu_ms'])} to {say.milliseconds(quick['cpu_ms'])}) with "
+        f"{_name(quick).capitalize()} is {say.times(quick['speedup'])} as fast as the original network on the CPU "
+        f"in float32 ({say.milliseconds(first['cpu_ms'])} to {say.milliseconds(quick['cpu_ms'])}) with "
         f"{say.accuracy(quick)}, {_against_original(quick)}."
     ]
     if grouped:
