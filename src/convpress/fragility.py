@@ -107,7 +107,7 @@ def try_rate(
 
 
 def has_diverged(losses: Sequence[float], classes: int) -> bool:
-    """Whether the losses of a training's steps end, over the last quarter, no clearly lower than those of guessing.
+    """Whether the losses of a training's steps end, over the last quarter, not clearly below those of guessing.
 
     Guessing costs log(classes); a network that a large rate has destroyed ends just below. One that starts nearly
     perfect may lose some of that and still learn. Losses that are not finite have diverged.

@@ -125,9 +125,8 @@ def _peers(rows: pd.DataFrame) -> list[str]:
         return []
     ours, peers = rows[~rows["peer"]], records(rows[rows["peer"]])
     ahead = {row["variant"]: _leads(ours, row) for row in peers}
-    equal = {
-        row["variant"]: _leads(ours[ours["finetune_epochs"].fillna(0) <= row["finetune_epochs"]], row) for row in peers
-    }
+    longer = {row["variant"]: ours["finetune_epochs"] > row["finetune_epochs"] for row in peers}
+    equal = {row["variant"]: _leads(ours[~longer[row["variant"]]], row) for row in peers}
     first = [_called(row, ahead[row["variant"]]) for row in peers if ahead[row["variant"]]]
     later = [row for row in peers if set(equal[row["variant"]]) > set(ahead[row["variant"]])]
     more = [_called(row, equal[row["variant"]]) for row in later]

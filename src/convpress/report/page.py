@@ -195,7 +195,7 @@ def caveats(run: Run, contents: list[Content]) -> list[str]:
     seed = run.provenance.get("seed")
     one = "one training" if seed is None else f"one training with seed {seed}"
     found.append(
-        f"Where a table names no several seeds, numbers are of {one}, and intervals and p-values speak of other test "
+        f"Where a table does not name several seeds, numbers are of {one}, and intervals and p-values speak of other test "
         "images, not of other random starts: a training from another seed gives other numbers, too."
     )
     found.append(

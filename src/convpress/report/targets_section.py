@@ -35,7 +35,7 @@ TRIED = (
 
 
 def _laid_over(configuration: object) -> str:
-    """What was laid over that commit's params.yaml; colons and commas where a line may break."""
+    """What was laid over that commit's params.yaml, without quotes."""
     words = say.text(configuration).replace('"', "")
     return "params.yaml of the commit" if words == "{}" else words
 
