@@ -195,8 +195,8 @@ def caveats(run: Run, contents: list[Content]) -> list[str]:
     seed = run.provenance.get("seed")
     one = "one training" if seed is None else f"one training with seed {seed}"
     found.append(
-        f"Where a table does not name several seeds, numbers are of {one}, and intervals and p-values speak of other test "
-        "images, not of other random starts: a training from another seed gives other numbers, too."
+        f"Where a table does not name several seeds, numbers are of {one}, and intervals and p-values speak of other "
+        "test images, not of other random starts: a training from another seed gives other numbers, too."
     )
     found.append(
         f"Times are of one batch{_batch(run)} in float32 and channels-last where nothing else is said. "
