@@ -179,11 +179,14 @@ def test_a_run_without_pairs_has_a_table_without_rows(tmp_path):
     assert pair_findings(empty) == []
 
 
-DENSE = {"shared-00": 0.95, "kernels-00": 1.0, "kernels-50": 1.05}
+DENSE = {"shared-00": 0.95, "shared-10": 1.0, "shared-20": 1.05, "kernels-50": 0.9}
 
 
 def study():
-    """The dense network's own operations give 0.95 to 1.05; folded-80 and seed-80 are one network of about 2."""
+    """The dense network's own operations give 0.95 to 1.05, kernels put together anew 0.9.
+
+    folded-80 and seed-80 are one network of about 2.
+    """
     common = {"model": "resnet20", "validation_accuracy": 0.5, "delta_control": -0.02, "mcnemar_p": 0.001}
     common |= {"ci_low": 0.6, "ci_high": 0.9, "accuracy_before": 0.3, "control_epochs": 6, "latency_ms": 10.0}
     dense = {"variant": "resnet20", "macs": 100, "params": 50, "speedup": 1.0, "test_accuracy": 0.9}
@@ -245,11 +248,19 @@ def test_sentences_call_no_noise_a_speed():
     text = " ".join(merging_findings.findings(study(), pd.DataFrame(columns=PAIRS)))
     assert "4 entries run exactly the multiply-accumulates of the dense network" in text
     assert "still range from 0.95× to 1.05× (median 1.02×)" in text
-    assert "shared kernels: 1.05×; at no ratio do the times tell them from the dense network" in text
+    assert "shared filters: 1.00× to 1.05×; at no ratio do the times tell them from the dense network" in text
+    assert "shared kernels: 0.90× at ratio 0.5" in text
     assert "merged channels (folded), which run the same networks: 2.10× (1.90× to 2.20× in 3 timings)" in text
-    assert f"shared-50: 30.00{SPACE}% before training, 70.00{SPACE}% after it; speed against dense: 1.00×" in text
-    assert "(0.95× to 1.03× in 3 timings), which is within noise" in text
+    assert f"shared-50: 30.00{SPACE}% before training, 70.00{SPACE}% after it; speed against dense: 0.99×" in text
+    assert "(0.95× to 1.03× in 2 timings), which is within noise" in text
     assert "merged-80 with 2 seeds" in text
+
+
+def test_the_price_of_new_statistics_alone_is_told_and_both_methods_get_them():
+    text = " ".join(merging_findings.findings(study(), pd.DataFrame(columns=PAIRS)))
+    assert f"without any surgery takes it from 90.0{SPACE}% to 80.0{SPACE}% of the validation images" in text
+    assert "over the seed's merge with its statistics kept, before training, by ratio: 0.8: +30.0." in text
+    assert "with its statistics re-estimated as well, before training, by ratio: 0.8: 0.0." in text
 
 
 def test_verdicts_name_the_epochs_of_both():

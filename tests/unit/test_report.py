@@ -17,6 +17,7 @@ import pytest
 from convpress.errors import ConvpressError
 from convpress.report import figures, kernel_search_figures, wording
 from convpress.report.contents import Content, Section, picture_size, rst
+from convpress.report.kernel_search_findings import size_findings
 from convpress.report.page import SECTIONS, render_page
 
 REPORT = Path(__file__).parents[2] / "report"
@@ -71,6 +72,7 @@ def stages() -> pd.DataFrame:
     accuracy = frame["test_accuracy"]
     frame = frame.assign(ci_low=accuracy - 0.005, ci_high=accuracy + 0.005, delta_control=accuracy - 0.93)
     frame = frame.assign(validation_accuracy=accuracy, params=1e5, bytes=4e5, test_n=10_000, epochs=[2, 0, 6, 4, 2])
+    frame = frame.assign(total_epochs=[6, 0, 6, 4, 8])
     return frame.assign(accuracy_before=0.5, speedup=1.0, latency_q1_ms=frame["latency_ms"] - 1, latency_q3_ms=np.nan)
 
 
@@ -229,6 +231,27 @@ def test_summary_and_findings_follow_the_tables(run: Path) -> None:
     rows = re.findall(r'<th scope="row">([^<]+?) *<', page_of(run))
     assert rows.index("Baseline") < rows.index("Control") < rows.index("Size search: branch")
     assert rows.index("Size search: branch") < rows.index("Recomposed, fine-tuned: branch")
+
+
+def test_sizes_that_move_together_are_told_from_sizes_that_differ() -> None:
+    ends = {("branch", 0): -1.5, ("branch", 1): -3.4, ("own", 0): -1.5, ("own", 1): -1.8}
+    rows = [
+        (variant, layer, epoch, sigma - (0.5 * number * epoch if variant == "own" else 0))
+        for (variant, epoch), sigma in ends.items()
+        for number, layer in enumerate(LAYERS)
+    ]
+    found = size_findings(pd.DataFrame(rows, columns=["variant", "layer", "epoch", "sigma"]), kernels()[:0])
+    assert "branch: sigma moves by 1.900 on average" in found[0]
+    assert "no layer asks for a size of its own" in found[0]
+    assert "own: sigma moves by 0.550 on average, and the 2 layers end 0.500 apart" in found[1]
+    assert "the layers ask for different sizes" in found[1]
+
+
+def test_energy_beyond_three_by_three_taps() -> None:
+    taps = [("wide", "layer", "after", 5, -1, i, j, 1.0) for i in range(5) for j in range(5)]
+    found = size_findings(sizes()[:0], pd.DataFrame(taps, columns=kernels().columns))
+    assert len(found) == 1
+    assert f"wide hold 64.00{wording.SPACE}% to 64.00{wording.SPACE}%" in found[0]  # 16 of 25 equal taps
 
 
 def test_caveats_follow_the_provenance(run: Path, tmp_path: Path) -> None:

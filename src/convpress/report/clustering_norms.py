@@ -24,7 +24,7 @@ def norms_findings(norms: pd.DataFrame, frame: pd.DataFrame) -> list[str]:
         return []
     (_, dense), *pulled = norms.groupby("network", sort=False)["norm"]
     found = [f"In the dense network {_spread(dense)}; {_answer(dense)}."]
-    found += [f"In {network}, after the penalty, {_spread(values)}." for network, values in pulled]
+    found += [f"In {network}, after the penalty, {_spread(values)}{_reached(values)}." for network, values in pulled]
     remedies = dict.fromkeys(network.rpartition(PULLED)[0] or network for network, _ in pulled)
     return found + [words for remedy in remedies if (words := against_frozen(frame, remedy))]
 
@@ -39,6 +39,10 @@ def _spread(values: pd.Series) -> str:
 
 def _share(values: pd.Series) -> float:
     return float(((values - 1).abs() <= NEAR).mean())
+
+
+def _reached(values: pd.Series) -> str:
+    return "" if _share(values) > MOST else "; it has not brought them to 1, so what norms of 1 would give stays open"
 
 
 def _answer(values: pd.Series) -> str:

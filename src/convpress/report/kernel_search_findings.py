@@ -32,8 +32,12 @@ COLUMNS = (
     "speedup",
     "kernel_sizes",
     "epochs",
+    "total_epochs",
     "selected",
 )
+
+ALIKE = 0.05
+"""Layers whose sizes end closer together than this part of their way have moved alike."""
 
 Row = dict[str, Any]
 
@@ -93,23 +97,16 @@ def summary(frame: pd.DataFrame) -> list[str]:
         f"With learned kernel sizes (variant {best['variant']}: {say.sizes(best['kernel_sizes'])}) the "
         f"network gets {say.accuracy(best)}{images} right. It "
         f"{say.verdict(best['delta_control'], best['mcnemar_p'])}, which is the same network with 3×3 "
-        f"kernels{_budget(frame, best, control)}."
+        f"kernels{_budget(best, control)}."
     ]
     return sentences + _cost(best, control)
 
 
-def _budget(frame: pd.DataFrame, best: Row, control: Row | None) -> str:
-    """`and as many epochs` when they are; otherwise both numbers."""
-    search = first(frame, "search_kernels", best["variant"])
-    start = first(frame, "finetune_cp")
-    spent = [row["epochs"] for row in (best, search) if row]
-    if control is None or any(say.absent(epochs) for epochs in [*spent, control["epochs"]]):
+def _budget(best: Row, control: Row | None) -> str:
+    """`and as many epochs` when they are; otherwise the control's."""
+    if control is None or say.absent(control["epochs"]):
         return ""
-    # A branch starts from the dense network, the others from the fine-tuned CP form.
-    totals = (
-        {sum(spent)} if start is None or say.absent(start["epochs"]) else {sum(spent), sum(spent) + start["epochs"]}
-    )
-    if control["epochs"] in totals:
+    if best["total_epochs"] == control["epochs"]:
         return f" trained for as many epochs ({say.whole(control['epochs'])})"
     return f" trained for {say.epochs(control['epochs'])}"
 
@@ -148,6 +145,43 @@ def search_findings(frame: pd.DataFrame) -> list[str]:
             f"{say.verdict(row['delta_control'], row['mcnemar_p'])}."
         )
     return found
+
+
+def size_findings(sizes: pd.DataFrame, kernels: pd.DataFrame) -> list[str]:
+    """Whether the layers of a variant want different sizes, and how much its recomposed kernels hold beyond 3x3."""
+    found = []
+    for variant, part in sizes.dropna(subset="sigma").groupby("variant", sort=False):
+        layers = part.sort_values("epoch").groupby("layer", sort=False)["sigma"]
+        first, last = layers.first(), layers.last()
+        path, apart = abs(float((last - first).mean())), float(last.max() - last.min())
+        if path == 0:
+            continue
+        answer = (
+            "no layer asks for a size of its own; something common to all, such as the penalty on "
+            "multiply-accumulates, moved them"
+            if apart < ALIKE * path
+            else "the layers ask for different sizes"
+        )
+        found.append(
+            f"Variant {variant}: sigma moves by {say.number(path, 3)} on average, and the {len(last)} layers end "
+            f"{say.number(apart, 3)} apart: {answer}."
+        )
+    outer = [
+        (variant, [_energy_beyond(rms, 3) for _, rms in part.groupby("layer", sort=False)])
+        for variant, part in kernels[(kernels["when"] == "after") & (kernels["filter"] == -1)].groupby("variant")
+    ]
+    return found + [
+        f"Beyond their central 3×3 taps the recomposed kernels of variant {variant} hold {say.percent(min(parts))} to "
+        f"{say.percent(max(parts))} of their energy (the sum of squares)."
+        for variant, parts in outer
+    ]
+
+
+def _energy_beyond(rms: pd.DataFrame, size: int) -> float:
+    """Part of a kernel's energy outside its central taps, from the root mean square of each tap over the filters."""
+    centre, energy = (rms["size"].iloc[0] - 1) / 2, rms["value"] ** 2
+    outside = ((rms["i"] - centre).abs() > size // 2) | ((rms["j"] - centre).abs() > size // 2)
+    return float(energy[outside].sum() / energy.sum())
 
 
 def cp_findings(cp_error: pd.DataFrame) -> list[str]:

@@ -17,6 +17,7 @@ from convpress.report.kernel_search_findings import (
     cp_findings,
     first,
     search_findings,
+    size_findings,
     stages,
     summary,
 )
@@ -89,6 +90,11 @@ CP_TABLE = (
     Column("Time, parafac", lambda row: say.duration(row["parafac_seconds"])),
 )
 
+SIZE_COLUMNS = {
+    "sizes": ("variant", "layer", "epoch", "sigma"),
+    "kernels": ("variant", "layer", "when", "size", "filter", "i", "j", "value"),
+}
+
 FIGURES = (
     (
         "kernel_search_tradeoff.svg",
@@ -155,6 +161,8 @@ def build(run: Run) -> Content:
         content.tables.append(run.view(NAME, "Stages and variants of the kernel search.", frame, TABLE, marked))
         content.summary, content.cards = summary(frame), cards(frame)
         content.findings += search_findings(frame)
+        sizes, kernels = (run.table(f"{NAME}_{name}", columns) for name, columns in SIZE_COLUMNS.items())
+        content.findings += size_findings(sizes, kernels)
         content.caveats += caveats(run, frame)
     if cp_error.empty:
         content.missing.append("the table of decompositions (tables/cp_error.csv)")

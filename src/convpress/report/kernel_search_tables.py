@@ -13,6 +13,7 @@ from torch import Tensor
 from convpress.checkpoints import load
 from convpress.kernel_search import searched_layers
 from convpress.layers.surgery import find_conv
+from convpress.report.contents import records
 from convpress.report.tables import CONDITIONS, Result, accuracy_columns, compare, last_epoch
 
 SHOWN_FILTERS = 6
@@ -112,9 +113,26 @@ def stages_table(
             | {"epochs": last_epoch(spent)}
         )
     frame = pd.DataFrame(rows)
+    frame["total_epochs"] = total_epochs(frame, {name for name, path in searched.items() if _keeps_dense(path)})
     final = frame[frame["stage"] == "finetune_recomposed"]
     frame["selected"] = frame.index == final["validation_accuracy"].idxmax()
     return frame
+
+
+def _keeps_dense(searched: str) -> bool:
+    return any(module.dense_size for _, module in searched_layers(load(searched)))
+
+
+def total_epochs(frame: pd.DataFrame, from_dense: set[str]) -> list[int]:
+    """Epochs of each row's whole chain; variants in `from_dense` start from the baseline, the others from CP layers."""
+    own = {(row["stage"], row["variant"]): row["epochs"] for row in records(frame)}
+    cp = max((epochs for (stage, _), epochs in own.items() if stage == "finetune_cp"), default=0)
+    totals = []
+    for (stage, variant), epochs in own.items():
+        before = 0 if variant in from_dense or stage not in ("search_kernels", "finetune_recomposed") else cp
+        searched = own.get(("search_kernels", variant), 0) if stage == "finetune_recomposed" else 0
+        totals.append(before + searched + epochs)
+    return totals
 
 
 def _sizes(searched: str | None, layers: Sequence[str]) -> str:
