@@ -33,7 +33,7 @@ def time_networks(
     device: str = "cpu",
     backend: str = "torch",
 ) -> pd.DataFrame:
-    """Rows (name, backend, dtype, batch_size, median_ms, q1_ms, q3_ms, repeats, threads, layout).
+    """Rows (name, backend, dtype, batch_size, median_ms, q1_ms, q3_ms, repeats, threads, layout, device).
 
     All networks of one setting are timed in turns: float32 at `measure.batch_size` and at batch 1, then bfloat16
     where `bf16`; channels-last in PyTorch. The networks end in the last of these types.
@@ -53,7 +53,7 @@ def time_networks(
             setting = {"backend": backend, "dtype": str(dtype).removeprefix("torch."), "batch_size": batch_size}
             rows += [{"name": name} | setting | vars(latency) for name, latency in found.items()]
     layout = "channels_last" if backend == "torch" else "channels_first"
-    return pd.DataFrame(rows).assign(threads=torch.get_num_threads(), layout=layout)
+    return pd.DataFrame(rows).assign(threads=torch.get_num_threads(), layout=layout, device=device)
 
 
 def check_export(model: nn.Module, correct: np.ndarray, test: Dataset, path: Path) -> tuple[dict[str, Any], OnnxModel]:

@@ -74,6 +74,7 @@ def files(tmp_path):
                     median = MILLISECONDS[variant] * factor * (1 if batch == 64 else 0.1)
                     row = {"name": f"{study}/{variant}", "backend": backend, "dtype": dtype, "batch_size": batch}
                     row |= {"median_ms": median, "q1_ms": 0.9 * median, "q3_ms": 1.2 * median, "threads": 1}
+                    row |= {"layout": "channels_last", "device": "cpu"}
                     times.append(row)
     histories = []
     for study, variant, epochs in (("study", "small", 3), ("study", "other", 4), ("control", "a", 8)):

@@ -97,7 +97,10 @@ def _against_control(results: Mapping[Key, Result], key: Key, model: str) -> dic
 
 
 def _times(paths: Sequence[str]) -> dict[Key, dict[str, Any]]:
-    """Columns of times by variant: medians <setting>_ms and quartiles <setting>_q1_ms, <setting>_q3_ms."""
+    """Columns of times by variant: medians <setting>_ms, quartiles <setting>_q1_ms and <setting>_q3_ms, conditions.
+
+    The layout is PyTorch's; ONNX Runtime takes channels first.
+    """
     found: dict[Key, dict[str, Any]] = {}
     for path in paths:
         frame = pd.read_csv(path)
@@ -105,6 +108,8 @@ def _times(paths: Sequence[str]) -> dict[Key, dict[str, Any]]:
         for row in frame.to_dict("records"):
             study, _, variant = row["name"].partition("/")
             columns = found.setdefault((study, variant), {"batch_size": largest, "threads": row["threads"]})
+            if row["backend"] == "torch":
+                columns |= {name: row[name] for name in ("layout", "device")}
             many, one = SETTINGS[row["backend"], row["dtype"]]
             for setting, batch_size in ((many, largest), (one, 1)):
                 if row["batch_size"] == batch_size:
