@@ -27,13 +27,24 @@ from convpress.report.low_rank_section import LOW_RANK
 from convpress.report.merging_section import MERGING
 from convpress.report.pareto import compared, networks
 from convpress.report.provenance_section import facts, origin, provenance_tables, verified
+from convpress.report.published_section import PUBLISHED
 from convpress.report.sensitivity_section import SENSITIVITY
 from convpress.report.tables import stage_seconds
 from convpress.report.targets_section import TARGETS
 
 log = logging.getLogger(__name__)
 
-SECTIONS: list[Section] = [BASELINES, KERNEL_SEARCH, SENSITIVITY, CLUSTERING, MERGING, LOW_RANK, HEADLINES, TARGETS]
+SECTIONS: list[Section] = [
+    BASELINES,
+    KERNEL_SEARCH,
+    SENSITIVITY,
+    CLUSTERING,
+    MERGING,
+    LOW_RANK,
+    HEADLINES,
+    PUBLISHED,
+    TARGETS,
+]
 """What the page shows, in this order; a study adds one entry."""
 
 TEMPLATES = Path(__file__).parent / "templates"
