@@ -297,6 +297,15 @@ def test_missing_numbers_are_dashes(gone, tmp_path):
     assert len(content.tables) == 2
 
 
+def test_larger_rates_than_the_controls_are_a_caveat(tmp_path):
+    run = folder_of(study(), tmp_path)
+    assert not any("learning rate" in sentence for sentence in merging_findings.caveats(run, study()))
+    history = [("control", 0.01), ("control", 0.004), ("finetuned", 0.02), ("finetuned", 0.05)]
+    pd.DataFrame(history, columns=["stage", "lr"]).to_csv(run.folder / "tables" / "merging_history.csv", index=False)
+    caveats = merging_findings.caveats(Run(run.folder, run.report_folder), study())
+    assert any("up to 5.00× the control's learning rate" in sentence for sentence in caveats)
+
+
 def test_the_page_shows_pairs_and_quartiles_where_there_are_some(tmp_path):
     run = folder_of(study().assign(q1_speedup=0.9, q3_speedup=1.1), tmp_path)
     pairs_table(results(), VARIANTS, "resnet20").to_csv(run.folder / "tables" / "merging_pairs.csv", index=False)

@@ -230,5 +230,18 @@ def caveats(run: Run, frame: pd.DataFrame) -> list[str]:
     return [
         f"Merging: fine-tuning {spent} of a fixed schedule, the last one counts. "
         "Accuracies of the sweep over ratios are of validation images, which the imported checkpoints were trained on.",
+        *_rates(run.table("merging_history", ("stage", "lr"))),
         "The seed's networks for merging start from another ResNet-20, and its times are of another machine.",
+    ]
+
+
+def _rates(history: pd.DataFrame) -> list[str]:
+    """That variants learn at larger rates than the control, where they do."""
+    largest = pd.to_numeric(history["lr"]).groupby(history["stage"]).max()
+    control, variants = largest.get("control"), largest.get("finetuned")
+    if say.absent(control) or say.absent(variants) or variants <= control:
+        return []
+    return [
+        f"Merged networks are trained at up to {say.factor(variants / control)} the control's learning rate, for they "
+        "have lost more than a small one mends; the control is trained as all controls of this run are."
     ]
