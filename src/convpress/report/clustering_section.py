@@ -18,27 +18,39 @@ from convpress.report.clustering_findings import (
     trained,
 )
 from convpress.report.clustering_norms import norms_findings
-from convpress.report.contents import Column, Content, Run, Section, TableView, records
+from convpress.report.contents import (
+    ACCURACY,
+    EPOCHS,
+    FILE,
+    INTERVAL,
+    MACS,
+    MCNEMAR,
+    PARAMETERS,
+    Column,
+    Content,
+    Run,
+    Section,
+    TableView,
+    records,
+)
 from convpress.report.figures import is_true
 
 REFERENCE_CHECKPOINT = "resnet20-12fca82f"
 
 TABLE = (
     Column("Variant", lambda row: say.text(row["variant"])),
-    Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
-    Column("95 % interval", lambda row: say.interval(row["ci_low"], row["ci_high"]) or say.MISSING),
-    Column(
-        "Points to own control", lambda row: say.points(None if row["variant"] == "control" else row["delta_control"])
-    ),
-    Column("McNemar", lambda row: say.p_value(None if row["variant"] == "control" else row["mcnemar_p"])),
+    ACCURACY,
+    INTERVAL,
+    Column("Points to own control", lambda row: say.points(row["delta_control"])).blank_for(variant="control"),
+    MCNEMAR.blank_for(variant="control"),
     Column("Unique", lambda row: say.percent(row["unique_ratio"], 1)),
     Column("Unique parameters", lambda row: say.count(row["unique_params"])),
     Column("Right after", lambda row: _right_after(row)),
     Column("Filters", lambda row: say.text(row["filters"] or None), numeric=False),
-    Column("Parameters", lambda row: say.count(row["params"])),
-    Column("File", lambda row: say.size(row["bytes"])),
-    Column("MACs", lambda row: say.count(row["macs"])),
-    Column("Epochs", lambda row: say.whole(row["epochs"])),
+    PARAMETERS,
+    FILE,
+    MACS,
+    EPOCHS,
 )
 
 FIGURES = (

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.contents import Column, Content, Run, Section, TableView, records
+from convpress.report.contents import (
+    ACCURACY,
+    EPOCHS,
+    FILE,
+    INTERVAL,
+    MACS,
+    MCNEMAR,
+    PARAMETERS,
+    SPEEDUP,
+    TIME,
+    TO_CONTROL,
+    Column,
+    Content,
+    Run,
+    Section,
+    TableView,
+    records,
+)
 from convpress.report.figures import is_true
 from convpress.report.kernel_search_findings import (
     NAME,
@@ -52,26 +67,21 @@ def _quartiles(row: Row) -> str:
     return f"{say.significant(low)} to {say.significant(high)}"
 
 
-def _not_control(row: Row, key: str) -> Any:
-    """The control compared with itself says nothing."""
-    return None if row["stage"] == "control" else row[key]
-
-
 TABLE = (
     Column("Stage", label),
-    Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
-    Column("95 % interval", lambda row: say.interval(row["ci_low"], row["ci_high"]) or say.MISSING),
-    Column("Points to control", lambda row: say.points(_not_control(row, "delta_control"))),
-    Column("McNemar", lambda row: say.p_value(_not_control(row, "mcnemar_p"))),
-    Column("MACs", lambda row: say.count(row["macs"])),
-    Column("Time a batch", lambda row: say.milliseconds(row["latency_ms"])),
+    ACCURACY,
+    INTERVAL,
+    TO_CONTROL.blank_for(stage="control"),
+    MCNEMAR.blank_for(stage="control"),
+    MACS,
+    TIME,
     Column("Quartiles", _quartiles),
-    Column("Speedup", lambda row: say.factor(row["speedup"])),
+    SPEEDUP,
     Column("Kernel sizes", lambda row: say.sizes(row["kernel_sizes"])),
-    Column("Parameters", lambda row: say.count(row["params"])),
-    Column("File", lambda row: say.size(row["bytes"])),
+    PARAMETERS,
+    FILE,
     Column("Right after surgery", lambda row: say.percent(row["accuracy_before"])),
-    Column("Epochs", lambda row: say.whole(row["epochs"])),
+    EPOCHS,
 )
 
 CP_TABLE = (

@@ -7,17 +7,27 @@ from typing import Any
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.contents import Column, Content, Run, Section, TableView
+from convpress.report.contents import (
+    ACCURACY,
+    EPOCHS,
+    FILE,
+    INTERVAL,
+    MACS,
+    MCNEMAR,
+    PARAMETERS,
+    TIME,
+    TO_CONTROL,
+    Column,
+    Content,
+    Run,
+    Section,
+    TableView,
+)
 from convpress.report.merging_findings import NAME, cards, caveats, findings, pairs, rows, series, summary
 from convpress.report.merging_pairs import without_seed
 from convpress.report.merging_turns import PAIRED
 
 CHECKPOINT = "resnet20-12fca82f"
-
-
-def _not_itself(row: dict[str, Any], key: str) -> Any:
-    """The control compared with itself says nothing."""
-    return None if row["stage"] == "control" else row[key]
 
 
 def _speedup(row: dict[str, Any]) -> str:
@@ -30,26 +40,26 @@ def _speedup(row: dict[str, Any]) -> str:
 TUNED = (
     Column("Variant", lambda row: row["variant"] if row["stage"] == "finetuned" else row["stage"].capitalize()),
     Column("Network", lambda row: say.text(row["model"]), numeric=False),
-    Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
-    Column("95 % interval", lambda row: say.interval(row["ci_low"], row["ci_high"]) or say.MISSING),
-    Column("Points to control", lambda row: say.points(_not_itself(row, "delta_control"))),
-    Column("McNemar", lambda row: say.p_value(_not_itself(row, "mcnemar_p"))),
+    ACCURACY,
+    INTERVAL,
+    TO_CONTROL.blank_for(stage="control"),
+    MCNEMAR.blank_for(stage="control"),
     Column("Before training", lambda row: say.percent(row["accuracy_before"])),
-    Column("Epochs", lambda row: say.whole(row["epochs"])),
-    Column("Control's epochs", lambda row: say.whole(_not_itself(row, "control_epochs"))),
-    Column("Parameters", lambda row: say.count(row["params"])),
-    Column("MACs", lambda row: say.count(row["macs"])),
-    Column("File", lambda row: say.size(row["bytes"])),
-    Column("Time a batch", lambda row: say.milliseconds(row["latency_ms"])),
+    EPOCHS,
+    Column("Control's epochs", lambda row: say.whole(row["control_epochs"])).blank_for(stage="control"),
+    PARAMETERS,
+    MACS,
+    FILE,
+    TIME,
     Column("Speedup", _speedup),
 )
 SWEEP = (
     Column("Method", lambda row: series(row["series"])),
     Column("Ratio", lambda row: say.number(row["ratio"], 1)),
-    Column("Parameters", lambda row: say.count(row["params"])),
-    Column("MACs", lambda row: say.count(row["macs"])),
-    Column("File", lambda row: say.size(row["bytes"])),
-    Column("Time a batch", lambda row: say.milliseconds(row["latency_ms"])),
+    PARAMETERS,
+    MACS,
+    FILE,
+    TIME,
     Column("Speedup", _speedup),
     Column("Validation, right after", lambda row: say.percent(row["validation_before"])),
     Column("Validation, re-estimated", lambda row: say.percent(row["validation_recalibrated"])),
@@ -60,14 +70,14 @@ PAIR_COLUMNS = (
     Column("Question", lambda row: say.text(row["question"]), numeric=False),
     Column("Ratio", lambda row: say.number(row["ratio"], 1)),
     Column("Epochs of each", lambda row: say.whole(row["epochs"])),
-    Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
+    ACCURACY,
     Column("Accuracy of the other", lambda row: say.percent(row["against_accuracy"])),
     Column("Points", lambda row: say.points(row["delta"])),
-    Column("McNemar", lambda row: say.p_value(row["mcnemar_p"])),
+    MCNEMAR,
     Column("Points before training", lambda row: say.points(row["delta_before"])),
-    Column("Parameters", lambda row: say.count(row["params"])),
+    PARAMETERS,
     Column("Parameters of the other", lambda row: say.count(row["against_params"])),
-    Column("File", lambda row: say.size(row["bytes"])),
+    FILE,
     Column("File of the other", lambda row: say.size(row["against_bytes"])),
 )
 FIGURES = (
