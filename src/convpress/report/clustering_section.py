@@ -30,7 +30,7 @@ from convpress.report.contents import (
     Content,
     Run,
     Section,
-    TableView,
+    beside_seed,
     records,
 )
 from convpress.report.figures import is_true
@@ -122,36 +122,20 @@ def build(run: Run) -> Content:
     content.findings += sweep_findings(*sweeps.values())
     content.findings += norms_findings(run.table("clustering_norms", ("network", "layer", "filter", "norm")), frame)
     run.draw(FIGURES, content)
-    content.seed, content.seed_note = beside_seed(run, frame)
+    ours = (
+        Column("Ours, the seed's method", lambda row: _ours(row["figure"], frame)["same"]),
+        Column("Ours, chosen on validation at this ratio", lambda row: _ours(row["figure"], frame)["best"]),
+    )
+    network = "" if comparable(run) else "ResNet-20"
+    content.seed, content.seed_note = beside_seed(
+        run, NAME, SEED_FIGURES, lambda row: say.percent(float(row["value"])), ours, network
+    )
     return content
 
 
 def comparable(run: Run) -> bool:
     """Whether the seed's figures and the targets are for this run's network: its checkpoint was used."""
     return run.used(REFERENCE_CHECKPOINT)
-
-
-def beside_seed(run: Run, frame: pd.DataFrame) -> tuple[TableView | None, str]:
-    """The seed's figures next to ours: by the same method, and by the best of ours that keeps as few parameters."""
-    reference = run.reference("seeds", ("study", "figure", "value", "source"))
-    reference = reference[(reference["study"] == NAME) & reference["figure"].isin(SEED_FIGURES)]
-    if reference.empty:
-        return None, ""
-    rows = [{**entry, **_ours(entry["figure"], frame)} for entry in records(reference)]
-    columns = (
-        Column("Figure", lambda row: SEED_FIGURES[row["figure"]][0]),
-        Column("Seed", lambda row: say.percent(float(row["value"]))),
-        Column("Ours, the seed's method", lambda row: row["same"]),
-        Column("Ours, chosen on validation at this ratio", lambda row: row["best"]),
-        Column("Where in the seed", lambda row: say.text(row["source"]), numeric=False),
-    )
-    note = (
-        ""
-        if comparable(run)
-        else "The seed's figures are for ResNet-20 on CIFAR-10. This run uses another network or other images, so the "
-        "columns stand side by side and cannot be compared."
-    )
-    return run.view(f"{NAME}_seed", "The seed's figures beside ours.", pd.DataFrame(rows), columns), note
 
 
 def _ours(figure: str, frame: pd.DataFrame) -> dict[str, str]:

@@ -20,7 +20,7 @@ from convpress.report.contents import (
     Content,
     Run,
     Section,
-    TableView,
+    beside_seed,
     records,
 )
 from convpress.report.figures import is_true
@@ -174,37 +174,13 @@ def build(run: Run) -> Content:
         content.tables.append(run.view("cp_error", "CP decompositions.", cp_error, columns))
         content.findings += cp_findings(cp_error)
     run.draw(FIGURES, content)
-    content.seed, content.seed_note = beside_seed(run, frame)
+    ours = (
+        Column("Ours, the seed's method", lambda row: _ours(row["figure"], frame)["same"]),
+        Column("Ours, chosen or best on validation", lambda row: _ours(row["figure"], frame)["best"]),
+    )
+    network = "" if comparable(run) else "ResNet-32"
+    content.seed, content.seed_note = beside_seed(run, NAME, SEED_FIGURES, _seed_value, ours, network)
     return content
-
-
-def beside_seed(run: Run, frame: pd.DataFrame) -> tuple[TableView | None, str]:
-    """The seed's figures next to ours: by the same method, and by the best of our variants in that stage."""
-    reference = run.reference("seeds", ("study", "figure", "value", "source"))
-    reference = reference[reference["study"] == NAME]
-    if reference.empty:
-        return None, ""
-    rows = [
-        {"value": entry["value"], "figure": entry["figure"], "source": entry["source"]} | _ours(entry["figure"], frame)
-        for entry in records(reference)
-        if entry["figure"] in SEED_FIGURES
-    ]
-    columns = (
-        Column("Figure", lambda row: SEED_FIGURES[row["figure"]][0]),
-        Column("Seed", lambda row: _seed_value(row["value"])),
-        Column("Ours, the seed's method", lambda row: row["same"]),
-        Column("Ours, chosen or best on validation", lambda row: row["best"]),
-        Column("Where in the seed", lambda row: say.text(row["source"]), numeric=False),
-    )
-    note = (
-        ""
-        if comparable(run)
-        else (
-            "The seed's figures are for ResNet-32 on CIFAR-10. This run uses another network or other "
-            "images, so the columns stand side by side and cannot be compared."
-        )
-    )
-    return run.view(f"{NAME}_seed", "The seed's figures beside ours.", pd.DataFrame(rows), columns), note
 
 
 SEED_FIGURES = {
@@ -238,11 +214,11 @@ def _ours(figure: str, frame: pd.DataFrame) -> dict[str, str]:
     }
 
 
-def _seed_value(value: str) -> str:
+def _seed_value(row: Row) -> str:
     try:
-        return say.percent(float(value))
+        return say.percent(float(row["value"]))
     except ValueError:
-        return say.sizes(value)
+        return say.sizes(row["value"])
 
 
 KERNEL_SEARCH = Section(

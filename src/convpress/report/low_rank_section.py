@@ -119,8 +119,7 @@ def build(run: Run) -> Content:
 
 def beside_seed(run: Run, frame: pd.DataFrame) -> tuple[TableView | None, str]:
     """The seed's table next to ours, row by row."""
-    reference = run.reference("seeds", ("study", "figure", "value", "source"))
-    values = {row["figure"]: float(row["value"]) for row in records(reference[reference["study"] == NAME])}
+    values = {row["figure"]: float(row["value"]) for row in records(run.seeds(NAME))}
     rows = [row for row in records(frame) if f"row{row['row']}_accuracy" in values]
     if not rows:
         return None, ""

@@ -21,7 +21,7 @@ from convpress.report.contents import (
     Content,
     Run,
     Section,
-    TableView,
+    beside_seed,
 )
 from convpress.report.merging_findings import NAME, cards, caveats, findings, pairs, rows, series, summary
 from convpress.report.merging_pairs import without_seed
@@ -137,32 +137,15 @@ def build(run: Run) -> Content:
         content.summary, content.findings = summary(frame), findings(frame, found)
         content.caveats, content.cards = caveats(run, frame), cards(frame)
     run.draw(FIGURES, content)
-    content.seed, content.seed_note = beside_seed(run, frame)
-    return content
-
-
-def beside_seed(run: Run, frame: pd.DataFrame) -> tuple[TableView | None, str]:
-    """The seed's figures next to ours: by its own method, and by ours."""
-    reference = run.reference("seeds", ("study", "figure", "value", "source"))
-    reference = reference[(reference["study"] == NAME) & reference["figure"].isin(list(SEED_FIGURES))]
-    if reference.empty:
-        return None, ""
-    columns = (
-        Column("Figure", lambda row: SEED_FIGURES[row["figure"]][0]),
-        Column("Seed", lambda row: _show(row["figure"], row["value"])),
+    ours = (
         Column("Ours, the seed's method", lambda row: _ours(frame, row["figure"], own=False)),
         Column("Ours, our method", lambda row: _ours(frame, row["figure"], own=True)),
-        Column("Where in the seed", lambda row: say.text(row["source"]), numeric=False),
     )
-    note = (
-        ""
-        if run.used(CHECKPOINT)
-        else (
-            "The seed's figures are for a ResNet-20 on CIFAR-10. This run uses another network or other images, so the "
-            "columns stand side by side and cannot be compared."
-        )
+    network = "" if run.used(CHECKPOINT) else "a ResNet-20"
+    content.seed, content.seed_note = beside_seed(
+        run, NAME, SEED_FIGURES, lambda row: _show(row["figure"], row["value"]), ours, network
     )
-    return run.view(f"{NAME}_seed", "The seed's figures beside ours.", reference, columns), note
+    return content
 
 
 def _ours(frame: pd.DataFrame, figure: str, *, own: bool) -> str:
