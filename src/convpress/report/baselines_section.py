@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from convpress.report import wording as say
-from convpress.report.contents import Column, Content, Run, Section, records
+from convpress.report.contents import (
+    ACCURACY,
+    EPOCHS,
+    FILE,
+    INTERVAL,
+    MACS,
+    MCNEMAR,
+    PARAMETERS,
+    Column,
+    Content,
+    Run,
+    Section,
+    records,
+)
 
 COLUMNS = (
     "model",
@@ -21,20 +34,15 @@ COMPARISON = ("delta_baseline", "mcnemar_p", "validation_accuracy")
 
 TABLE = (
     Column("Network", lambda row: f"{say.text(row['model'])}, {say.text(row['variant'])}"),
-    Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
-    Column("95 % interval", lambda row: say.interval(row["ci_low"], row["ci_high"]) or say.MISSING),
-    Column("Points to baseline", lambda row: say.points(_only_control(row, "delta_baseline"))),
-    Column("McNemar", lambda row: say.p_value(_only_control(row, "mcnemar_p"))),
-    Column("Parameters", lambda row: say.count(row["params"])),
-    Column("MACs", lambda row: say.count(row["macs"])),
-    Column("File", lambda row: say.size(row["bytes"])),
-    Column("Epochs", lambda row: say.whole(row["epochs"])),
+    ACCURACY,
+    INTERVAL,
+    Column("Points to baseline", lambda row: say.points(row["delta_baseline"])).blank_for(variant="baseline"),
+    MCNEMAR.blank_for(variant="baseline"),
+    PARAMETERS,
+    MACS,
+    FILE,
+    EPOCHS,
 )
-
-
-def _only_control(row: dict, key: str) -> object:
-    """A baseline compared with itself says nothing."""
-    return row[key] if row["variant"] == "control" else None
 
 
 def build(run: Run) -> Content:

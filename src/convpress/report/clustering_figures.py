@@ -132,14 +132,11 @@ def draw_norms(norms: pd.DataFrame | None, path: Path | str) -> None:
             style.save_empty(path, "No filter norms in this run")
             return
         layers, networks = list(dict.fromkeys(frame["layer"])), list(dict.fromkeys(frame["network"]))
-        columns = min(5, len(layers))
-        rows = math.ceil(len(layers) / columns)
-        figure = style.new_figure(style.WIDTH, 1.35 * rows + 0.8)
-        grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
-        bins = np.linspace(0, max(1.2, float(frame["norm"].max())), 25)
+        figure, panels = style.panel_grid(len(layers), 5, 1.35, 0.8, sharex=True)
+        bins = np.linspace(0, max(1.2, float(frame["norm"].max())), 25).tolist()
         remedies = {name: name.rpartition(PULLED)[0] or name for name in networks[1:]}
         colours = {name: look.color for name, look in style.looks(remedies.values()).items()}
-        for axes, layer in zip(grid.flat, layers, strict=False):
+        for axes, layer in zip(panels, layers, strict=True):
             for network in networks:
                 values = frame.loc[(frame["layer"] == layer) & (frame["network"] == network), "norm"]
                 if network == networks[0]:
@@ -149,8 +146,6 @@ def draw_norms(norms: pd.DataFrame | None, path: Path | str) -> None:
             axes.axvline(1, color=style.INK, lw=0.9, ls="--")
             axes.set_title(layer, loc="left")
             axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-        for axes in grid.flat[len(layers) :]:
-            axes.set_visible(False)
         figure.supxlabel("Norm of the filter", fontsize=8.5)
         figure.supylabel("Filters", fontsize=8.5)
         handles: list[Any] = [Patch(color="#9cc3de", label=networks[0])]

@@ -18,27 +18,39 @@ from convpress.report.clustering_findings import (
     trained,
 )
 from convpress.report.clustering_norms import norms_findings
-from convpress.report.contents import Column, Content, Run, Section, TableView, records
+from convpress.report.contents import (
+    ACCURACY,
+    EPOCHS,
+    FILE,
+    INTERVAL,
+    MACS,
+    MCNEMAR,
+    PARAMETERS,
+    Column,
+    Content,
+    Run,
+    Section,
+    beside_seed,
+    records,
+)
 from convpress.report.figures import is_true
 
 REFERENCE_CHECKPOINT = "resnet20-12fca82f"
 
 TABLE = (
     Column("Variant", lambda row: say.text(row["variant"])),
-    Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
-    Column("95 % interval", lambda row: say.interval(row["ci_low"], row["ci_high"]) or say.MISSING),
-    Column(
-        "Points to own control", lambda row: say.points(None if row["variant"] == "control" else row["delta_control"])
-    ),
-    Column("McNemar", lambda row: say.p_value(None if row["variant"] == "control" else row["mcnemar_p"])),
+    ACCURACY,
+    INTERVAL,
+    Column("Points to own control", lambda row: say.points(row["delta_control"])).blank_for(variant="control"),
+    MCNEMAR.blank_for(variant="control"),
     Column("Unique", lambda row: say.percent(row["unique_ratio"], 1)),
     Column("Unique parameters", lambda row: say.count(row["unique_params"])),
     Column("Right after", lambda row: _right_after(row)),
     Column("Filters", lambda row: say.text(row["filters"] or None), numeric=False),
-    Column("Parameters", lambda row: say.count(row["params"])),
-    Column("File", lambda row: say.size(row["bytes"])),
-    Column("MACs", lambda row: say.count(row["macs"])),
-    Column("Epochs", lambda row: say.whole(row["epochs"])),
+    PARAMETERS,
+    FILE,
+    MACS,
+    EPOCHS,
 )
 
 FIGURES = (
@@ -110,36 +122,20 @@ def build(run: Run) -> Content:
     content.findings += sweep_findings(*sweeps.values())
     content.findings += norms_findings(run.table("clustering_norms", ("network", "layer", "filter", "norm")), frame)
     run.draw(FIGURES, content)
-    content.seed, content.seed_note = beside_seed(run, frame)
+    ours = (
+        Column("Ours, the seed's method", lambda row: _ours(row["figure"], frame)["same"]),
+        Column("Ours, chosen on validation at this ratio", lambda row: _ours(row["figure"], frame)["best"]),
+    )
+    network = "" if comparable(run) else "ResNet-20"
+    content.seed, content.seed_note = beside_seed(
+        run, NAME, SEED_FIGURES, lambda row: say.percent(float(row["value"])), ours, network
+    )
     return content
 
 
 def comparable(run: Run) -> bool:
     """Whether the seed's figures and the targets are for this run's network: its checkpoint was used."""
     return run.used(REFERENCE_CHECKPOINT)
-
-
-def beside_seed(run: Run, frame: pd.DataFrame) -> tuple[TableView | None, str]:
-    """The seed's figures next to ours: by the same method, and by the best of ours that keeps as few parameters."""
-    reference = run.reference("seeds", ("study", "figure", "value", "source"))
-    reference = reference[(reference["study"] == NAME) & reference["figure"].isin(SEED_FIGURES)]
-    if reference.empty:
-        return None, ""
-    rows = [{**entry, **_ours(entry["figure"], frame)} for entry in records(reference)]
-    columns = (
-        Column("Figure", lambda row: SEED_FIGURES[row["figure"]][0]),
-        Column("Seed", lambda row: say.percent(float(row["value"]))),
-        Column("Ours, the seed's method", lambda row: row["same"]),
-        Column("Ours, chosen on validation at this ratio", lambda row: row["best"]),
-        Column("Where in the seed", lambda row: say.text(row["source"]), numeric=False),
-    )
-    note = (
-        ""
-        if comparable(run)
-        else "The seed's figures are for ResNet-20 on CIFAR-10. This run uses another network or other images, so the "
-        "columns stand side by side and cannot be compared."
-    )
-    return run.view(f"{NAME}_seed", "The seed's figures beside ours.", pd.DataFrame(rows), columns), note
 
 
 def _ours(figure: str, frame: pd.DataFrame) -> dict[str, str]:

@@ -8,7 +8,22 @@ from typing import Any
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.contents import Column, Content, Run, Section, records
+from convpress.report.contents import (
+    ACCURACY,
+    FILE,
+    INTERVAL,
+    MACS,
+    MCNEMAR,
+    PARAMETERS,
+    SPEEDUP,
+    TIME,
+    TO_CONTROL,
+    Column,
+    Content,
+    Run,
+    Section,
+    records,
+)
 from convpress.report.pareto import COLUMNS, COSTS, REFERENCES, compared, label, networks, on_front
 
 NAME = "comparison"
@@ -19,27 +34,22 @@ RUNTIMES = (
 )
 
 
-def _not_itself(row: dict[str, Any], key: str) -> Any:
-    """The control compared with itself says nothing."""
-    return None if row["study"] == "control" else row[key]
-
-
 TABLE = (
     Column("Variant", lambda row: label(row["study"], row["variant"])),
     Column("Network", lambda row: say.text(row["model"]), numeric=False),
-    Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
-    Column("95 % interval", lambda row: say.interval(row["ci_low"], row["ci_high"]) or say.MISSING),
-    Column("Points to control", lambda row: say.points(_not_itself(row, "delta_control"))),
-    Column("McNemar", lambda row: say.p_value(_not_itself(row, "mcnemar_p"))),
-    Column("Parameters", lambda row: say.count(row["params"])),
-    Column("MACs", lambda row: say.count(row["macs"])),
-    Column("Time a batch", lambda row: say.milliseconds(row["latency_ms"])),
+    ACCURACY,
+    INTERVAL,
+    TO_CONTROL.blank_for(study="control"),
+    MCNEMAR.blank_for(study="control"),
+    PARAMETERS,
+    MACS,
+    TIME,
     Column("Quartiles", lambda row: _between(row["latency_q1_ms"], row["latency_q3_ms"])),
-    Column("Speedup", lambda row: say.factor(row["speedup"])),
+    SPEEDUP,
     Column("One image", lambda row: say.milliseconds(row["batch1_ms"])),
     Column("Batch, bfloat16", lambda row: say.milliseconds(row["bf16_ms"])),
     Column("Batch, ONNX Runtime", lambda row: say.milliseconds(row["onnx_ms"])),
-    Column("File", lambda row: say.size(row["bytes"])),
+    FILE,
     Column("Epochs", lambda row: say.whole(row["finetune_epochs"])),
     Column("Control's epochs", lambda row: say.whole(row["control_epochs"])),
     Column("On the front of", lambda row: row["fronts"] or say.MISSING, numeric=False),
@@ -55,7 +65,7 @@ PEERS = (
     Column("Library", lambda row: f"{say.text(row['library'])} {say.text(row['version'])}", numeric=False),
     Column("Asked for", lambda row: f"{say.count(row['target'])} {UNITS.get(row['target_cost'], '')}"),
     Column("Reached", lambda row: say.count(row.get(row["target_cost"], math.nan))),
-    Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
+    ACCURACY,
     Column("Epochs", lambda row: say.whole(row["finetune_epochs"])),
     Column("Ours beside it", lambda row: say.text(row["nearest"]), numeric=False),
     Column("Its size", lambda row: say.count(row["nearest_cost"])),

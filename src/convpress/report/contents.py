@@ -6,8 +6,8 @@ import base64
 import json
 import re
 import struct
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pandas as pd
 from docutils.core import publish_parts
 from markupsafe import Markup
 
-from convpress.report.wording import MISSING, absent, sort_value
+from convpress.report import wording as say
 
 TEXT_COLUMNS = ("stage", "variant", "layer", "model", "kernel_sizes", "start", "suffix")
 
@@ -28,6 +28,23 @@ class Column:
     header: str
     show: Callable[[dict[str, Any]], str]
     numeric: bool = True
+
+    def blank_for(self, **itself: str) -> Column:
+        """The column with a dash in rows that have these values: there it compares a row with itself."""
+        wanted = itself.items()
+        return replace(self, show=lambda row: say.MISSING if wanted <= row.items() else self.show(row))
+
+
+ACCURACY = Column("Test accuracy", lambda row: say.percent(row["test_accuracy"]))
+INTERVAL = Column("95 % interval", lambda row: say.interval(row["ci_low"], row["ci_high"]) or say.MISSING)
+TO_CONTROL = Column("Points to control", lambda row: say.points(row["delta_control"]))
+MCNEMAR = Column("McNemar", lambda row: say.p_value(row["mcnemar_p"]))
+PARAMETERS = Column("Parameters", lambda row: say.count(row["params"]))
+MACS = Column("MACs", lambda row: say.count(row["macs"]))
+FILE = Column("File", lambda row: say.size(row["bytes"]))
+TIME = Column("Time a batch", lambda row: say.milliseconds(row["latency_ms"]))
+SPEEDUP = Column("Speedup", lambda row: say.factor(row["speedup"]))
+EPOCHS = Column("Epochs", lambda row: say.whole(row["epochs"]))
 
 
 @dataclass(frozen=True)
@@ -42,8 +59,8 @@ class TableView:
 
     def is_number(self, index: int) -> bool:
         """Whether a column sorts by value: it says so, and each of its cells is a number or empty."""
-        cells = [row[index] for row in self.rows if row[index] not in ("", MISSING)]
-        return index > 0 and self.columns[index].numeric and all(sort_value(cell) is not None for cell in cells)
+        cells = [row[index] for row in self.rows if row[index] not in ("", say.MISSING)]
+        return index > 0 and self.columns[index].numeric and all(say.sort_value(cell) is not None for cell in cells)
 
 
 @dataclass(frozen=True)
@@ -125,6 +142,11 @@ class Run:
         """A file of figures to compare with, from the report folder."""
         return _read(self.report_folder / "reference" / f"{name}.csv", columns, ("value",))
 
+    def seeds(self, study: str) -> pd.DataFrame:
+        """The seed's own figures of a study, as text."""
+        found = self.reference("seeds", ("study", "figure", "value", "source"))
+        return found[found["study"] == study]
+
     def caption(self, name: str, fallback: str) -> Markup:
         """The caption in `<name>.rst` as HTML, or `fallback`."""
         path = self.report_folder / f"{name}.rst"
@@ -164,6 +186,36 @@ class Run:
                 content.missing.append(f"the picture “{title.rstrip('.')}” (figures/{file})")
 
 
+def beside_seed(
+    run: Run,
+    study: str,
+    figures: Mapping[str, tuple[str, ...]],
+    seed: Callable[[dict[str, Any]], str],
+    ours: Sequence[Column],
+    network: str,
+) -> tuple[TableView | None, str]:
+    """The seed's figures of a study next to ours, and a note; None where it has none.
+
+    `figures` begins with the name on the page of each figure in seeds.csv, `seed` shows the seed's own value, `ours`
+    are the columns of ours, and `network` is what the seed compressed, where this run uses another, else empty.
+    """
+    reference = run.seeds(study)
+    reference = reference[reference["figure"].isin(list(figures))]
+    if reference.empty:
+        return None, ""
+    columns = (
+        Column("Figure", lambda row: figures[row["figure"]][0]),
+        Column("Seed", seed),
+        *ours,
+        Column("Where in the seed", lambda row: say.text(row["source"]), numeric=False),
+    )
+    note = (
+        f"The seed's figures are for {network} on CIFAR-10. This run uses another network or other images, so the "
+        "columns stand side by side and cannot be compared."
+    )
+    return run.view(f"{study}_seed", "The seed's figures beside ours.", reference, columns), note if network else ""
+
+
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as dicts with text keys."""
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
@@ -177,7 +229,7 @@ def _read(path: Path, columns: Sequence[str], text: Sequence[str] = ()) -> pd.Da
         frame = pd.DataFrame()
     frame = frame.reindex(columns=list(dict.fromkeys([*frame.columns, *columns])))
     for name in set(text) & set(frame.columns):
-        frame[name] = pd.Series(["" if absent(value) else str(value) for value in frame[name]], dtype=object)
+        frame[name] = pd.Series(["" if say.absent(value) else str(value) for value in frame[name]], dtype=object)
     return frame
 
 

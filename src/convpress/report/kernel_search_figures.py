@@ -114,18 +114,13 @@ def draw_masks(masks: pd.DataFrame | None, sizes: pd.DataFrame | None, path: Pat
             style.save_empty(path, "No masks in this run")
             return
         layers, variants = list(dict.fromkeys(frame["layer"])), style.looks(frame["variant"])
-        columns = min(3, len(layers))
-        rows = math.ceil(len(layers) / columns)
-        figure = style.new_figure(style.WIDTH, 1.75 * rows + 0.6)
-        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for axes, layer in zip(grid.flat, layers, strict=False):
+        figure, panels = style.panel_grid(len(layers), 3, 1.75, 0.6, sharex=True, sharey=True)
+        for axes, layer in zip(panels, layers, strict=True):
             for name, look in variants.items():
                 line = frame[(frame["layer"] == layer) & (frame["variant"] == name)].sort_values("tap")
                 _draw_mask(axes, line, look, last.get((name, layer), math.nan))
             axes.set_title(layer, loc="left")
             axes.xaxis.set_major_locator(MultipleLocator(5))
-        for axes in grid.flat[len(layers) :]:
-            axes.set_visible(False)
         figure.supxlabel("Tap (0 is the centre)", fontsize=8.5)
         figure.supylabel("Mask / its peak", fontsize=8.5)
         handles = [style.handle(look, name) for name, look in variants.items()]
@@ -209,16 +204,11 @@ def draw_kernels(kernels: pd.DataFrame | None, path: Path | str) -> None:
             return
         layers = list(dict.fromkeys(frame["layer"]))
         blocks = [_kernel_rows(frame[frame["layer"] == layer]) for layer in layers]
-        columns = min(2, len(layers))
-        rows = math.ceil(len(layers) / columns)
         height = 0.6 * max(len(block) for block in blocks) + 0.5
-        figure = style.new_figure(4.6 * columns, height * rows)
-        grid = figure.subplots(rows, columns, squeeze=False)
-        for axes, layer, block in zip(grid.flat, layers, blocks, strict=False):
+        figure, panels = style.panel_grid(len(layers), 2, height, width=4.6 * min(2, len(layers)))
+        for axes, layer, block in zip(panels, layers, blocks, strict=True):
             axes.set_title(layer, loc="left", fontweight="bold", pad=14)
             _draw_kernel_block(axes, block)
-        for axes in grid.flat[len(layers) :]:
-            axes.set_visible(False)
         style.save(figure, path)
 
 

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.contents import Column, Content, Run, Section, TableView, records
+from convpress.report.contents import (
+    ACCURACY,
+    EPOCHS,
+    FILE,
+    INTERVAL,
+    MACS,
+    MCNEMAR,
+    PARAMETERS,
+    SPEEDUP,
+    TIME,
+    TO_CONTROL,
+    Column,
+    Content,
+    Run,
+    Section,
+    beside_seed,
+    records,
+)
 from convpress.report.figures import is_true
 from convpress.report.kernel_search_findings import (
     NAME,
@@ -53,26 +68,21 @@ def _quartiles(row: Row) -> str:
     return f"{say.significant(low)} to {say.significant(high)}"
 
 
-def _not_control(row: Row, key: str) -> Any:
-    """The control compared with itself says nothing."""
-    return None if row["stage"] == "control" else row[key]
-
-
 TABLE = (
     Column("Stage", label),
-    Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
-    Column("95 % interval", lambda row: say.interval(row["ci_low"], row["ci_high"]) or say.MISSING),
-    Column("Points to control", lambda row: say.points(_not_control(row, "delta_control"))),
-    Column("McNemar", lambda row: say.p_value(_not_control(row, "mcnemar_p"))),
-    Column("MACs", lambda row: say.count(row["macs"])),
-    Column("Time a batch", lambda row: say.milliseconds(row["latency_ms"])),
+    ACCURACY,
+    INTERVAL,
+    TO_CONTROL.blank_for(stage="control"),
+    MCNEMAR.blank_for(stage="control"),
+    MACS,
+    TIME,
     Column("Quartiles", _quartiles),
-    Column("Speedup", lambda row: say.factor(row["speedup"])),
+    SPEEDUP,
     Column("Kernel sizes", lambda row: say.sizes(row["kernel_sizes"])),
-    Column("Parameters", lambda row: say.count(row["params"])),
-    Column("File", lambda row: say.size(row["bytes"])),
+    PARAMETERS,
+    FILE,
     Column("Right after surgery", lambda row: say.percent(row["accuracy_before"])),
-    Column("Epochs", lambda row: say.whole(row["epochs"])),
+    EPOCHS,
 )
 
 CP_TABLE = (
@@ -172,37 +182,13 @@ def build(run: Run) -> Content:
         content.tables.append(run.view("cp_error", "CP decompositions.", cp_error, columns))
         content.findings += cp_findings(cp_error)
     run.draw(FIGURES, content)
-    content.seed, content.seed_note = beside_seed(run, frame)
+    ours = (
+        Column("Ours, the seed's method", lambda row: _ours(row["figure"], frame)["same"]),
+        Column("Ours, chosen or best on validation", lambda row: _ours(row["figure"], frame)["best"]),
+    )
+    network = "" if comparable(run) else "ResNet-32"
+    content.seed, content.seed_note = beside_seed(run, NAME, SEED_FIGURES, _seed_value, ours, network)
     return content
-
-
-def beside_seed(run: Run, frame: pd.DataFrame) -> tuple[TableView | None, str]:
-    """The seed's figures next to ours: by the same method, and by the best of our variants in that stage."""
-    reference = run.reference("seeds", ("study", "figure", "value", "source"))
-    reference = reference[reference["study"] == NAME]
-    if reference.empty:
-        return None, ""
-    rows = [
-        {"value": entry["value"], "figure": entry["figure"], "source": entry["source"]} | _ours(entry["figure"], frame)
-        for entry in records(reference)
-        if entry["figure"] in SEED_FIGURES
-    ]
-    columns = (
-        Column("Figure", lambda row: SEED_FIGURES[row["figure"]][0]),
-        Column("Seed", lambda row: _seed_value(row["value"])),
-        Column("Ours, the seed's method", lambda row: row["same"]),
-        Column("Ours, chosen or best on validation", lambda row: row["best"]),
-        Column("Where in the seed", lambda row: say.text(row["source"]), numeric=False),
-    )
-    note = (
-        ""
-        if comparable(run)
-        else (
-            "The seed's figures are for ResNet-32 on CIFAR-10. This run uses another network or other "
-            "images, so the columns stand side by side and cannot be compared."
-        )
-    )
-    return run.view(f"{NAME}_seed", "The seed's figures beside ours.", pd.DataFrame(rows), columns), note
 
 
 SEED_FIGURES = {
@@ -236,11 +222,11 @@ def _ours(figure: str, frame: pd.DataFrame) -> dict[str, str]:
     }
 
 
-def _seed_value(value: str) -> str:
+def _seed_value(row: Row) -> str:
     try:
-        return say.percent(float(value))
+        return say.percent(float(row["value"]))
     except ValueError:
-        return say.sizes(value)
+        return say.sizes(row["value"])
 
 
 KERNEL_SEARCH = Section(

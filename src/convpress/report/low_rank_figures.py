@@ -155,11 +155,9 @@ def draw_filters(filters: pd.DataFrame | None, path: Path | str) -> None:
             return
         layers = list(dict.fromkeys(frame["layer"]))
         rows = list(dict.fromkeys(zip(frame["expansion"], frame["when"], strict=True)))
-        figure = style.new_figure(4.6 * min(2, len(layers)), (0.55 * len(rows) + 0.4) * -(-len(layers) // 2))
-        grid = figure.subplots(-(-len(layers) // 2), min(2, len(layers)), squeeze=False)
-        for axes in grid.flat[len(layers) :]:
-            axes.set_visible(False)
-        for axes, layer in zip(grid.flat, layers, strict=False):
+        height, width = 0.55 * len(rows) + 0.4, 4.6 * min(2, len(layers))
+        figure, panels = style.panel_grid(len(layers), 2, height, width=width)
+        for axes, layer in zip(panels, layers, strict=True):
             axes.set_title(layer, loc="left", fontweight="bold")
             _draw_block(axes, frame[frame["layer"] == layer], rows)
         style.save(figure, path)

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.contents import Column, Content, Run, Section, TableView, records
+from convpress.report.contents import (
+    ACCURACY,
+    FILE,
+    INTERVAL,
+    MACS,
+    PARAMETERS,
+    SPEEDUP,
+    TO_CONTROL,
+    Column,
+    Content,
+    Run,
+    Section,
+    TableView,
+    records,
+)
 from convpress.report.low_rank_findings import (
     BASES,
     COLUMNS,
@@ -23,30 +35,25 @@ from convpress.report.low_rank_findings import (
 METHODS = {"svd_shared": "SVD, shared", "svd_per_channel": "SVD, for each channel", "alternating": "alternating"}
 
 
-def _versus(row: Row, key: str) -> Any:
-    """Row 1 compared with itself says nothing."""
-    return None if row["row"] == "1" else row[key]
-
-
 TABLE = (
     Column("Row", lambda row: say.text(row["row"])),
     Column("Network", lambda row: say.text(row["variant"]), numeric=False),
     Column("Filters", lambda row: say.sizes(row["bases"])),
     Column("L2 epochs", lambda row: say.whole(row["l2_epochs"])),
     Column("CE epochs", lambda row: say.whole(row["ce_epochs"])),
-    Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
-    Column("95 % interval", lambda row: say.interval(row["ci_low"], row["ci_high"]) or say.MISSING),
-    Column("Points to row 1", lambda row: say.points(_versus(row, "delta_original"))),
-    Column("McNemar", lambda row: say.p_value(_versus(row, "mcnemar_original"))),
-    Column("Points to control", lambda row: say.points(None if row["row"] == "control" else row["delta_control"])),
+    ACCURACY,
+    INTERVAL,
+    Column("Points to row 1", lambda row: say.points(row["delta_original"])).blank_for(row="1"),
+    Column("McNemar", lambda row: say.p_value(row["mcnemar_original"])).blank_for(row="1"),
+    TO_CONTROL.blank_for(row="control"),
     Column("L2 distance", lambda row: say.significant(row["l2_distance"])),
-    Column("MACs", lambda row: say.count(row["macs"])),
-    Column("Parameters", lambda row: say.count(row["params"])),
+    MACS,
+    PARAMETERS,
     Column("CPU", lambda row: say.milliseconds(row["cpu_ms"])),
-    Column("Speedup", lambda row: say.factor(row["speedup"])),
+    SPEEDUP,
     Column("CPU, bfloat16", lambda row: say.milliseconds(row["cpu_bf16_ms"])),
     Column("CUDA", lambda row: say.milliseconds(row["cuda_ms"])),
-    Column("File", lambda row: say.size(row["bytes"])),
+    FILE,
 )
 
 BASES_TABLE = (
@@ -112,8 +119,7 @@ def build(run: Run) -> Content:
 
 def beside_seed(run: Run, frame: pd.DataFrame) -> tuple[TableView | None, str]:
     """The seed's table next to ours, row by row."""
-    reference = run.reference("seeds", ("study", "figure", "value", "source"))
-    values = {row["figure"]: float(row["value"]) for row in records(reference[reference["study"] == NAME])}
+    values = {row["figure"]: float(row["value"]) for row in records(run.seeds(NAME))}
     rows = [row for row in records(frame) if f"row{row['row']}_accuracy" in values]
     if not rows:
         return None, ""

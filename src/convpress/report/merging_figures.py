@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -130,29 +129,16 @@ def _draw_tuned(axes: Axes, tuned: pd.DataFrame, dense: pd.DataFrame) -> None:
     style.percent_axis(axes, "x")
 
 
-def _panels(path: Path | str, names: Sequence[str], message: str, height: float) -> tuple[Any, list[Axes]] | None:
-    if not names:
-        style.save_empty(path, message)
-        return None
-    columns = min(4, len(names))
-    rows = math.ceil(len(names) / columns)
-    figure = style.new_figure(style.WIDTH, height * rows + 0.5)
-    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
-    for axes in grid.flat[len(names) :]:
-        axes.set_visible(False)
-    return figure, list(grid.flat[: len(names)])
-
-
 def draw_curves(history: pd.DataFrame | None, path: Path | str) -> None:
     """Accuracy over epochs, a panel a variant: validation images with markers, training images thin."""
     frame = complete(history, ("stage", "variant", "epoch", "train_accuracy", "validation_accuracy"))
     frame = frame.assign(name=frame["variant"].where(frame["stage"] != "control", "control " + frame["variant"]))
     names = list(dict.fromkeys(frame["name"]))
     with style.figure_style():
-        found = _panels(path, names, "No training history in this run", 1.5)
-        if found is None:
+        if not names:
+            style.save_empty(path, "No training history in this run")
             return
-        figure, panels = found
+        figure, panels = style.panel_grid(len(names), 4, 1.5, 0.5, sharey=True)
         for axes, name in zip(panels, names, strict=True):
             line = frame[frame["name"] == name].sort_values("epoch")
             axes.plot(line["epoch"], line["train_accuracy"], color=style.MUTED, lw=0.9)
@@ -173,10 +159,10 @@ def draw_channels(channels: pd.DataFrame | None, path: Path | str) -> None:
     frame = complete(channels, ("variant", "block", "channels", "before"))
     names = list(dict.fromkeys(frame["variant"]))
     with style.figure_style():
-        found = _panels(path, names, "No merged channels in this run", 1.6)
-        if found is None:
+        if not names:
+            style.save_empty(path, "No merged channels in this run")
             return
-        figure, panels = found
+        figure, panels = style.panel_grid(len(names), 4, 1.6, 0.5, sharey=True)
         for axes, name in zip(panels, names, strict=True):
             rows = frame[frame["variant"] == name]
             axes.bar(range(len(rows)), rows["before"], color=style.BAND, width=0.8)

@@ -7,17 +7,27 @@ from typing import Any
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.contents import Column, Content, Run, Section, TableView
+from convpress.report.contents import (
+    ACCURACY,
+    EPOCHS,
+    FILE,
+    INTERVAL,
+    MACS,
+    MCNEMAR,
+    PARAMETERS,
+    TIME,
+    TO_CONTROL,
+    Column,
+    Content,
+    Run,
+    Section,
+    beside_seed,
+)
 from convpress.report.merging_findings import NAME, cards, caveats, findings, pairs, rows, series, summary
 from convpress.report.merging_pairs import without_seed
 from convpress.report.merging_turns import PAIRED
 
 CHECKPOINT = "resnet20-12fca82f"
-
-
-def _not_itself(row: dict[str, Any], key: str) -> Any:
-    """The control compared with itself says nothing."""
-    return None if row["stage"] == "control" else row[key]
 
 
 def _speedup(row: dict[str, Any]) -> str:
@@ -30,26 +40,26 @@ def _speedup(row: dict[str, Any]) -> str:
 TUNED = (
     Column("Variant", lambda row: row["variant"] if row["stage"] == "finetuned" else row["stage"].capitalize()),
     Column("Network", lambda row: say.text(row["model"]), numeric=False),
-    Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
-    Column("95 % interval", lambda row: say.interval(row["ci_low"], row["ci_high"]) or say.MISSING),
-    Column("Points to control", lambda row: say.points(_not_itself(row, "delta_control"))),
-    Column("McNemar", lambda row: say.p_value(_not_itself(row, "mcnemar_p"))),
+    ACCURACY,
+    INTERVAL,
+    TO_CONTROL.blank_for(stage="control"),
+    MCNEMAR.blank_for(stage="control"),
     Column("Before training", lambda row: say.percent(row["accuracy_before"])),
-    Column("Epochs", lambda row: say.whole(row["epochs"])),
-    Column("Control's epochs", lambda row: say.whole(_not_itself(row, "control_epochs"))),
-    Column("Parameters", lambda row: say.count(row["params"])),
-    Column("MACs", lambda row: say.count(row["macs"])),
-    Column("File", lambda row: say.size(row["bytes"])),
-    Column("Time a batch", lambda row: say.milliseconds(row["latency_ms"])),
+    EPOCHS,
+    Column("Control's epochs", lambda row: say.whole(row["control_epochs"])).blank_for(stage="control"),
+    PARAMETERS,
+    MACS,
+    FILE,
+    TIME,
     Column("Speedup", _speedup),
 )
 SWEEP = (
     Column("Method", lambda row: series(row["series"])),
     Column("Ratio", lambda row: say.number(row["ratio"], 1)),
-    Column("Parameters", lambda row: say.count(row["params"])),
-    Column("MACs", lambda row: say.count(row["macs"])),
-    Column("File", lambda row: say.size(row["bytes"])),
-    Column("Time a batch", lambda row: say.milliseconds(row["latency_ms"])),
+    PARAMETERS,
+    MACS,
+    FILE,
+    TIME,
     Column("Speedup", _speedup),
     Column("Validation, right after", lambda row: say.percent(row["validation_before"])),
     Column("Validation, re-estimated", lambda row: say.percent(row["validation_recalibrated"])),
@@ -60,14 +70,14 @@ PAIR_COLUMNS = (
     Column("Question", lambda row: say.text(row["question"]), numeric=False),
     Column("Ratio", lambda row: say.number(row["ratio"], 1)),
     Column("Epochs of each", lambda row: say.whole(row["epochs"])),
-    Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
+    ACCURACY,
     Column("Accuracy of the other", lambda row: say.percent(row["against_accuracy"])),
     Column("Points", lambda row: say.points(row["delta"])),
-    Column("McNemar", lambda row: say.p_value(row["mcnemar_p"])),
+    MCNEMAR,
     Column("Points before training", lambda row: say.points(row["delta_before"])),
-    Column("Parameters", lambda row: say.count(row["params"])),
+    PARAMETERS,
     Column("Parameters of the other", lambda row: say.count(row["against_params"])),
-    Column("File", lambda row: say.size(row["bytes"])),
+    FILE,
     Column("File of the other", lambda row: say.size(row["against_bytes"])),
 )
 FIGURES = (
@@ -127,32 +137,15 @@ def build(run: Run) -> Content:
         content.summary, content.findings = summary(frame), findings(frame, found)
         content.caveats, content.cards = caveats(run, frame), cards(frame)
     run.draw(FIGURES, content)
-    content.seed, content.seed_note = beside_seed(run, frame)
-    return content
-
-
-def beside_seed(run: Run, frame: pd.DataFrame) -> tuple[TableView | None, str]:
-    """The seed's figures next to ours: by its own method, and by ours."""
-    reference = run.reference("seeds", ("study", "figure", "value", "source"))
-    reference = reference[(reference["study"] == NAME) & reference["figure"].isin(list(SEED_FIGURES))]
-    if reference.empty:
-        return None, ""
-    columns = (
-        Column("Figure", lambda row: SEED_FIGURES[row["figure"]][0]),
-        Column("Seed", lambda row: _show(row["figure"], row["value"])),
+    ours = (
         Column("Ours, the seed's method", lambda row: _ours(frame, row["figure"], own=False)),
         Column("Ours, our method", lambda row: _ours(frame, row["figure"], own=True)),
-        Column("Where in the seed", lambda row: say.text(row["source"]), numeric=False),
     )
-    note = (
-        ""
-        if run.used(CHECKPOINT)
-        else (
-            "The seed's figures are for a ResNet-20 on CIFAR-10. This run uses another network or other images, so the "
-            "columns stand side by side and cannot be compared."
-        )
+    network = "" if run.used(CHECKPOINT) else "a ResNet-20"
+    content.seed, content.seed_note = beside_seed(
+        run, NAME, SEED_FIGURES, lambda row: _show(row["figure"], row["value"]), ours, network
     )
-    return run.view(f"{NAME}_seed", "The seed's figures beside ours.", reference, columns), note
+    return content
 
 
 def _ours(frame: pd.DataFrame, figure: str, *, own: bool) -> str:

@@ -115,17 +115,12 @@ def draw_noise(table: pd.DataFrame | None, path: Path | str) -> None:
         if frame.empty:
             style.save_empty(path, "No noise curves in this run")
             return
-        panels = list(frame.groupby(["model", "decomposition", "compression"], sort=False))
-        columns = min(3, len(panels))
-        rows = -(-len(panels) // columns)
-        figure = style.new_figure(max(style.WIDTH, 2.4 * columns), 2.6 * rows + 0.4)
-        grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
-        for axes, ((model, family, compression), part) in zip(grid.flat, panels, strict=False):
+        cells = list(frame.groupby(["model", "decomposition", "compression"], sort=False))
+        figure, panels = style.panel_grid(len(cells), 3, 2.6, 0.4, sharey=True)
+        for axes, ((model, family, compression), part) in zip(panels, cells, strict=True):
             axes.set_title(f"{FAMILIES.get(family, family)}, {model} {compression}×", loc="left", fontweight="bold")
             _noise_panel(axes, part)
-        for axes in list(grid.flat)[len(panels) :]:
-            axes.set_visible(False)
-        style.percent_axis(grid[0, 0])
+        style.percent_axis(panels[0])
         figure.supxlabel("Noise over the factor's root mean square", fontsize=8.5)
         figure.supylabel("Accuracy, validation images", fontsize=8.5)
         starts = list(dict.fromkeys(frame["start"]))

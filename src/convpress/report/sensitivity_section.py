@@ -5,7 +5,19 @@ from __future__ import annotations
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.contents import Column, Content, Run, Section, records
+from convpress.report.contents import (
+    ACCURACY,
+    EPOCHS,
+    INTERVAL,
+    MACS,
+    PARAMETERS,
+    TO_CONTROL,
+    Column,
+    Content,
+    Run,
+    Section,
+    records,
+)
 from convpress.report.figures import is_true
 from convpress.report.sensitivity_advice import advice
 from convpress.report.sensitivity_findings import (
@@ -34,11 +46,11 @@ CORRELATION = ("decomposition", "sensitivity_of", "points", "spearman", "steady"
 
 TABLE = (
     Column("Variant", lambda row: say.text(row["variant"])),
-    Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
-    Column("95 % interval", lambda row: say.interval(row["ci_low"], row["ci_high"]) or say.MISSING),
+    ACCURACY,
+    INTERVAL,
     Column("Points to plain", lambda row: say.points(row["delta_plain"])),
     Column("McNemar, plain", lambda row: say.p_value(row["mcnemar_plain_p"])),
-    Column("Points to control", lambda row: say.points(row["delta_control"])),
+    TO_CONTROL,
     Column("McNemar, control", lambda row: say.p_value(row["mcnemar_p"])),
     Column("Error", lambda row: say.number(row["relative_error"])),
     Column("Sensitivity", lambda row: say.count(row["sensitivity"])),
@@ -47,9 +59,9 @@ TABLE = (
     Column("Right after surgery", lambda row: say.percent(row["accuracy_before"])),
     Column("Largest rate", lambda row: say.MISSING if say.absent(row["largest_lr"]) else f"{row['largest_lr']:g}"),
     Column("Compression", lambda row: say.factor(row["layer_compression"])),
-    Column("Parameters", lambda row: say.count(row["params"])),
-    Column("MACs", lambda row: say.count(row["macs"])),
-    Column("Epochs", lambda row: say.whole(row["epochs"])),
+    PARAMETERS,
+    MACS,
+    EPOCHS,
     Column("Training time", lambda row: say.duration(row["seconds"])),
 )
 
@@ -61,7 +73,7 @@ PAIR_TABLE = (
     Column("95 % interval", lambda row: _interval(row["ci_low"], row["ci_high"])),
     Column("Paired t", lambda row: say.p_value(row["t_p"])),
     Column("McNemar, one seed", lambda row: say.p_value(row["mcnemar_p"])),
-    Column("Epochs", lambda row: say.whole(row["epochs"])),
+    EPOCHS,
 )
 
 CORRELATION_TABLE = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -165,6 +166,22 @@ def figure_style() -> AbstractContextManager[None]:
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of `width` x `height` inches; no global state, no display needed."""
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def panel_grid(
+    count: int, columns: int, height: float, margin: float = 0.0, *, width: float = WIDTH, **subplots: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels in rows of at most `columns`, each row `height` inches, and `margin` inches besides.
+
+    Places that are left over stay empty; `subplots` are arguments of matplotlib's `subplots`.
+    """
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    figure = new_figure(width, height * rows + margin)
+    panels = list(figure.subplots(rows, columns, squeeze=False, **subplots).flat)
+    for axes in panels[count:]:
+        axes.set_visible(False)
+    return figure, panels[:count]
 
 
 def save(figure: Figure, path: Path | str) -> None:

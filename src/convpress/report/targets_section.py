@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from convpress.report import wording as say
-from convpress.report.contents import Column, Content, Run, Section
+from convpress.report.contents import (
+    ACCURACY,
+    MCNEMAR,
+    TO_CONTROL,
+    Column,
+    Content,
+    Run,
+    Section,
+)
 
 COLUMNS = ("study", "target", "measured", "relation", "limit", "unit", "met")
 
@@ -26,10 +34,10 @@ TRIED = (
     Column("Variant", lambda row: say.text(row["variant"]), numeric=False),
     Column("Configuration", lambda row: _laid_over(row["configuration"]), numeric=False),
     Column("Validation", lambda row: say.percent(row["validation_accuracy"])),
-    Column("Test accuracy", lambda row: say.percent(row["test_accuracy"])),
+    ACCURACY,
     Column("Control", lambda row: say.percent(row["control_accuracy"])),
-    Column("Points to control", lambda row: say.points(row["delta_control"])),
-    Column("McNemar", lambda row: say.p_value(row["mcnemar_p"])),
+    TO_CONTROL,
+    MCNEMAR,
     Column("Commit", lambda row: say.text(row["commit"]), numeric=False),
 )
 
