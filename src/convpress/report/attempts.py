@@ -15,7 +15,7 @@ import pandas as pd
 import yaml
 
 from convpress.files import write_csv
-from convpress.provenance import git_state
+from convpress.report.project_state import project_state
 from convpress.report.tables import compare, read_results
 
 FILE = Path("results/attempts.csv")
@@ -40,7 +40,7 @@ def attempt(study: str, target: str, metrics: Path, overlay: Path | None, contro
         "delta_control": compared["delta"],
         "mcnemar_p": compared["mcnemar_p"],
         "macs": mine.metrics["macs"],
-        "commit": git_state(metrics.parent),
+        "commit": project_state(metrics.parent),
     }
 
 

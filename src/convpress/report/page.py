@@ -26,6 +26,7 @@ from convpress.report.kernel_search_section import KERNEL_SEARCH
 from convpress.report.low_rank_section import LOW_RANK
 from convpress.report.merging_section import MERGING
 from convpress.report.pareto import compared, networks
+from convpress.report.project_state import project_state
 from convpress.report.provenance_section import facts, origin, provenance_tables, verified
 from convpress.report.published_section import PUBLISHED
 from convpress.report.sensitivity_section import SENSITIVITY
@@ -101,7 +102,8 @@ def write_report(
     `config` has run and seed, `inputs` are the records of the fetch step, `metrics` those of `evaluate`, `histories`
     the files of all trainings.
     """
-    record = run_record(Path.cwd(), config, inputs, metrics) | {"stage_seconds": stage_seconds(histories)}
+    record = run_record(Path.cwd(), config, inputs, metrics)
+    record |= {"git": project_state(Path.cwd()), "stage_seconds": stage_seconds(histories)}
     write_json(record, results / "provenance.json")
     page = results / "report.html"
     render_page(results, page)
