@@ -64,7 +64,6 @@ onerror:
 
 wildcard_constraints:
     model="|".join(config["models"]),
-    study="baseline|control|kernel_search|sensitivity|clustering|merging|low_rank|peers",
     variant=r"[a-z0-9_-]+",
     start="plain|corrected",
     search="|".join(config["kernel_search"]["search"]),
