@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -25,16 +24,13 @@ from tabulate import tabulate
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from convpress.checkpoints import import_pretrained
 from convpress.decompose.cp import cp_decompose, cp_reconstruct, random_start
 from convpress.decompose.peers import chain_peer, tucker_peer
 from convpress.decompose.reference import parafac
 from convpress.decompose.tensors import kernel_to_order3, relative_error
 from convpress.errors import ConvpressError
-from convpress.inputs import fetch_checkpoint
-from convpress.models.registry import create_model
 from convpress.sensitivity import FAMILIES, factorised_layers, ranks_for
-from record import record
+from record import pretrained, record
 
 CHECKPOINT = "resnet32-d509ac18.th"
 STARTS = 4
@@ -45,12 +41,7 @@ TENSORLAB = ROOT / "report" / "reference" / "tensorlab_cp_error.csv"
 
 def load_kernels(checkpoint: Path | None, every: bool = False) -> dict[str, Tensor]:
     """The `conv2` kernels, or all 3x3 ones after the first, by layer name, from a file, the mirror or a download."""
-    model = create_model("resnet32")
-    with tempfile.TemporaryDirectory() as folder:
-        if checkpoint is None:
-            checkpoint = Path(folder) / CHECKPOINT
-            fetch_checkpoint(CHECKPOINT, checkpoint)
-        import_pretrained(checkpoint, model)
+    model = pretrained("resnet32", CHECKPOINT, checkpoint)
     modules = dict(model.named_modules())
     names = (
         factorised_layers(model)
@@ -130,14 +121,15 @@ def measure_families(name: str, kernel: Tensor, compression: float, with_pytenso
 
 
 def kept_lines(row: dict[str, object]) -> list[dict[str, object]]:
-    """What is kept of a row: error and seconds beside tensorly's."""
+    """What is kept of a row: error and seconds beside tensorly's; the families are groups of their own."""
     peer = "tensorly" if "tensorly error" in row else "parafac"
     case = " ".join(str(row[key]) for key in ("kernel", "family") if key in row)
+    family = f"{row['family']}: " if "family" in row else ""
     lines = []
     for name in [peer] + ["pyTensorlab"] * ("pyTensorlab error" in row):
         for quantity, unit in (("error", ""), ("seconds", "s")):
             ours, theirs = float(str(row[quantity])), float(str(row[f"{name} {quantity}"]))
-            line: dict[str, object] = {"case": f"{case} {name}", "group": f"{quantity} against {name}"}
+            line: dict[str, object] = {"case": f"{case} {name}", "group": f"{family}{quantity} against {name}"}
             line |= {"quantity": quantity, "unit": unit, "ours": ours, "reference": theirs}
             lines.append(line | {"ratio": theirs / ours})
     return lines

@@ -1,15 +1,33 @@
-"""Keeping what a benchmark measured in results/benchmarks.csv, so that a later change can be held against it."""
+"""What the benchmarks share: pretrained networks, and results/benchmarks.csv to hold later changes against."""
 
 import datetime
 import os
+import tempfile
 from pathlib import Path
 
 import pandas as pd
+from torch import nn
 
+from convpress.checkpoints import import_pretrained
 from convpress.files import write_csv
+from convpress.inputs import fetch_checkpoint
+from convpress.models.registry import create_model
 from convpress.provenance import processor
 
 FILE = Path(__file__).resolve().parents[1] / "results" / "benchmarks.csv"
+
+
+def pretrained(architecture: str, checkpoint: str, path: Path | None = None) -> nn.Module:
+    """The network with the weights of `checkpoint`: of the file `path`, or from the mirror or a download.
+
+    Raises:
+        ConvpressError: there is no such checkpoint to be had, or it does not fit.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        if path is None:
+            path = Path(folder) / checkpoint
+            fetch_checkpoint(checkpoint, path)
+        return import_pretrained(path, create_model(architecture))
 
 
 def record(benchmark: str, rows: list[dict[str, object]], file: Path = FILE) -> None:

@@ -1,10 +1,22 @@
 """Baselines, their control, the teacher's answers, and the two rules that every study inherits: finetune and evaluate."""
 
+import re
+
+NETWORKS_AT = {
+    name: f"convpress.models.{path.stem}"
+    for path in (ROOT / "src" / "convpress" / "models").glob("*.py")
+    for name in re.findall(r'@register_model\("(.+?)"\)', path.read_text())
+}
+
 
 def architecture_code(script):
-    """The network's own code is found by name, not by import: it joins the hash here."""
-    home = lambda w: "resnet_cifar" if config["models"][w.model]["architecture"].startswith("resnet") else "alexnet"
-    return lambda w: code(script, f"convpress.models.{home(w)}")
+    """The network's own code is found by name, not by import: it joins the hash here; torchvision's is not ours."""
+
+    def hashed(wildcards):
+        home = NETWORKS_AT.get(config["models"][wildcards.model]["architecture"])
+        return code(script, *([home] if home else []))
+
+    return hashed
 
 
 TRAINED = [name for name, model in config["models"].items() if model["training"]]

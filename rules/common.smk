@@ -9,7 +9,7 @@ sys.path.insert(0, str(ROOT / "src"))
 from convpress.codehash import code_hash
 from convpress.config.schema import load_config
 from convpress.errors import ConvpressError
-from convpress.startup import check_networks, check_writable, crowded, lock_folder
+from convpress.startup import check_networks, check_writable, lock_folder, nearly_full_disks
 
 try:
     checked = load_config(config)
@@ -58,13 +58,12 @@ onstart:
 
 
 onerror:
-    for sentence in crowded([Path("results"), Path("data"), Path("logs")]):
+    for sentence in nearly_full_disks([Path("results"), Path("data"), Path("logs")]):
         print(f"convpress: {sentence}", file=sys.stderr)
 
 
 wildcard_constraints:
     model="|".join(config["models"]),
-    study="baseline|control|kernel_search|sensitivity|clustering|merging|low_rank|peers",
     variant=r"[a-z0-9_-]+",
     start="plain|corrected",
     search="|".join(config["kernel_search"]["search"]),

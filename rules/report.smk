@@ -14,6 +14,10 @@ def made(folder, suffix=""):
     return sorted({path for path in found if path.startswith(f"{RESULTS}/{folder}/") and path.endswith(suffix)})
 
 
+wildcard_constraints:
+    study="|".join(FINAL),
+
+
 rule targets_table:
     input:
         tables=made("tables", ".csv"),
@@ -60,7 +64,7 @@ TARGETS += rules.report_page.output
 
 rule summary:
     input:
-        metrics=[path for path in made("metrics", ".json") if len(Path(path).parts) == 5 and "/onnx/" not in path],
+        metrics=[path for path in made("metrics", ".json") if Path(path).parent.name in FINAL],
     output:
         summary=f"{RESULTS}/summary.json",
     log:

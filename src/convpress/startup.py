@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -16,6 +17,8 @@ from convpress.codehash import code_hash
 from convpress.errors import ConvpressError
 
 NEARLY_FULL_MB = 100
+WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+"""What flock answers on file systems that cannot lock, as on some clusters."""
 SOURCES = Path(__file__).resolve().parents[1]
 
 
@@ -53,7 +56,7 @@ def check_networks(config: Mapping[str, Any], records: Path) -> None:
         record.touch()
 
 
-def crowded(folders: Iterable[Path]) -> list[str]:
+def nearly_full_disks(folders: Iterable[Path]) -> list[str]:
     """A sentence for each folder whose disk is nearly full: libraries say it in words of their own, or not at all."""
     found = []
     for folder in folders:
@@ -71,7 +74,7 @@ def lock_folder(path: Path) -> IO[str]:
     The kernel drops the lock when the process ends, however it ends, so a stale lock cannot exist. Processes started
     from this one do not inherit it.
 
-    Raises `ConvpressError` that names the process which has the lock.
+    Raises `ConvpressError` that names the process which has the lock, or the folder whose disk knows no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("a+")
@@ -83,6 +86,14 @@ def lock_folder(path: Path) -> IO[str]:
         file.close()
         raise ConvpressError(
             f"another run is at work in this folder ({holder}); wait until it ends, or stop it and call again"
+        ) from None
+    except OSError as error:
+        file.close()
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+        raise ConvpressError(
+            f"{path.parent.absolute()}: the file system there cannot lock files ({error.strerror}); move the project "
+            "to a disk that can, or mount this one with locks"
         ) from None
     file.truncate(0)
     file.write(f"process {os.getpid()} on {os.uname().nodename}")

@@ -128,6 +128,21 @@ def test_threshold_0_keeps_every_filter_and_1_none(k):
     assert torch.equal(outputs(model), before)
 
 
+@pytest.mark.parametrize("k", [1, 3, 7, 15])
+def test_threshold_0_below_all_filters_replaces_those_nearest_to_the_mean_of_all(k):
+    # All would stay, and the budget has room for k - 1 and what the others share: the furthest stay.
+    filters, model = random(16, 4, 3, 3), network()
+    labels = group_near_filters(filters, k, RemedyConfig(filters="frozen", threshold=0.0), 0)
+    assert labels.unique().numel() == k
+    rows = filters.flatten(1).double()
+    alone = (rows - rows.mean(0)).norm(dim=1).argsort(descending=True)[: k - 1].tolist()
+    counts = labels.bincount()[labels]
+    assert sorted(alone) == (counts == 1).nonzero().flatten().tolist()
+    assert (counts == 1).sum() == k - 1
+    share_filters(model, {"layer3.0.conv2": k}, RemedyConfig(filters="frozen", threshold=0.0), seed=0)
+    assert len(shared_layers(model)["layer3.0.conv2"].weight) == k
+
+
 @settings(max_examples=25)
 @given(k=st.integers(1, 12), threshold=st.floats(0, 1), seed=st.integers(0, 100))
 def test_threshold_keeps_the_furthest_and_stays_in_its_budget(k, threshold, seed):

@@ -1,6 +1,8 @@
 """Checks at the start of a run, and the lock that dies with its process."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,7 @@ from convpress import startup
 from convpress.config.schema import load_config
 from convpress.errors import ConvpressError
 from convpress.models.registry import create_model
-from convpress.startup import check_networks, crowded, lock_folder
+from convpress.startup import check_networks, lock_folder, nearly_full_disks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,6 +61,25 @@ def test_a_killed_holder_leaves_no_lock_though_its_child_lives(tmp_path):
         subprocess.run(["kill", "-KILL", str(child)], check=True)
 
 
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, number):
+    def flock(file, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(ConvpressError, match=rf"^{tmp_path}: .*cannot lock files \({os.strerror(number)}\); move"):
+        lock_folder(tmp_path / "run.lock")
+
+
+def test_another_failure_of_the_lock_is_not_hidden(tmp_path, monkeypatch):
+    def flock(file, operation):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(OSError, match="error"):
+        lock_folder(tmp_path / "run.lock")
+
+
 def test_the_networks_are_built_once_for_a_configuration(tmp_path, config, monkeypatch):
     check_networks(config, tmp_path)
     assert len(list(tmp_path.iterdir())) == 1
@@ -101,8 +122,8 @@ def test_reading_the_snakefile_needs_no_torch_the_second_time(tmp_path, config):
 
 def test_a_nearly_full_disk_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(startup, "NEARLY_FULL_MB", 0)
-    assert crowded([tmp_path, tmp_path / "absent"]) == []
+    assert nearly_full_disks([tmp_path, tmp_path / "absent"]) == []
     monkeypatch.setattr(startup, "NEARLY_FULL_MB", 1e12)
-    (sentence,) = crowded([tmp_path, tmp_path / "absent"])
+    (sentence,) = nearly_full_disks([tmp_path, tmp_path / "absent"])
     assert sentence.startswith(f"{tmp_path}: only ")
     assert "make room and call the same command again" in sentence

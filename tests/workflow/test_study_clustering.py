@@ -6,6 +6,10 @@ import pandas as pd
 import pytest
 import torch
 
+from convpress.clustering.sweep import sweep_together
+from convpress.config.clustering import SweepConfig
+from convpress.config.sections import DataConfig
+from convpress.data import load_dataset
 from convpress.models.registry import create_model
 
 pytestmark = pytest.mark.workflow
@@ -84,14 +88,27 @@ def test_the_command_line_names_another_checkpoint(project):
     assert any("mine/a.th" in job.inputs for job in jobs)
 
 
-def test_a_sweep_of_ones_own_checkpoint(project, tmp_path):
-    torch.manual_seed(3)
-    state = {f"net.{key}": value for key, value in create_model("resnet8", width=8).state_dict().items()}
-    torch.save({"state_dict": state}, tmp_path / "mine.th")
-    models = {"resnet8": {"checkpoint": str(tmp_path / "mine.th"), "key_prefix": "net.", "training": None}}
-    points = "results/quickstart/metrics/clustering/layers/layer2.0.conv2.csv"
-    record = "data/checkpoints/own-resnet8.json"
+def test_a_sweep_of_the_checkpoint_that_the_command_line_names(project, tmp_path):
+    layer, networks = "layer2.0.conv2", []
+    for seed, name, prefix in ((3, "mine", "net."), (4, "other", "")):
+        torch.manual_seed(seed)
+        networks.append(create_model("resnet8", width=8))
+        state = {f"{prefix}{key}": value for key, value in networks[-1].state_dict().items()}
+        torch.save({"state_dict": state}, tmp_path / f"{name}.th")
+    models = {"resnet8": {"checkpoint": str(tmp_path / "other.th"), "key_prefix": "", "training": None}}
     project.write("own.yaml", json.dumps({"models": models}))
-    project.done(points, record, overlay=("config/quickstart.yaml", "own.yaml"))
-    assert len(pd.read_csv(project.folder / points)) == 5
+    own = f"models={{resnet8: {{checkpoint: {tmp_path / 'mine.th'}, key_prefix: net.}}}}"
+    points = f"results/quickstart/metrics/clustering/layers/{layer}.csv"
+    record = "data/checkpoints/own-resnet8.json"
+    project.done(points, record, "--config", own, overlay=("config/quickstart.yaml", "own.yaml"))
+    found = pd.read_csv(project.folder / points).set_index("clusters")
+    _, images, _ = load_dataset(
+        project.folder / "data" / "digits.safetensors", DataConfig(name="digits", validation=200)
+    )
+    images = images.subset(torch.arange(int(found["images"].iloc[0])))
+    step = max(found.index) - sorted(found.index)[-2]
+    mine, other = (sweep_together(model, [layer], images, SweepConfig(step=step), seed=0) for model in networks)
+    assert len(mine) == 5
+    assert found["accuracy"].to_dict() == pytest.approx(mine)
+    assert mine != pytest.approx(other), "the accuracies tell one checkpoint from another"
     assert json.loads((project.folder / record).read_text())["origin"] == str(tmp_path / "mine.th")

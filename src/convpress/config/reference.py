@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from convpress.config.schema import Config, section_type
 from convpress.config.sections import Section, TrainingConfig
@@ -18,16 +18,24 @@ def rows(section: type[Section] = Config, prefix: str = "") -> Iterator[tuple[st
         inner = section_type(field.annotation)
         key = f"{prefix}{name}" + (".<name>" if inner and "dict" in str(field.annotation) else "")
         default = "required" if field.is_required() else ("" if inner else f"`{field.default!r}`")
-        kind = RECIPE if inner is TrainingConfig else ("section" if inner else _type_name(field.annotation))
+        kind = RECIPE if inner is TrainingConfig else ("section" if inner else type_name(field.annotation))
         yield key, kind, default, field.description or ""
         if inner and inner is not TrainingConfig:
             yield from rows(inner, key + ".")
 
 
-def _type_name(annotation: Any) -> str:
-    text = re.sub(r"typing\.|<class '|'>", "", str(annotation))
-    text = re.sub(r"Annotated\[(\w+),.*?\)\]\)?\]?", r"\1", text)
-    return text.replace("Literal", "one of ").replace("NoneType", "None").replace("|", "or")
+def type_name(annotation: Any) -> str:
+    """A field's type in words: without the limits of its values, `int or None` for an option."""
+    kind, parts = get_origin(annotation), get_args(annotation)
+    if kind is Annotated:
+        return type_name(parts[0])
+    if kind is Literal:
+        return f"one of {list(parts)}"
+    if kind in (Union, UnionType):
+        return " or ".join(map(type_name, parts))
+    if parts:
+        return f"{kind.__name__}[{', '.join(map(type_name, parts))}]"  # type: ignore[union-attr]
+    return "None" if annotation is NoneType else str(annotation.__name__)
 
 
 def markdown() -> str:
