@@ -34,6 +34,13 @@ def test_a_run_with_tables_has_all_parts(tmp_path):
     assert "93.00" in found
 
 
+def test_each_study_is_told_in_short():
+    run = ROOT / "results" / "cifar10"
+    found = results(run / "tables", ROOT / "report" / "reference", ROOT / "results" / "benchmarks.csv")
+    assert found.startswith("**In short**\n\n- ")
+    assert "- Low-rank expansions: " in found
+
+
 def test_only_the_marked_part_changes():
     text = "a\n<!-- results:begin x -->\nold\n<!-- results:end -->\nz\n"
     assert with_results(text, "new") == "a\n<!-- results:begin x -->\nnew\n<!-- results:end -->\nz\n"

@@ -8,21 +8,24 @@ from pathlib import Path
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.contents import records
+from convpress.report.contents import Run, records
 from convpress.report.headlines import figure, headlines_table, known
+from convpress.report.page import SECTIONS
 
 BEGIN, END = "<!-- results:begin", "<!-- results:end -->"
 FRONTS = ("pareto_params", "pareto_macs", "pareto_ms")
 
 
 def results(tables: Path, reference: Path, benchmarks: Path) -> str:
-    """Markdown of what the run found: the best networks, the seeds' figures beside ours, targets, and benchmarks.
+    """Markdown of what the run found.
 
-    Empty when the run has no tables yet; what a run has not computed has no table here.
+    Each study in short, the best networks, the seeds' figures beside ours, targets, and benchmarks. Empty
+    when the run has no tables yet; what a run has not computed has no table here.
     """
     if not (tables / "baselines.csv").exists():
         return ""
     parts = [
+        ("In short", _short(Run(tables.parent, reference.parent))),
         ("On a front of accuracy against parameters, MACs or time", _comparison(tables)),
         ("The study kernel_search, stage by stage", _kernel_search(tables)),
         ("The seed documents' figures and ours", _headlines(tables, reference)),
@@ -30,6 +33,12 @@ def results(tables: Path, reference: Path, benchmarks: Path) -> str:
         ("Benchmarks (`make benchmark`)", _benchmarks(benchmarks)),
     ]
     return "\n\n".join(f"**{title}**\n\n{table}" for title, table in parts if table)
+
+
+def _short(run: Run) -> str:
+    """What each study found, as at the head of its section on the page."""
+    found = ((section.title, section.build(run).summary) for section in SECTIONS)
+    return "\n".join(f"- {title}: {' '.join(summary)}" for title, summary in found if summary)
 
 
 def _comparison(tables: Path) -> str:
