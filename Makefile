@@ -41,7 +41,7 @@ test-slurm: install ## the quickstart on a SLURM cluster of one node (root, Debi
 	$(BIN)/pytest tests/workflow/test_slurm.py
 
 check-results: install ## compare the checksums of all results here with dvc.lock
-	@$(BIN)/python -m convpress.checkresults
+	@$(BIN)/python -m convpress.workflow.checkresults
 
 check: install ## lint, format and types
 	$(BIN)/ruff check .

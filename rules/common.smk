@@ -6,10 +6,10 @@ from pathlib import Path
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "src"))
 
-from convpress.codehash import code_hash
+from convpress.workflow.codehash import code_hash
 from convpress.config.schema import load_config
 from convpress.errors import ConvpressError
-from convpress.startup import check_networks, check_writable, lock_folder, nearly_full_disks
+from convpress.workflow.startup import check_networks, check_writable, lock_folder, nearly_full_disks
 
 try:
     checked = load_config(config)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from convpress.codehash import _digest, code_hash
+from convpress.workflow.codehash import _digest, code_hash
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -78,7 +78,7 @@ def test_training_scripts_do_not_depend_on_the_report():
     for script in ("finetune.py", "evaluate.py", "search_kernels.py", "teacher_logits.py"):
         seen = {Path(script)}
         pending = [ROOT / "scripts" / script]
-        from convpress.codehash import _files_of
+        from convpress.workflow.codehash import _files_of
 
         while pending:
             path = pending.pop()

@@ -13,8 +13,8 @@ from convpress.config.reference import markdown, rows, type_name
 from convpress.config.schema import load_config
 from convpress.errors import ConvpressError
 from convpress.models.registry import create_model
-from convpress.preflight import check_layers
-from convpress.startup import check_writable
+from convpress.workflow.preflight import check_layers
+from convpress.workflow.startup import check_writable
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())

@@ -21,7 +21,6 @@ from convpress.errors import ConvpressError
 from convpress.fragility import has_diverged, noise_curve, perturbed, slack_curve, try_rate, try_rates
 from convpress.layers.surgery import find_conv
 from convpress.models.registry import create_model
-from convpress.preflight import check_layers
 from convpress.sensitivity import (
     FAMILIES,
     factorise,
@@ -33,6 +32,7 @@ from convpress.sensitivity import (
     squared_norm,
     total_sensitivity,
 )
+from convpress.workflow.preflight import check_layers
 
 COMPUTE = Compute("cpu", "fp32", False, True, 1)
 OPTIONS = {"slack": 0.02, "starts": 1, "iterations": 10, "seed": 0}

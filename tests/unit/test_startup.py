@@ -11,18 +11,18 @@ import pytest
 import torch
 import yaml
 
-from convpress import startup
 from convpress.config.schema import load_config
 from convpress.errors import ConvpressError
 from convpress.models.registry import create_model
-from convpress.startup import check_networks, lock_folder, nearly_full_disks
+from convpress.workflow import startup
+from convpress.workflow.startup import check_networks, lock_folder, nearly_full_disks
 
 ROOT = Path(__file__).resolve().parents[2]
 
 HOLDER = """
 import subprocess, sys, time
 from pathlib import Path
-from convpress.startup import lock_folder
+from convpress.workflow.startup import lock_folder
 
 lock = lock_folder(Path(sys.argv[1]))
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
@@ -83,7 +83,7 @@ def test_another_failure_of_the_lock_is_not_hidden(tmp_path, monkeypatch):
 def test_the_networks_are_built_once_for_a_configuration(tmp_path, config, monkeypatch):
     check_networks(config, tmp_path)
     assert len(list(tmp_path.iterdir())) == 1
-    monkeypatch.setattr("convpress.preflight.check_layers", lambda *arguments: pytest.fail("checked again"))
+    monkeypatch.setattr("convpress.workflow.preflight.check_layers", lambda *arguments: pytest.fail("checked again"))
     check_networks(config, tmp_path)
     monkeypatch.undo()
     check_networks(config | {"seed": 7}, tmp_path)
@@ -113,7 +113,7 @@ def test_reading_the_snakefile_needs_no_torch_the_second_time(tmp_path, config):
     check_networks(config, tmp_path)
     program = (
         "import sys, json; from pathlib import Path; from convpress.config.schema import load_config;"
-        "from convpress.startup import check_networks; config = json.loads(sys.stdin.read());"
+        "from convpress.workflow.startup import check_networks; config = json.loads(sys.stdin.read());"
         f"check_networks(load_config(config).model_dump(mode='json'), Path({str(tmp_path)!r}));"
         "sys.exit('torch' in sys.modules)"
     )

@@ -244,7 +244,7 @@ def test_a_remote_that_is_away_loses_nothing(published, store, tmp_path):
 
 
 def test_committed_results_are_checked_against_the_lock(published, tmp_path):
-    check = (sys.executable, "-m", "convpress.checkresults")
+    check = (sys.executable, "-m", "convpress.workflow.checkresults")
     clone = published.clone(tmp_path / "clone")
     said = clone.call(*check)
     assert "5 outputs compared" in said, "what git holds can be checked without a pull"

@@ -1,4 +1,4 @@
-"""Do the results in this folder match dvc.lock? `python -m convpress.checkresults` says what differs."""
+"""Do the results in this folder match dvc.lock? `python -m convpress.workflow.checkresults` says what differs."""
 
 from __future__ import annotations
 

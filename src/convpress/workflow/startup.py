@@ -13,13 +13,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from convpress.codehash import code_hash
 from convpress.errors import ConvpressError
+from convpress.workflow.codehash import code_hash
 
 NEARLY_FULL_MB = 100
 WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 """What flock answers on file systems that cannot lock, as on some clusters."""
-SOURCES = Path(__file__).resolve().parents[1]
+SOURCES = Path(__file__).resolve().parents[2]
 
 
 def check_writable(folder: Path) -> None:
@@ -41,14 +41,14 @@ def check_networks(config: Mapping[str, Any], records: Path) -> None:
 
     Raises `ConvpressError` as the check does.
     """
-    code = code_hash(SOURCES / "convpress" / "preflight.py", (SOURCES,))
+    code = code_hash(Path(__file__).with_name("preflight.py"), (SOURCES,))
     own = [Path(entry["checkpoint"]) for entry in config["models"].values() if entry["checkpoint"]]
     files = [(str(path), path.stat().st_mtime_ns) for path in own if path.is_file()]
     text = json.dumps([config, files], sort_keys=True) + code
     record = records / hashlib.sha256(text.encode()).hexdigest()[:16]
     if record.exists():
         return
-    from convpress.preflight import check_layers
+    from convpress.workflow.preflight import check_layers
 
     check_layers(config)
     with contextlib.suppress(OSError):  # a read-only folder is checked again next time

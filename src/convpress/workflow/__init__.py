@@ -1,0 +1,1 @@
+"""What Snakemake needs of the library at its start and after its end; no method is in here."""
