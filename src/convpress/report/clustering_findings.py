@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.clustering_figures import chosen
 from convpress.report.contents import Run, records
+from convpress.report.frames import chosen
 
 NAME = "clustering"
 COLUMNS = (

@@ -33,7 +33,7 @@ from convpress.report.contents import (
     beside_seed,
     records,
 )
-from convpress.report.figures import is_true
+from convpress.report.frames import chosen, is_true
 
 REFERENCE_CHECKPOINT = "resnet20-12fca82f"
 
@@ -144,7 +144,7 @@ def _ours(figure: str, frame: pd.DataFrame) -> dict[str, str]:
     best = None
     if variant != "baseline":
         near = frame[(frame["target_ratio"].astype(float) - 0.87).abs() < 0.005]
-        picked = records(near[near["selected"].map(is_true).astype(bool)])
+        picked = records(chosen(near))
         best = picked[0] if picked else None
     return {
         "same": say.percent(same[column]) if same else say.MISSING,

@@ -23,7 +23,7 @@ from convpress.report.contents import (
     beside_seed,
     records,
 )
-from convpress.report.figures import is_true
+from convpress.report.frames import chosen, is_true
 from convpress.report.kernel_search_findings import (
     NAME,
     Row,
@@ -211,7 +211,7 @@ def _ours(figure: str, frame: pd.DataFrame) -> dict[str, str]:
     show = say.sizes if key == "kernel_sizes" else say.percent
     same = first(frame, stage, variant)
     pool = frame[(frame["stage"] == stage) & frame["test_accuracy"].notna()]
-    picked = pool[pool["selected"].map(is_true).astype(bool)]
+    picked = chosen(pool)
     if picked.empty and pool["validation_accuracy"].notna().any():
         picked = pool.loc[[pool["validation_accuracy"].idxmax()]]
     best = records(picked)[0] if len(picked) else None

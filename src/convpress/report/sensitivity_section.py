@@ -18,7 +18,7 @@ from convpress.report.contents import (
     Section,
     records,
 )
-from convpress.report.figures import is_true
+from convpress.report.frames import is_true
 from convpress.report.sensitivity_advice import advice
 from convpress.report.sensitivity_findings import (
     caveats,
