@@ -1,7 +1,8 @@
-"""Training curves, which any study can use. They are drawn from data frames alone."""
+"""What any study's figures share: training curves, and the way from a rule's files to its pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,16 @@ from convpress.report import style
 from convpress.report.frames import complete
 
 HISTORY = ("stage", "variant", "epoch", "loss", "train_accuracy", "validation_accuracy")
+
+
+def draw_from(
+    inputs: Iterable[str],
+    outputs: Mapping[str, str],
+    draw_all: Callable[[Mapping[str, pd.DataFrame], Mapping[str, Path]], None],
+) -> None:
+    """Let `draw_all` draw the pictures `outputs` (files by name) from those `inputs` that are CSV, by their names."""
+    tables = {Path(path).stem: pd.read_csv(path) for path in inputs if path.endswith(".csv")}
+    draw_all(tables, {name: Path(path) for name, path in outputs.items()})
 
 
 def named(frame: pd.DataFrame) -> pd.DataFrame:
