@@ -91,7 +91,7 @@ def files(tmp_path):
 @pytest.fixture
 def frame(files):
     results, epochs, histories, latencies, exports = files
-    return tables.everything(results, FINAL, epochs, histories, latencies, exports)
+    return tables.final_networks_table(results, FINAL, epochs, histories, latencies, exports)
 
 
 def test_rows_and_columns_of_the_contract(frame):

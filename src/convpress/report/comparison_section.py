@@ -97,7 +97,7 @@ def build(run: Run) -> Content:
         content.tables.append(run.view("peers", "Peers beside our variant of the nearest size.", peers, PEERS))
     content.findings += findings(frame)
     content.caveats += caveats(frame)
-    run.draw([RUNTIMES], content)
+    run.add_figures([RUNTIMES], content)
     return content
 
 

@@ -181,7 +181,7 @@ def build(run: Run) -> Content:
         columns = [column for column in CP_TABLE if known or column.header != "Tensorlab"]
         content.tables.append(run.view("cp_error", "CP decompositions.", cp_error, columns))
         content.findings += cp_findings(cp_error)
-    run.draw(FIGURES, content)
+    run.add_figures(FIGURES, content)
     ours = (
         Column("Ours, the seed's method", lambda row: _ours(row["figure"], frame)["same"]),
         Column("Ours, chosen or best on validation", lambda row: _ours(row["figure"], frame)["best"]),

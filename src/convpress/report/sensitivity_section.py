@@ -148,7 +148,7 @@ def build(run: Run) -> Content:
         found = advice(study, pairs)
         content.findings += found
         content.summary = ["What to use for factorised layers. " + " ".join([*answers[-2:], *found])]
-    run.draw(FIGURES, content)
+    run.add_figures(FIGURES, content)
     return content
 
 
