@@ -181,6 +181,12 @@ def test_without_compressed_networks_a_picture_says_so(frame, tmp_path):
     assert "No compressed networks" in (tmp_path / "empty.svg").read_text()
 
 
+@pytest.mark.parametrize(("name", "words"), [("pareto", "No compressed networks"), ("runtimes", "No times")])
+def test_without_tables_a_picture_says_so(name, words, tmp_path):
+    draw_all({}, {name: tmp_path / "empty.svg"})
+    assert words in (tmp_path / "empty.svg").read_text()
+
+
 @pytest.fixture
 def images():
     generator = torch.Generator().manual_seed(0)

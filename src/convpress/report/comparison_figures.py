@@ -28,9 +28,12 @@ RUNTIMES = {
 
 
 def draw_all(tables: Mapping[str, pd.DataFrame], paths: Mapping[str, Path]) -> None:
-    """Draw the pictures named in `paths` (pareto, runtimes) from the tables `comparison` and, where given, `peers`."""
+    """Draw the pictures named in `paths` (pareto, runtimes) from the tables `comparison` and, where given, `peers`.
+
+    Without either the pictures say that there is nothing to compare; an unknown name raises KeyError.
+    """
     present = [tables[name] for name in ("comparison", "peers") if name in tables]
-    frame = pd.concat(present, ignore_index=True) if present else pd.DataFrame(columns=["study", "variant", "model"])
+    frame = pd.concat(present, ignore_index=True) if present else pd.DataFrame(columns=["study"])
     draw = {"pareto": draw_pareto, "runtimes": draw_runtimes}
     for name, path in paths.items():
         draw[name](frame, path)
