@@ -1,12 +1,8 @@
 """All pictures of the study, from its tables alone."""
 
-from pathlib import Path
-
-import pandas as pd
-
 from common import job
-from convpress.report import low_rank_figures as figures
+from convpress.report.figures import draw_from
+from convpress.report.low_rank_figures import draw_all
 
 with job(snakemake):
-    tables = {Path(path).stem: pd.read_csv(path) for path in snakemake.input if path.endswith(".csv")}
-    figures.draw_all(tables, {name: Path(path) for name, path in snakemake.output.items()})
+    draw_from(snakemake.input, snakemake.output, draw_all)

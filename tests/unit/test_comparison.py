@@ -91,7 +91,7 @@ def files(tmp_path):
 @pytest.fixture
 def frame(files):
     results, epochs, histories, latencies, exports = files
-    return tables.everything(results, FINAL, epochs, histories, latencies, exports)
+    return tables.final_networks_table(results, FINAL, epochs, histories, latencies, exports)
 
 
 def test_rows_and_columns_of_the_contract(frame):
@@ -179,6 +179,12 @@ def test_pictures_show_all_studies_and_repeat_their_bytes(frame, tmp_path):
 def test_without_compressed_networks_a_picture_says_so(frame, tmp_path):
     draw_all({"comparison": frame[frame["study"] == "baseline"]}, {"pareto": tmp_path / "empty.svg"})
     assert "No compressed networks" in (tmp_path / "empty.svg").read_text()
+
+
+@pytest.mark.parametrize(("name", "words"), [("pareto", "No compressed networks"), ("runtimes", "No times")])
+def test_without_tables_a_picture_says_so(name, words, tmp_path):
+    draw_all({}, {name: tmp_path / "empty.svg"})
+    assert words in (tmp_path / "empty.svg").read_text()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from convpress.errors import ConvpressError
-from convpress.report import figures, kernel_search_figures, wording
+from convpress.report import figures, kernel_search_figures, kernel_search_tradeoff, wording
 from convpress.report.contents import Content, Section, picture_size, rst
 from convpress.report.kernel_search_findings import size_findings
 from convpress.report.page import SECTIONS, render_page
@@ -85,7 +85,7 @@ REFERENCE = pd.DataFrame({"layer": LAYERS, "relative_error": [0.6748, 0.7067]})
 
 DRAWN: dict[str, tuple[Callable[..., None], list[Callable[[], pd.DataFrame]]]] = {
     "kernel_search_curves.svg": (figures.draw_curves, [history]),
-    "kernel_search_tradeoff.svg": (figures.draw_tradeoff, [stages]),
+    "kernel_search_tradeoff.svg": (kernel_search_tradeoff.draw_tradeoff, [stages]),
     "kernel_search_sizes.svg": (kernel_search_figures.draw_sizes, [sizes]),
     "kernel_search_masks.svg": (kernel_search_figures.draw_masks, [masks, sizes]),
     "cp_error.svg": (kernel_search_figures.draw_cp_error, [cp_error, lambda: REFERENCE]),

@@ -7,7 +7,7 @@ import pytest
 
 from convpress.report import wording
 from convpress.report.contents import rst
-from convpress.report.figures import is_true
+from convpress.report.frames import is_true
 
 
 def test_captions_cannot_bring_raw_html() -> None:

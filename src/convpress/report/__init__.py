@@ -1,1 +1,1 @@
-"""Figures and the report page, drawn from a run's tables alone."""
+"""What a run says: its tables come from metrics and models, its figures and the page from the tables alone."""

@@ -63,8 +63,8 @@ def _cheapest(rows: pd.DataFrame, dense: dict, kind: str, cost: Cost) -> Card:
         return title, "None", f"No {cost.less} variant reaches the {kind}'s accuracy; keep the uncompressed network."
     row = records(rows.sort_values([cost.column, "test_accuracy"], ascending=[True, False]))[0]
     ratio = dense[cost.column] / row[cost.column]
-    value = {"params": say.count, "macs": say.count, "latency_ms": say.milliseconds}[cost.column]
-    unit = {"params": " parameters", "macs": " MACs", "latency_ms": " a batch"}[cost.column]
+    value = {"params": say.count, "latency_ms": say.milliseconds}[cost.column]
+    unit = {"params": " parameters", "latency_ms": " a batch"}[cost.column]
     before = f", uncompressed {value(dense[cost.column])}" if ratio == ratio else ""
     won = "No gain" if cost.column == "latency_ms" and _as_fast(row, dense) else gain(ratio, cost)
     stored = _stored(row, dense) if cost.column == "params" else ""
@@ -83,12 +83,12 @@ def _as_fast(row: dict, dense: dict) -> bool:
 
 
 def gain(ratio: float, cost: Cost) -> str:
-    """`3.00× smaller`, or plainly that nothing was won."""
+    """`3.00× smaller`, or plainly that nothing was won; what costs more is no advice and does not come here."""
     if ratio != ratio:
         return say.MISSING
     if f"{ratio:.2f}" == "1.00":
         return "No gain"
-    return f"{ratio:.2f}× {cost.less}" if ratio > 1 else f"{1 / ratio:.2f}× {cost.more}"
+    return f"{ratio:.2f}× {cost.less}"
 
 
 def _most_accurate(rows: pd.DataFrame, control: dict | None, kind: str) -> Card:

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from convpress.report import style
-from convpress.report.figures import complete, is_true
+from convpress.report.frames import complete
 from convpress.report.wording import listing
 
 POINTS = ("clusters", "unique_ratio", "accuracy", "f_score")
@@ -264,8 +264,3 @@ def _mark_seed(left: Axes, right: Axes, remedies: pd.DataFrame, seeds: pd.DataFr
     for axes, figure in ((left, "plan17_accuracy_before"), (right, "plan17_accuracy")):
         axes.plot(plan["unique_ratio"].iloc[0], float(figures[figure]), SEED.marker, ms=9, color=SEED.color, zorder=5)
     return True
-
-
-def chosen(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows marked as selected."""
-    return frame[frame["selected"].map(is_true).astype(bool)]

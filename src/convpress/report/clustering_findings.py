@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.clustering_figures import chosen
 from convpress.report.contents import Run, records
+from convpress.report.frames import chosen
 
 NAME = "clustering"
 COLUMNS = (
@@ -52,7 +52,7 @@ def trained(run: Run) -> pd.DataFrame:
     return frame
 
 
-def of(frame: pd.DataFrame, variant: str) -> Row | None:
+def variant_row(frame: pd.DataFrame, variant: str) -> Row | None:
     """The row of a variant that has a test accuracy."""
     rows = records(frame[(frame["variant"] == variant) & frame["test_accuracy"].notna()])
     return rows[0] if rows else None
@@ -61,7 +61,7 @@ def of(frame: pd.DataFrame, variant: str) -> Row | None:
 def cards(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
     """The study's own control, and the network chosen at each ratio."""
     rows = [(row["variant"], row) for row in records(chosen(frame).sort_values("unique_ratio", ascending=False))]
-    control = of(frame, "control")
+    control = variant_row(frame, "control")
     named = [(f"Own control, {say.epochs(control['epochs'])}", control)] if control else []
     return [
         (
@@ -94,7 +94,7 @@ def summary(frame: pd.DataFrame) -> list[str]:
     rows = records(chosen(frame).sort_values("unique_ratio", ascending=False))
     if not rows:
         return ["No network with shared filters is marked as chosen in this run."]
-    control = of(frame, "control")
+    control = variant_row(frame, "control")
     name = "the study's own control" + (f" of {say.epochs(control['epochs'])}" if control else "")
     return [
         f"With {say.percent(row['unique_ratio'], 0)} of the kernel parameters, {row['variant']} gets "
@@ -208,7 +208,7 @@ def _tolerated(layers: pd.DataFrame, least: float) -> pd.Series:
 
 def control_caveat(run: Run, frame: pd.DataFrame) -> list[str]:
     """Which control this section's differences are to; the comparison of all studies has another one."""
-    control = of(frame, "control")
+    control = variant_row(frame, "control")
     if control is None:
         return []
     others = run.table("comparison", ("study", "control_epochs"))

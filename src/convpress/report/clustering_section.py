@@ -11,11 +11,11 @@ from convpress.report.clustering_findings import (
     Row,
     cards,
     caveats,
-    of,
     remedy_findings,
     summary,
     sweep_findings,
     trained,
+    variant_row,
 )
 from convpress.report.clustering_norms import norms_findings
 from convpress.report.contents import (
@@ -33,7 +33,7 @@ from convpress.report.contents import (
     beside_seed,
     records,
 )
-from convpress.report.figures import is_true
+from convpress.report.frames import chosen, is_true
 
 REFERENCE_CHECKPOINT = "resnet20-12fca82f"
 
@@ -121,7 +121,7 @@ def build(run: Run) -> Content:
     ]
     content.findings += sweep_findings(*sweeps.values())
     content.findings += norms_findings(run.table("clustering_norms", ("network", "layer", "filter", "norm")), frame)
-    run.draw(FIGURES, content)
+    run.add_figures(FIGURES, content)
     ours = (
         Column("Ours, the seed's method", lambda row: _ours(row["figure"], frame)["same"]),
         Column("Ours, chosen on validation at this ratio", lambda row: _ours(row["figure"], frame)["best"]),
@@ -140,11 +140,11 @@ def comparable(run: Run) -> bool:
 
 def _ours(figure: str, frame: pd.DataFrame) -> dict[str, str]:
     _, variant, column = SEED_FIGURES[figure]
-    same = of(frame, variant)
+    same = variant_row(frame, variant)
     best = None
     if variant != "baseline":
         near = frame[(frame["target_ratio"].astype(float) - 0.87).abs() < 0.005]
-        picked = records(near[near["selected"].map(is_true).astype(bool)])
+        picked = records(chosen(near))
         best = picked[0] if picked else None
     return {
         "same": say.percent(same[column]) if same else say.MISSING,

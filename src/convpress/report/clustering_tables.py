@@ -13,7 +13,7 @@ from torch import nn
 from convpress.checkpoints import load
 from convpress.clustering.remedies import dense_parameters, filter_norms, unique_parameters
 from convpress.config.clustering import CONTROL, ClusteringConfig, RemedyConfig, Variant, ratio_name, variants
-from convpress.report.tables import Result, accuracy_columns, compare, last_epoch
+from convpress.report.tables import EPOCH_COLUMNS, Result, accuracy_columns, compare, last_epoch
 
 FROZEN = RemedyConfig.model_validate({"filters": "frozen"})
 """The seed's way: frozen centroids and nothing else."""
@@ -116,8 +116,7 @@ def history_table(histories: Sequence[str], study: ClusteringConfig) -> pd.DataF
             shifted = part.assign(variant=name, stage=stage, epoch=part["epoch"] + done)
             frames.append(shifted)
             done = int(shifted["epoch"].max())
-    columns = ["variant", "stage", "epoch", "lr", "loss", "train_accuracy", "validation_accuracy", "seconds"]
-    return pd.concat(frames, ignore_index=True).reindex(columns=columns)
+    return pd.concat(frames, ignore_index=True).reindex(columns=["variant", "stage", *EPOCH_COLUMNS])
 
 
 def norms_table(networks: Mapping[str, str], layers: Sequence[str]) -> pd.DataFrame:

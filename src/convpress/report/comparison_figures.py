@@ -14,13 +14,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from convpress.report import style
 from convpress.report.comparison_tables import PARETO
-from convpress.report.pareto import REFERENCES, in_view
+from convpress.report.pareto import COSTS, REFERENCES, in_view, networks
 
-COSTS = {
-    "params": ("Parameters (thousands)", 1e-3),
-    "macs": ("MACs an image (millions)", 1e-6),
-    "latency_ms": ("Milliseconds a batch, float32", 1.0),
-}
+SCALED = {"params": ("Parameters (thousands)", 1e-3), "macs": ("MACs an image (millions)", 1e-6)}
+"""Axis and factor of the costs that are drawn in another unit than they are counted in."""
 FRONTS = {cost: column for column, cost in PARETO.items()}
 
 RUNTIMES = {
@@ -31,17 +28,15 @@ RUNTIMES = {
 
 
 def draw_all(tables: Mapping[str, pd.DataFrame], paths: Mapping[str, Path]) -> None:
-    """Draw the pictures named in `paths` (pareto, runtimes) from the tables `comparison` and, where given, `peers`."""
+    """Draw the pictures named in `paths` (pareto, runtimes) from the tables `comparison` and, where given, `peers`.
+
+    Without either the pictures say that there is nothing to compare; an unknown name raises KeyError.
+    """
     present = [tables[name] for name in ("comparison", "peers") if name in tables]
-    frame = pd.concat(present, ignore_index=True) if present else pd.DataFrame(columns=["study", "variant", "model"])
+    frame = pd.concat(present, ignore_index=True) if present else pd.DataFrame(columns=["study"])
     draw = {"pareto": draw_pareto, "runtimes": draw_runtimes}
     for name, path in paths.items():
         draw[name](frame, path)
-
-
-def networks(frame: pd.DataFrame) -> list[str]:
-    """Networks that at least one compressed variant was made from."""
-    return sorted(set(frame.loc[~frame["study"].isin(REFERENCES), "model"]))
 
 
 def draw_pareto(frame: pd.DataFrame, path: Path | str) -> None:
@@ -50,17 +45,19 @@ def draw_pareto(frame: pd.DataFrame, path: Path | str) -> None:
     Vertical bars are 95 % intervals, the grey band is the control's; the stairs join the networks that no other
     one beats, peers included. Filled markers stand on the stairs.
     """
-    names, frame = networks(frame), in_view(frame)
     with style.figure_style():
-        if not names:
+        if not _compressed(frame).any():
             style.save_empty(path, "No compressed networks in this run")
             return
+        names, frame = networks(frame), in_view(frame)
         figure = style.new_figure(style.WIDTH, 2.3 * len(names) + 0.7)
         grid = figure.subplots(len(names), len(COSTS), sharey="row", squeeze=False)
         for axes_row, network in zip(grid, names, strict=True):
             rows = frame[frame["model"] == network]
-            for axes, (cost, (label, unit)) in zip(axes_row, COSTS.items(), strict=True):
-                _pareto_panel(axes, rows.assign(x=rows[cost] * unit, front=rows[FRONTS[cost]].astype(bool)))
+            for axes, cost in zip(axes_row, COSTS, strict=True):
+                label, factor = SCALED.get(cost.column, (cost.axis, 1.0))
+                front = rows[FRONTS[cost.column]].astype(bool)
+                _pareto_panel(axes, rows.assign(x=rows[cost.column] * factor, front=front))
                 axes.set_xlabel(label if network == names[-1] else "")
             style.percent_axis(axes_row[0])
             axes_row[0].set_ylabel("Test accuracy")
@@ -93,12 +90,12 @@ def _pareto_legend(frame: pd.DataFrame) -> list[Any]:
 
 def draw_runtimes(frame: pd.DataFrame, path: Path | str) -> None:
     """How many times faster than the baseline variants on a front are, in each runtime: a panel a network."""
-    names = networks(frame)
     with style.figure_style():
         shown = {key: value for key, value in RUNTIMES.items() if key in frame and frame[key].notna().any()}
-        if not names or not shown:
+        if not shown or not _compressed(frame).any():
             style.save_empty(path, "No times in this run")
             return
+        names = networks(frame)
         rows = {name: _by_speed(frame[frame["model"] == name]) for name in names}
         figure = style.new_figure(style.WIDTH, 0.2 * sum(map(len, rows.values())) + 0.6 * len(names) + 0.9)
         heights = {"height_ratios": [len(part) + 1 for part in rows.values()]}
@@ -119,4 +116,8 @@ def draw_runtimes(frame: pd.DataFrame, path: Path | str) -> None:
 def _by_speed(part: pd.DataFrame) -> pd.DataFrame:
     """Compressed variants on a front, fastest first; all of them would make a picture of metres."""
     part = part[part[list(PARETO)].any(axis=1)]
-    return part[~part["study"].isin(REFERENCES)].sort_values(["speedup", "variant"], ascending=[False, True])
+    return part[_compressed(part)].sort_values(["speedup", "variant"], ascending=[False, True])
+
+
+def _compressed(frame: pd.DataFrame) -> pd.Series:
+    return ~frame["study"].isin(REFERENCES)

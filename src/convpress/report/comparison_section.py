@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from convpress.report import wording as say
+from convpress.report.comparison_tables import ASKED, NEAREST
 from convpress.report.contents import (
     ACCURACY,
     FILE,
@@ -57,8 +58,6 @@ TABLE = (
 
 
 UNITS = {"params": "parameters", "macs": "MACs"}
-ASKED = ("variant", "model", "method", "library", "version", "target_cost", "target", "test_accuracy")
-BESIDE = ("finetune_epochs", "nearest", "nearest_cost", "nearest_epochs", "delta_nearest", "nearest_p")
 PEERS = (
     Column("Peer", lambda row: say.text(row["variant"])),
     Column("Method", lambda row: say.text(row["method"]), numeric=False),
@@ -93,12 +92,12 @@ def build(run: Run) -> Content:
     frame = frame.assign(fronts=fronts(frame))
     marked = ["peer" if peer else "" for peer in frame["peer"]]
     content.tables.append(run.view(NAME, "All variants of all studies.", frame, TABLE, marked))
-    peers = run.table("peers", (*ASKED, *BESIDE))
+    peers = run.table("peers", ("variant", "model", "test_accuracy", "finetune_epochs", *ASKED, *NEAREST))
     if len(peers):
         content.tables.append(run.view("peers", "Peers beside our variant of the nearest size.", peers, PEERS))
     content.findings += findings(frame)
     content.caveats += caveats(frame)
-    run.draw([RUNTIMES], content)
+    run.add_figures([RUNTIMES], content)
     return content
 
 

@@ -48,7 +48,7 @@ FIRST = (
 )
 
 
-def everything(
+def final_networks_table(
     results: Mapping[Key, Result],
     final: Mapping[str, Mapping[str, str]],
     epochs: Mapping[str, Mapping[str, int]],
@@ -142,18 +142,18 @@ def with_fronts(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def comparison_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Our own part of `everything`: baselines, controls and the studies' variants."""
+    """Our own part of `final_networks_table`: baselines, controls and the studies' variants."""
     return frame[frame["study"] != "peers"].reset_index(drop=True)
 
 
 def peers_table(frame: pd.DataFrame, compressed: Sequence[str], results: Mapping[Key, Result]) -> pd.DataFrame:
-    """The peers' part of `everything`, with what each was asked for and our variant of the nearest size beside it.
+    """The peers' part of `final_networks_table`, with what each was asked for and our variant of the nearest size.
 
     `compressed` are files that say method, library, version and target. `nearest` is the study/variant of ours (same
     network) whose targeted cost is closest in ratio, whatever its test accuracy; of those about as close, one of the
     same kind (CP, Tucker, fewer channels), then the one trained most nearly as long, then the best on validation
-    images. `nearest_epochs` tells how long it was trained,
-    `delta_nearest` is the peer's accuracy minus its, `nearest_p` the exact McNemar p-value.
+    images. `nearest_epochs` tells how long it was trained, `delta_nearest` is the peer's accuracy minus its,
+    `nearest_p` the exact McNemar p-value.
     """
     asked = {item["variant"]: item for item in map(_read_json, compressed)}
     ours = frame[~frame["study"].isin([*REFERENCES, "peers"])]

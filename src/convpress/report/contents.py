@@ -176,7 +176,7 @@ class Run:
         source = Markup(f"data:{kind};base64,{base64.b64encode(data).decode()}")
         return FigureView(path.stem, source, alt, self.caption(path.stem, title), width, height)
 
-    def draw(self, figures: Sequence[tuple[str, str, str]], content: Content) -> None:
+    def add_figures(self, figures: Sequence[tuple[str, str, str]], content: Content) -> None:
         """Add the pictures (file, title, description) to `content`; what is not there is named as missing."""
         for file, title, alt in figures:
             picture = self.figure(file, title, alt)

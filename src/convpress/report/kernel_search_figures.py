@@ -15,7 +15,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from convpress.report import style
-from convpress.report.figures import complete, draw_curves, draw_tradeoff
+from convpress.report.figures import draw_curves
+from convpress.report.frames import complete
+from convpress.report.kernel_search_tradeoff import draw_tradeoff
 
 CP_SERIES = {
     "relative_error": ("convpress, nonlinear least squares", style.Look("#0072b2", "o")),

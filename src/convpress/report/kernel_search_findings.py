@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from convpress.report import frames
 from convpress.report import wording as say
 from convpress.report.contents import Run, records
-from convpress.report.figures import is_true
 from convpress.report.style import stage_order
 
 NAME = "kernel_search"
@@ -59,7 +59,7 @@ def first(frame: pd.DataFrame, stage: str, variant: str | None = None) -> Row | 
 
 def chosen(frame: pd.DataFrame) -> Row | None:
     """The row marked as selected, if it has a test accuracy."""
-    rows = frame[frame["selected"].map(is_true).astype(bool) & frame["test_accuracy"].notna()]
+    rows = frames.chosen(frame[frame["test_accuracy"].notna()])
     return records(rows)[0] if len(rows) else None
 
 

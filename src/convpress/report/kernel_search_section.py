@@ -23,7 +23,7 @@ from convpress.report.contents import (
     beside_seed,
     records,
 )
-from convpress.report.figures import is_true
+from convpress.report.frames import chosen, is_true
 from convpress.report.kernel_search_findings import (
     NAME,
     Row,
@@ -181,7 +181,7 @@ def build(run: Run) -> Content:
         columns = [column for column in CP_TABLE if known or column.header != "Tensorlab"]
         content.tables.append(run.view("cp_error", "CP decompositions.", cp_error, columns))
         content.findings += cp_findings(cp_error)
-    run.draw(FIGURES, content)
+    run.add_figures(FIGURES, content)
     ours = (
         Column("Ours, the seed's method", lambda row: _ours(row["figure"], frame)["same"]),
         Column("Ours, chosen or best on validation", lambda row: _ours(row["figure"], frame)["best"]),
@@ -211,7 +211,7 @@ def _ours(figure: str, frame: pd.DataFrame) -> dict[str, str]:
     show = say.sizes if key == "kernel_sizes" else say.percent
     same = first(frame, stage, variant)
     pool = frame[(frame["stage"] == stage) & frame["test_accuracy"].notna()]
-    picked = pool[pool["selected"].map(is_true).astype(bool)]
+    picked = chosen(pool)
     if picked.empty and pool["validation_accuracy"].notna().any():
         picked = pool.loc[[pool["validation_accuracy"].idxmax()]]
     best = records(picked)[0] if len(picked) else None

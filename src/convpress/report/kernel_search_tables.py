@@ -14,7 +14,7 @@ from convpress.checkpoints import load
 from convpress.kernel_search import searched_layers
 from convpress.layers.surgery import find_conv
 from convpress.report.contents import records
-from convpress.report.tables import CONDITIONS, Result, accuracy_columns, compare, last_epoch
+from convpress.report.tables import CONDITIONS, EPOCH_COLUMNS, Result, accuracy_columns, compare, last_epoch
 
 SHOWN_FILTERS = 6
 
@@ -36,8 +36,7 @@ def history_table(control: str, histories: Sequence[str]) -> pd.DataFrame:
     for path in histories:
         stage, variant = _stage(path)
         frames.append(pd.read_csv(path).assign(stage=stage, variant=variant))
-    columns = ["stage", "variant", "epoch", "lr", "loss", "train_accuracy", "validation_accuracy", "seconds"]
-    return pd.concat(frames, ignore_index=True).reindex(columns=columns)
+    return pd.concat(frames, ignore_index=True).reindex(columns=["stage", "variant", *EPOCH_COLUMNS])
 
 
 def sizes_table(histories: Sequence[str]) -> pd.DataFrame:

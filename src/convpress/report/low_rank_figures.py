@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from convpress.report import style
-from convpress.report.figures import complete, draw_curves
+from convpress.report.figures import draw_curves
+from convpress.report.frames import complete
 
 ROWS = ("row", "expansion", "test_accuracy", "ci_low", "ci_high", "macs", "cpu_ms", "cpu_bf16_ms", "l2_epochs")
 

@@ -112,7 +112,7 @@ def build(run: Run) -> Content:
     else:
         content.tables.append(run.view("low_rank_bases", "Basis filters.", bases, BASES_TABLE))
         content.findings += bases_findings(bases)
-    run.draw(FIGURES, content)
+    run.add_figures(FIGURES, content)
     content.seed, content.seed_note = beside_seed(run, frame)
     return content
 

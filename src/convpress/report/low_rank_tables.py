@@ -14,7 +14,7 @@ from convpress.config.low_rank import LowRankConfig, RowConfig
 from convpress.layers.low_rank import LowRankConv2d, SeparableConv2d
 from convpress.layers.surgery import find_conv
 from convpress.low_rank import expand
-from convpress.report.tables import Result, accuracy_columns, compare
+from convpress.report.tables import EPOCH_COLUMNS, Result, accuracy_columns, compare, last_epoch
 
 Results = Mapping[tuple[str, str], Result]
 
@@ -37,7 +37,7 @@ def rows_table(
     costs = pd.read_csv(latency).set_index("network")
     far = pd.read_csv(distances)
     base, control = results["baseline", study.model], results["control", study.model]
-    filters, control_epochs = filters_of(study, original), _epochs(histories["control"])
+    filters, control_epochs = filters_of(study, original), last_epoch(pd.read_csv(histories["control"]))
     rows = [
         _fixed("1", "original", 0) | UNMOVED | _row(study, base, base, control, costs.loc["original"]),
         *(
@@ -101,8 +101,8 @@ def _row_of(study: LowRankConfig, row: RowConfig, histories: Mapping[str, str]) 
         "scheme": scheme,
         "layers": " ".join(study.layers),
         "decomposed": "Y" if scheme == "decomposed" else "",
-        "l2_epochs": _epochs(histories[first]) if row.l2 else 0,
-        "ce_epochs": _epochs(histories[row.variant]) if row.ce else 0,
+        "l2_epochs": last_epoch(pd.read_csv(histories[first])) if row.l2 else 0,
+        "ce_epochs": last_epoch(pd.read_csv(histories[row.variant])) if row.ce else 0,
     }
 
 
@@ -127,18 +127,13 @@ def with_speedup(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _epochs(history: str) -> int:
-    return int(pd.read_csv(history)["epoch"].max())
-
-
 def history_table(histories: Mapping[str, str]) -> pd.DataFrame:
     """Loss and accuracies by stage (match_outputs, finetune_low_rank), variant (also `control`) and epoch."""
-    columns = ["stage", "variant", "epoch", "lr", "loss", "train_accuracy", "validation_accuracy", "seconds"]
     frames = []
     for name, path in histories.items():
         stage = "match_outputs" if name.split("-")[-1].startswith("l2") else "finetune_low_rank"
         frames.append(pd.read_csv(path).assign(stage=stage, variant=name))
-    return pd.concat(frames, ignore_index=True).reindex(columns=columns)
+    return pd.concat(frames, ignore_index=True).reindex(columns=["stage", "variant", *EPOCH_COLUMNS])
 
 
 def filters_table(study: LowRankConfig, original: str, trained: Mapping[str, str]) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from convpress.report import style
-from convpress.report.figures import complete
+from convpress.report.frames import complete
 
 POINTS = ("stage", "series", "ratio", "params", "macs", "latency_ms", "latency_q1_ms", "latency_q3_ms", "speedup")
 ACCURACIES = (

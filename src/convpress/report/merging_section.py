@@ -136,7 +136,7 @@ def build(run: Run) -> Content:
             content.tables.append(run.view("merging_pairs", "Variants two by two.", found, PAIR_COLUMNS))
         content.summary, content.findings = summary(frame), findings(frame, found)
         content.caveats, content.cards = caveats(run, frame), cards(frame)
-    run.draw(FIGURES, content)
+    run.add_figures(FIGURES, content)
     ours = (
         Column("Ours, the seed's method", lambda row: _ours(frame, row["figure"], own=False)),
         Column("Ours, our method", lambda row: _ours(frame, row["figure"], own=True)),

@@ -13,7 +13,7 @@ from convpress.checkpoints import load
 from convpress.layers.shared import SharedFilterConv2d
 from convpress.layers.shared_kernels import SharedKernelConv2d
 from convpress.report.merging_turns import PAIRED, TURNS, paired_speedups
-from convpress.report.tables import CONDITIONS, Result, accuracy_columns, compare, last_epoch
+from convpress.report.tables import CONDITIONS, EPOCH_COLUMNS, Result, accuracy_columns, compare, last_epoch
 
 COLUMNS = (
     *("stage", "series", "model", "variant", "method", "rule", "features", "allocate", "ratio", "macs_divisor", "seed"),
@@ -30,8 +30,7 @@ def history_table(controls: Sequence[str], histories: Sequence[str]) -> pd.DataF
     """Loss and accuracies by stage (control or finetuned), variant (a control's network) and epoch."""
     files = [("control", path) for path in controls] + [("finetuned", path) for path in histories]
     frames = [pd.read_csv(path).assign(stage=stage, variant=Path(path).stem) for stage, path in files]
-    columns = ["stage", "variant", "epoch", "lr", "loss", "train_accuracy", "validation_accuracy", "seconds"]
-    return pd.concat(frames, ignore_index=True).reindex(columns=columns)
+    return pd.concat(frames, ignore_index=True).reindex(columns=["stage", "variant", *EPOCH_COLUMNS])
 
 
 def merging_table(

@@ -53,13 +53,12 @@ class Cost:
     axis: str
     cheapest: str
     less: str
-    more: str
 
 
 COSTS = (
-    Cost("params", "Parameters", "Parameters", "Smallest", "smaller", "larger"),
-    Cost("macs", "MACs", "Multiply-accumulates for one image", "Fewest MACs", "fewer", "more"),
-    Cost("latency_ms", "Milliseconds", "Milliseconds a batch, float32", "Fastest", "faster", "slower"),
+    Cost("params", "Parameters", "Parameters", "Smallest", "smaller"),
+    Cost("macs", "MACs", "Multiply-accumulates for one image", "Fewest MACs", "fewer"),
+    Cost("latency_ms", "Milliseconds", "Milliseconds a batch, float32", "Fastest", "faster"),
 )
 
 

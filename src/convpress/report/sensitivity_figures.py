@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 
 from convpress.report import style
-from convpress.report.figures import complete
+from convpress.report.frames import complete
 
 FAMILIES = {"cp": "CP", "tucker": "Tucker", "tensor_chain": "Tensor chain"}
 TREATMENTS = {

@@ -10,7 +10,7 @@ import pandas as pd
 from convpress.config.sensitivity import PENALISED, STARTS
 from convpress.report import wording as say
 from convpress.report.contents import records
-from convpress.report.figures import is_true
+from convpress.report.frames import is_true
 from convpress.report.sensitivity_figures import FAMILIES
 
 Row = dict[str, Any]

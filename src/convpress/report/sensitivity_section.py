@@ -18,7 +18,7 @@ from convpress.report.contents import (
     Section,
     records,
 )
-from convpress.report.figures import is_true
+from convpress.report.frames import is_true
 from convpress.report.sensitivity_advice import advice
 from convpress.report.sensitivity_findings import (
     caveats,
@@ -148,7 +148,7 @@ def build(run: Run) -> Content:
         found = advice(study, pairs)
         content.findings += found
         content.summary = ["What to use for factorised layers. " + " ".join([*answers[-2:], *found])]
-    run.draw(FIGURES, content)
+    run.add_figures(FIGURES, content)
     return content
 
 

@@ -14,7 +14,7 @@ from scipy import stats
 
 from convpress.checkpoints import load
 from convpress.config.sensitivity import STARTS, Variant
-from convpress.report.tables import Result, accuracy_columns, compare
+from convpress.report.tables import Result, accuracy_columns, compare, last_epoch
 from convpress.sensitivity import total_sensitivity
 
 CELL = ["model", "decomposition", "compression", "suffix"]
@@ -86,7 +86,7 @@ def variants_table(
             | {"delta_control": control["delta"], "mcnemar_p": control["mcnemar_p"]}
             | {"delta_plain": plain.get("delta"), "mcnemar_plain_p": plain.get("mcnemar_p")}
             | {"largest_lr": _largest_rate(variant, rates)}
-            | {"epochs": int(history["epoch"].max()), "seconds": float(history["seconds"].sum())}
+            | {"epochs": last_epoch(history), "seconds": float(history["seconds"].sum())}
         )
     frame = pd.DataFrame(rows)
     return frame.astype({"delta_plain": float, "mcnemar_plain_p": float, "largest_lr": float})

@@ -63,6 +63,8 @@ ACCURACY_COLUMNS = (
     "bytes",
 )
 
+EPOCH_COLUMNS = ("epoch", "lr", "loss", "train_accuracy", "validation_accuracy", "seconds")
+"""What the tables of histories say of each epoch."""
 
 CONDITIONS = ("batch_size", "threads", "dtype", "layout")
 """What a time was measured under; these stand beside it."""
