@@ -29,9 +29,11 @@ class CountedDropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Zero entries with probability p and scale the others by 1 / (1 - p) in training; else do nothing."""
-        return x * self._mask(x) if self.training and self.p else x
+        if not (self.training and self.p):
+            return x
+        # Wrapped here and not by a decorator, which would load the compiler wherever networks are named: two seconds.
+        return x * torch.compiler.disable(self._mask)(x)
 
-    @torch.compiler.disable
     def _mask(self, x: Tensor) -> Tensor:
         self.draws += 1
         digest = hashlib.sha256(f"dropout {self.stream} {int(self.draws)}".encode()).digest()
