@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from convpress.report.page import LARGEST_PAGE
 from convpress.report.readme import results, with_results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -12,6 +13,10 @@ def test_readme_and_tables_agree():
     committed = ROOT / "results"
     found = results(committed / "cifar10" / "tables", ROOT / "report" / "reference", committed / "benchmarks.csv")
     assert with_results(text, found) == text, "call `make docs`"
+
+
+def test_the_committed_page_opens_fast():
+    assert (ROOT / "results" / "cifar10" / "report.html").stat().st_size <= LARGEST_PAGE
 
 
 def test_a_run_with_tables_has_all_parts(tmp_path):

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from convpress.errors import ConvpressError
-from convpress.report import figures, kernel_search_figures, kernel_search_tradeoff, wording
+from convpress.report import figures, kernel_search_figures, kernel_search_tradeoff, style, wording
 from convpress.report.contents import Content, Section, picture_size, rst
 from convpress.report.kernel_search_findings import size_findings
 from convpress.report.page import SECTIONS, render_page
@@ -150,6 +150,20 @@ def test_svg_text_stays_text_and_is_escaped(tmp_path: Path) -> None:
     draw, path = kernel_search_figures.draw_sizes, tmp_path / "sizes.svg"
     draw(sizes().assign(layer="<b>layer</b>"), path)
     assert "&lt;b&gt;layer&lt;/b&gt;" in path.read_text()
+
+
+def test_a_lean_picture_is_the_same_to_a_hundredth_of_a_point(tmp_path: Path) -> None:
+    path = '<path d="M 10.123456 2.5 \nL -3.005999 7" style="stroke-width: 0.125"/>'
+    text = '<text x="1.98765" transform="rotate(-0 59.317092 194.5) scale(0.015625)">0.00125</text>'
+    assert style.lean_svg(f"<g>\n    {path}\n  {text}\n</g>") == (
+        '<g>\n<path d="M 10.12 2.5 \nL -3.01 7" style="stroke-width: 0.125"/>\n'
+        '<text x="1.99" transform="rotate(-0 59.32 194.5) scale(0.015625)">0.00125</text>\n</g>'
+    )
+    draw, frames = DRAWN["kernel_search_sizes.svg"]
+    draw(*(frame() for frame in frames), tmp_path / "sizes.svg")
+    svg = (tmp_path / "sizes.svg").read_text()
+    assert style.lean_svg(svg) == svg
+    assert not re.search(r' d="[^"]*\.\d{3}', svg)
 
 
 def test_unknown_stages_and_variants_are_drawn(tmp_path: Path) -> None:

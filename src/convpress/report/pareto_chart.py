@@ -15,7 +15,7 @@ from markupsafe import Markup
 from convpress.report import wording as say
 from convpress.report.contents import FigureView, picture_size, records, rst
 from convpress.report.pareto import COSTS, FARTHEST, Cost, in_view, label, networks, on_front
-from convpress.report.style import STUDIES
+from convpress.report.style import STUDIES, lean_svg
 
 # The markers of matplotlib, by the names of Vega.
 SHAPES = {"X": "cross", "D": "diamond", "o": "circle", "s": "square", "^": "triangle-up", "v": "triangle-down"}
@@ -144,7 +144,7 @@ def still(frame: pd.DataFrame) -> FigureView | None:
         rows += [alt.hconcat(*panels)] if panels else []
     if not rows:
         return None
-    data = vl_convert.vegalite_to_svg(_configured(alt.vconcat(*rows), 6, "#ffffff")).encode()
+    data = lean_svg(vl_convert.vegalite_to_svg(_configured(alt.vconcat(*rows), 6, "#ffffff"))).encode()
     width, height = picture_size(data)
     source = Markup(f"data:image/svg+xml;base64,{base64.b64encode(data).decode()}")
     return FigureView("comparison", source, ALTERNATIVE, rst(CAPTION), width, height)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from convpress.files import atomic_path
 INK = "#222222"
 MUTED = "#6b6b6b"
 BAND = "#d9d9d9"
+PLACES = re.compile(r'\b(?:d|x|y|points|width|height)="[^"]*|(?:translate|rotate)\([^)]*')
+DECIMALS = re.compile(r"-?\d+\.\d{3,}")
+INDENTATION = re.compile(r"\n +(?=<)")
 WIDTH = 7.2
 """Inches: the text width of a printed page, and two thirds of the report page."""
 
@@ -190,6 +194,17 @@ def save(figure: Figure, path: Path | str) -> None:
     metadata: dict[str, Any] = {"Date": None, "Creator": None} if path.suffix == ".svg" else {"Software": None}
     with atomic_path(path) as temporary:
         figure.savefig(temporary, metadata=metadata)
+        if path.suffix == ".svg":
+            temporary.write_text(lean_svg(temporary.read_text("utf-8")), encoding="utf-8")
+
+
+def lean_svg(svg: str) -> str:
+    """The same picture in fewer bytes: places to a hundredth of a point, no indentation.
+
+    Only coordinates are rounded; factors such as those of a scale keep their digits.
+    """
+    rounded = PLACES.sub(lambda found: DECIMALS.sub(lambda number: f"{float(number[0]):.2f}", found[0]), svg)
+    return INDENTATION.sub("\n", rounded)
 
 
 def save_empty(path: Path | str, message: str) -> None:
