@@ -12,6 +12,7 @@ MISSING = "–"
 SPACE = "\N{NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"
 SIGNIFICANT = 0.05
+LEAST_SHARE = 1e-5
 
 UNITS = {"k": 1e3, "M": 1e6, "G": 1e9, "kB": 1e3, "MB": 1e6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600}
 _NUMBER = re.compile(r"([+−-]?)(\d[\d,]*(?:\.\d+)?)\s*(kB|MB|ms|min|[kMGsh])?(?![A-Za-z])")
@@ -25,6 +26,15 @@ def absent(value: Any) -> bool:
 def percent(value: Any, digits: int = 2) -> str:
     """A fraction as percent: 0.9263 gives 92.63 %."""
     return MISSING if absent(value) else f"{100 * float(value):.{digits}f}{SPACE}%"
+
+
+def share(value: Any) -> str:
+    """A part that may be far below one percent, with two significant digits: 0.0030 %, 21 %."""
+    if absent(value):
+        return MISSING
+    if 0 < value < LEAST_SHARE:
+        return f"less than {100 * LEAST_SHARE:g}{SPACE}%"
+    return f"{significant(100 * float(value), 2)}{SPACE}%"
 
 
 def interval(low: Any, high: Any, digits: int = 1) -> str:
@@ -58,12 +68,13 @@ def quantity(value: Any, unit: str) -> str:
 
 
 def p_value(p: Any) -> str:
-    """`p = 0.03`, `p < 0.001`; three decimals below 0.01."""
+    """`p = 0.03`, `p < 0.001`; three decimals below 0.01, and where two would hide on which side of 0.05 it lies."""
     if absent(p):
         return MISSING
     if p < 0.001:
         return "p < 0.001".replace(" ", SPACE)
-    return f"p = {float(p):.{3 if p < 0.01 else 2}f}".replace(" ", SPACE)
+    decimals = 3 if p < 0.01 or round(float(p), 2) == SIGNIFICANT else 2
+    return f"p = {float(p):.{decimals}f}".replace(" ", SPACE)
 
 
 def count(value: Any) -> str:
@@ -80,7 +91,8 @@ def size(value: Any) -> str:
     """Bytes: 1.88 MB, 940 kB (powers of ten)."""
     if absent(value):
         return MISSING
-    return f"{value / 1e6:.2f}{SPACE}MB" if value >= 1e6 else f"{value / 1e3:.0f}{SPACE}kB"
+    kilobytes = round(value / 1e3)  # first, or 999,600 bytes would be 1000 kB beside 1.00 MB
+    return f"{value / 1e6:.2f}{SPACE}MB" if kilobytes >= 1000 else f"{kilobytes}{SPACE}kB"
 
 
 def milliseconds(value: Any) -> str:
@@ -102,8 +114,11 @@ def duration(seconds: Any) -> str:
 
 
 def number(value: Any, digits: int = 4) -> str:
-    """A plain number with `digits` decimals."""
-    return MISSING if absent(value) else f"{float(value):.{digits}f}"
+    """A plain number with `digits` decimals; a minus sign does not break from its number as a hyphen does."""
+    if absent(value):
+        return MISSING
+    text = f"{abs(float(value)):.{digits}f}"
+    return MINUS + text if value < 0 and float(text) else text
 
 
 def significant(value: Any, digits: int = 3) -> str:
@@ -118,12 +133,19 @@ def significant(value: Any, digits: int = 3) -> str:
 
 def times(ratio: Any) -> str:
     """A factor: 1.72 times."""
-    return MISSING if absent(ratio) else f"{float(ratio):.2f}{SPACE}times"
+    return MISSING if absent(ratio) else f"{_ratio(ratio)}{SPACE}times"
 
 
 def factor(ratio: Any) -> str:
-    """A factor in a table: 1.72×."""
-    return MISSING if absent(ratio) else f"{float(ratio):.2f}×"
+    """A factor in a table: 1.72×, 10.7×, 613×."""
+    return MISSING if absent(ratio) else f"{_ratio(ratio)}×"
+
+
+def _ratio(value: Any) -> str:
+    """At most two decimals, and three significant digits; below one two decimals."""
+    value = float(value)
+    decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:,.{decimals}f}"
 
 
 def whole(value: Any) -> str:
@@ -162,14 +184,22 @@ def sort_value(shown: str) -> float | None:
     return sign * (value - 1e-9 if "<" in shown else value)
 
 
-def verdict(difference: Any, p: Any, control: str = "the control") -> str:
-    """Better, worse, or not told apart from `control`, by the exact McNemar test at the level 0.05."""
+def outcome(difference: Any, p: Any) -> str:
+    """What the exact McNemar test at the level 0.05 says of a difference, as the beginning of a comparison."""
     if absent(difference):
-        return f"was not compared with {control}"
+        return "was not compared with"
+    if absent(p):
+        return "was not tested against"
+    if p >= SIGNIFICANT:
+        return "cannot be told apart from"
+    return "is better than" if difference > 0 else "is worse than"
+
+
+def verdict(difference: Any, p: Any, control: str = "the control") -> str:
+    """Better, worse, or not told apart from `control`, with the difference and the p-value."""
+    found = f"{outcome(difference, p)} {control}"
+    if absent(difference):
+        return found
     size = points(abs(difference)).lstrip("+")
     gap = f"{size} points {'above' if difference > 0 else 'below'} it" if float(size) else "level with it"
-    if absent(p):
-        return f"was not tested against {control} ({gap})"
-    if p >= SIGNIFICANT:
-        return f"cannot be told apart from {control} ({gap}, {p_value(p)})"
-    return f"is {'better' if difference > 0 else 'worse'} than {control} ({gap}, {p_value(p)})"
+    return f"{found} ({gap})" if absent(p) else f"{found} ({gap}, {p_value(p)})"
