@@ -158,6 +158,10 @@ def test_peers_stand_beside_our_nearest_of_their_kind(frame, files, tmp_path):
     renamed.loc[renamed["variant"] == "chain", ["study", "variant"]] = ["sensitivity", "net-cp-2x"]
     row = tables.peers_table(renamed, [str(tmp_path / "peer.json")], results).iloc[0]
     assert row["nearest"] == "sensitivity/net-cp-2x", "of sizes that are about the same"
+    for size, nearest in ((345, "sensitivity/net-cp-2x"), (360, "study/small")):
+        far = renamed.assign(params=renamed["params"].where(renamed["variant"] != "net-cp-2x", size))
+        row = tables.peers_table(far, [str(tmp_path / "peer.json")], results).iloc[0]
+        assert row["nearest"] == nearest, "the kind counts up to 10 % away from the peer's 320"
 
 
 def test_pictures_show_all_studies_and_repeat_their_bytes(frame, tmp_path):

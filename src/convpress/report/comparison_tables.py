@@ -40,7 +40,10 @@ KINDS = {"cp": "sensitivity/.*-cp-", "tucker": "sensitivity/.*-tucker-"} | dict.
 """Which of our variants (study/variant, a pattern) compress as a peer's method does."""
 
 ABOUT = 0.05
-"""Sizes whose logarithms differ by no more are about the same."""
+"""Costs whose logarithms differ by no more are about the same."""
+
+KINDRED = 0.10
+"""So near in cost one of the peer's kind stands beside it, even where another kind lies nearer."""
 
 FIRST = (
     *("study", "variant", "model", "params", "macs", "bytes", "latency_ms", "speedup", "test_accuracy"),
@@ -150,10 +153,10 @@ def peers_table(frame: pd.DataFrame, compressed: Sequence[str], results: Mapping
     """The peers' part of `final_networks_table`, with what each was asked for and our variant of the nearest size.
 
     `compressed` are files that say method, library, version and target. `nearest` is the study/variant of ours (same
-    network) whose targeted cost is closest in ratio, whatever its test accuracy; of those about as close, one of the
-    same kind (CP, Tucker, fewer channels), then the one trained most nearly as long, then the best on validation
-    images. `nearest_epochs` tells how long it was trained, `delta_nearest` is the peer's accuracy minus its,
-    `nearest_p` the exact McNemar p-value.
+    network) of the same kind (CP, Tucker, fewer channels) within 10 % of the targeted cost; without one, that whose
+    cost is closest in ratio, whatever its kind and test accuracy. Of several the one trained most nearly as long, then
+    the best on validation images, stands there. `nearest_epochs` tells how long it was trained, `delta_nearest` is the
+    peer's accuracy minus its, `nearest_p` the exact McNemar p-value.
     """
     asked = {item["variant"]: item for item in map(_read_json, compressed)}
     ours = frame[~frame["study"].isin([*REFERENCES, "peers"])]
@@ -168,13 +171,14 @@ def peers_table(frame: pd.DataFrame, compressed: Sequence[str], results: Mapping
 def _nearest(peer: dict[str, Any], ours: pd.DataFrame, results: Mapping[Key, Result]) -> dict[str, Any]:
     if ours.empty:
         return dict.fromkeys(NEAREST, math.nan) | {"nearest": ""}
-    cost, kind = peer["target_cost"], KINDS.get(peer["method"], "")
+    cost = peer["target_cost"]
     distance = (np.log(ours[cost]) - math.log(peer[cost])).abs()
-    close = ours[distance <= distance.min() + ABOUT]
-    other = ~(close["study"] + "/" + close["variant"]).str.contains(kind)
+    kindred = (ours["study"] + "/" + ours["variant"]).str.match(KINDS.get(peer["method"], "$"))
+    kindred &= distance <= math.log1p(KINDRED)
+    close = ours[kindred if kindred.any() else distance <= distance.min() + ABOUT]
     longer = (close["finetune_epochs"] - peer["finetune_epochs"]).abs()
-    ranked = close.assign(other=other, longer=longer, worse=-close["validation_accuracy"])
-    near = ranked.sort_values(["other", "longer", "worse"], kind="stable").iloc[0]
+    ranked = close.assign(longer=longer, worse=-close["validation_accuracy"])
+    near = ranked.sort_values(["longer", "worse"], kind="stable").iloc[0]
     found = compare(results["peers", peer["variant"]], results[near["study"], near["variant"]])
     return {
         "nearest": f"{near['study']}/{near['variant']}",
