@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from convpress.report import wording as say
+from convpress.report.comparison_replicates import not_worse
+from convpress.report.comparison_tables import ABOUT
 from convpress.report.contents import records
-from convpress.report.pareto import COSTS, REFERENCES, Cost, label, on_front
+from convpress.report.pareto import COSTS, REFERENCES, Cost, label
+from convpress.report.peers_advice import ahead
 
 Card = tuple[str, str, str]
 
@@ -35,14 +38,20 @@ def advice(frame: pd.DataFrame, network: str) -> Advice:
         wanted = [cost for cost in COSTS if cost.column != "macs" and variants[cost.column].notna().any()]
         dense = records(rows[rows["study"].isin(REFERENCES)])[0]
         cards = [_cheapest(unharmed, dense, kind, cost) for cost in wanted] + cards
-    return Advice(network, cards, _peers(rows))
+    return Advice(network, cards, ahead(rows))
 
 
 def _unharmed(variants: pd.DataFrame, control: dict, kind: str) -> pd.Series:
-    """Not called worse by the paired test; the control's interval alone is wider, so it decides only without one."""
-    if kind == "control":
-        return (variants["delta_control"] >= 0) | (variants["mcnemar_p"] >= say.SIGNIFICANT)
-    return variants["test_accuracy"] >= control["ci_low"]
+    """Not called worse by the paired test, nor are most trainings of a variant that has several.
+
+    The control's interval alone is wider, so it decides only without a test.
+    """
+    if kind != "control":
+        return variants["test_accuracy"] >= control["ci_low"]
+    own = not_worse(variants)
+    if "seeds" not in variants:
+        return own
+    return own.where(variants["seeds"].isna(), 2 * variants["seeds_kept"] > variants["seeds"])
 
 
 def reference(rows: pd.DataFrame) -> tuple[dict | None, str]:
@@ -58,17 +67,23 @@ def _cheapest(rows: pd.DataFrame, dense: dict, kind: str, cost: Cost) -> Card:
     """The cheapest of `rows`, which do no harm, beside the uncompressed network `dense`; none that costs as much."""
     title = f"{cost.cheapest} at the {kind}'s accuracy"
     known = dense[cost.column] == dense[cost.column]
-    rows = rows[rows[cost.column] < dense[cost.column]] if known else rows[rows[cost.column].notna()]
+    rows = rows[_cheaper(rows, dense, cost)] if known else rows[rows[cost.column].notna()]
     if rows.empty:
         return title, "None", f"No {cost.less} variant reaches the {kind}'s accuracy; keep the uncompressed network."
     row = records(rows.sort_values([cost.column, "test_accuracy"], ascending=[True, False]))[0]
-    ratio = dense[cost.column] / row[cost.column]
     value = {"params": say.count, "latency_ms": say.milliseconds}[cost.column]
     unit = {"params": " parameters", "latency_ms": " a batch"}[cost.column]
-    before = f", uncompressed {value(dense[cost.column])}" if ratio == ratio else ""
-    won = "No gain" if cost.column == "latency_ms" and _as_fast(row, dense) else gain(ratio, cost)
-    stored = _stored(row, dense) if cost.column == "params" else ""
-    return title, won, f"{name(row)}: {value(row[cost.column])}{unit}{before}{stored}; {_accuracy(row)}."
+    before = f", uncompressed {value(dense[cost.column])}" if known else ""
+    other = _stored(row, dense) + _speed(row, dense) if cost.column == "params" else ""
+    won = f"{dense[cost.column] / row[cost.column]:.2f}× {cost.less}" if known else say.MISSING
+    return title, won, f"{name(row)}: {value(row[cost.column])}{unit}{before}{other}; {_accuracy(row)}."
+
+
+def _cheaper(rows: pd.DataFrame, dense: dict, cost: Cost) -> pd.Series:
+    """Whether a row costs less than `dense`; times whose quartiles overlap may differ by the machine alone."""
+    if cost.column == "latency_ms":
+        return ~(rows["latency_q3_ms"] >= dense["latency_q1_ms"]) & (rows["latency_ms"] < dense["latency_ms"])
+    return rows[cost.column] < dense[cost.column]
 
 
 def _stored(row: dict, dense: dict) -> str:
@@ -77,74 +92,47 @@ def _stored(row: dict, dense: dict) -> str:
     return "" if any(map(say.absent, sizes)) else f" (file {say.size(sizes[0])}, uncompressed {say.size(sizes[1])})"
 
 
-def _as_fast(row: dict, dense: dict) -> bool:
-    """Whether the quartiles of two times overlap, so that their difference may be the machine's."""
-    return row["latency_q1_ms"] <= dense["latency_q3_ms"] and dense["latency_q1_ms"] <= row["latency_q3_ms"]
-
-
-def gain(ratio: float, cost: Cost) -> str:
-    """`3.00× smaller`, or plainly that nothing was won; what costs more is no advice and does not come here."""
-    if ratio != ratio:
-        return say.MISSING
-    if f"{ratio:.2f}" == "1.00":
-        return "No gain"
-    return f"{ratio:.2f}× {cost.less}"
+def _speed(row: dict, dense: dict) -> str:
+    """How fast what is small is, beside the uncompressed network; empty without times."""
+    if say.absent(row["latency_ms"]) or say.absent(dense["latency_ms"]):
+        return ""
+    speed = dense["latency_ms"] / row["latency_ms"]
+    if 1 / (1 + ABOUT) <= speed <= 1 + ABOUT:
+        return ", about as fast as uncompressed"
+    return f", {say.times(max(speed, 1 / speed))} as {'fast' if speed > 1 else 'slow'} as uncompressed"
 
 
 def _most_accurate(rows: pd.DataFrame, control: dict | None, kind: str) -> Card:
+    """The best on validation images; where no variant keeps the control's accuracy, this is said first."""
     by = "validation_accuracy" if rows["validation_accuracy"].notna().any() else "test_accuracy"
     row = records(rows.sort_values(by, ascending=False, kind="stable"))[0]
-    parts = [f"{name(row)}: {say.interval(row['ci_low'], row['ci_high']) or 'no interval'}"]
+    title = "Most accurate, chosen on validation images" if by == "validation_accuracy" else "Most accurate"
+    parts = [say.interval(row["ci_low"], row["ci_high"]) or "no interval"]
     if kind == "control" and not say.absent(row["delta_control"]):
-        parts.append(say.verdict(row["delta_control"], row["mcnemar_p"]))
+        parts += [say.verdict(row["delta_control"], row["mcnemar_p"]), *_seeds(row)]
     elif control is not None:
         parts.append(f"{kind} {say.percent(control['test_accuracy'])}")
-    title = "Most accurate, chosen on validation images" if by == "validation_accuracy" else "Most accurate"
-    return title, say.percent(row["test_accuracy"]), f"{'; '.join(parts)}."
+    value = say.percent(row["test_accuracy"])
+    tested = control is not None and not say.absent(control["ci_low"])
+    if control is None or not tested or _unharmed(rows, control, kind).any():
+        return title, value, f"{name(row)}: {'; '.join(parts)}."
+    best = "; ".join([value, *parts])
+    return title, "None", f"No compressed variant reaches the {kind}. The best is {name(row)}: {best}."
 
 
 def _accuracy(row: dict) -> str:
-    verdict = "" if say.absent(row["delta_control"]) else f", {say.verdict(row['delta_control'], row['mcnemar_p'])}"
-    return f"accuracy {say.percent(row['test_accuracy'])}{verdict}"
+    tested = not say.absent(row["delta_control"])
+    verdict = [say.verdict(row["delta_control"], row["mcnemar_p"]), *_seeds(row)] if tested else []
+    return ", ".join([f"accuracy {say.percent(row['test_accuracy'])}", *verdict])
+
+
+def _seeds(row: dict) -> list[str]:
+    """How many trainings of a variant with several seeds are not worse than the control."""
+    if say.absent(row.get("seeds")):
+        return []
+    return [f"{say.whole(row['seeds_kept'])} of {say.whole(row['seeds'])} seeds not worse"]
 
 
 def name(row: dict) -> str:
     """Study and variant; peers are called so."""
     return ("peer " if row["peer"] else "") + label(row["study"], row["variant"])
-
-
-def _is_ahead(ours: pd.DataFrame, peer: dict, cost: Cost) -> bool:
-    """Whether the peer, alone with our networks, stands on the front of `cost`."""
-    costs, accuracies = ([*ours[column], peer[column]] for column in (cost.column, "test_accuracy"))
-    return on_front(costs, accuracies)[-1]
-
-
-def _peers(rows: pd.DataFrame) -> list[str]:
-    """Which peers none of our networks equals, and by which costs: of all ours, and of those trained no longer."""
-    if not rows["peer"].any():
-        return []
-    ours, peers = rows[~rows["peer"]], records(rows[rows["peer"]])
-    ahead = {row["variant"]: _leads(ours, row) for row in peers}
-    longer = {row["variant"]: ours["finetune_epochs"] > row["finetune_epochs"] for row in peers}
-    equal = {row["variant"]: _leads(ours[~longer[row["variant"]]], row) for row in peers}
-    first = [_called(row, ahead[row["variant"]]) for row in peers if ahead[row["variant"]]]
-    later = [row for row in peers if set(equal[row["variant"]]) > set(ahead[row["variant"]])]
-    more = [_called(row, equal[row["variant"]]) for row in later]
-    found = [
-        f"Peers that are ahead, with none of ours as cheap and as accurate: {'; '.join(first)}."
-        if first
-        else "No peer is ahead: for each, one of our networks is at least as cheap and as accurate."
-    ]
-    if more:
-        found.append(f"Held against those of ours that were trained no longer, ahead is also: {'; '.join(more)}.")
-    return found
-
-
-def _leads(ours: pd.DataFrame, peer: dict) -> list[str]:
-    return [cost.name if cost.name == "MACs" else cost.name.lower() for cost in COSTS if _is_ahead(ours, peer, cost)]
-
-
-def _called(row: dict, costs: list[str]) -> str:
-    epochs = "" if say.absent(row["finetune_epochs"]) else f" after {say.epochs(row['finetune_epochs'])}"
-    accuracy = f"{say.percent(row['test_accuracy'])}{epochs}"
-    return f"{label(row['study'], row['variant'])}, {accuracy}, by {say.listing(costs)}"

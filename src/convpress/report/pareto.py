@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from convpress.report import wording as say
+from convpress.report.comparison_replicates import with_seeds
 from convpress.report.contents import Run
 
 COLUMNS = (
@@ -34,6 +35,8 @@ COLUMNS = (
     "finetune_epochs",
     "control_epochs",
     "onnx_equal",
+    "onnx_accuracy",
+    "onnx_difference",
 )
 
 REFERENCES = ("baseline", "control")
@@ -60,17 +63,26 @@ COSTS = (
     Cost("macs", "MACs", "Multiply-accumulates for one image", "Fewest MACs", "fewer"),
     Cost("latency_ms", "Milliseconds", "Milliseconds a batch, float32", "Fastest", "faster"),
 )
+"""What pictures have a panel for."""
+
+FILE = Cost("bytes", "File", "Bytes of the file", "Smallest file", "smaller")
+"""Parameters with the index that finds them: what shares weights can be small in the one and large in the other."""
+
+ALL_COSTS = (*COSTS, FILE)
 
 
 def compared(run: Run) -> pd.DataFrame:
-    """All variants of comparison.csv and peers.csv with accuracy, in order; `peer` marks those of other libraries."""
+    """All variants of comparison.csv and peers.csv with accuracy, in order; `peer` marks those of other libraries.
+
+    `seeds` and `seeds_kept` count the trainings of a variant that has several, and those not worse than the control.
+    """
     ours, peers = (run.table(name, COLUMNS) for name in ("comparison", "peers"))
     tables = [table.assign(peer=peer) for table, peer in ((ours, False), (peers, True)) if len(table)]
     frame = pd.concat(tables) if tables else ours.assign(peer=False)
     numbers = [name for name in COLUMNS if name not in ("study", "variant", "model", "onnx_equal")]
     frame = frame.assign(**{name: pd.to_numeric(frame[name], errors="coerce") for name in numbers})
     frame["study"] = [say.text(value) for value in frame["study"]]
-    return frame[frame["test_accuracy"].notna()].reset_index(drop=True)
+    return with_seeds(run, frame[frame["test_accuracy"].notna()]).reset_index(drop=True)
 
 
 def networks(frame: pd.DataFrame) -> list[str]:

@@ -1,0 +1,85 @@
+"""Which peers are ahead of our networks, and by which costs: sentences for the page's summary."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from convpress.report import wording as say
+from convpress.report.comparison_tables import ABOUT
+from convpress.report.contents import records
+from convpress.report.pareto import ALL_COSTS, Cost, label, on_front
+
+
+def ahead(rows: pd.DataFrame) -> list[str]:
+    """Which peers of one network are ahead: of all ours, and of those of ours that were trained no longer."""
+    if not rows["peer"].any():
+        return []
+    ours, peers = rows[~rows["peer"]], records(rows[rows["peer"]])
+    of_all = {row["variant"]: _leads(ours, row) for row in peers}
+    longer = {row["variant"]: ours["finetune_epochs"] > row["finetune_epochs"] for row in peers}
+    of_equal = {row["variant"]: _leads(ours[~longer[row["variant"]]], row) for row in peers}
+    first = [_called(row, of_all[row["variant"]]) for row in peers if of_all[row["variant"]]]
+    later = [row for row in peers if set(of_equal[row["variant"]]) > set(of_all[row["variant"]])]
+    about = say.percent(ABOUT, 0)
+    found = [
+        f"Peers that are ahead, more accurate than ours of their cost or cheaper by more than {about} than ours that "
+        f"are not more accurate (beyond chance): {'; '.join(first)}."
+        if first
+        else f"No peer is ahead: for each, one of our networks costs no more, within {about}, and is not less accurate "
+        "beyond chance."
+    ]
+    if later:
+        more = "; ".join(_called(row, of_equal[row["variant"]]) for row in later)
+        found.append(f"Of those of ours alone that were trained no longer, these are ahead as well: {more}.")
+    return found
+
+
+def _leads(ours: pd.DataFrame, peer: dict) -> list[str]:
+    costs = [cost for cost in ALL_COSTS if _is_ahead(ours, peer, cost)]
+    return [cost.name if cost.name == "MACs" else cost.name.lower() for cost in costs]
+
+
+def _is_ahead(ours: pd.DataFrame, peer: dict, cost: Cost) -> bool:
+    """Whether none of ours of about the peer's cost or less is as accurate, while it beats one on our own front.
+
+    It beats those of about its cost that are less accurate, and those that cost more and are not more accurate;
+    accuracies within chance count as equal. A network that is only smaller and worse than ours is not ahead.
+    """
+    ours = ours[ours[cost.column].notna()]
+    if say.absent(peer[cost.column]) or ours.empty:
+        return False
+    ratio = ours[cost.column] / peer[cost.column]
+    gaps = pd.Series([_gap(peer, row) for row in records(ours)], index=ours.index)
+    if ((ratio <= 1 + ABOUT) & (gaps <= 0)).any():
+        return False
+    dearer = ratio > 1 + ABOUT
+    beaten = ((ratio >= 1 / (1 + ABOUT)) & ~dearer) | (dearer & (gaps >= 0))
+    front = pd.Series(on_front(ours[cost.column], ours["test_accuracy"]), index=ours.index)
+    return bool((beaten & front).any())
+
+
+def _gap(peer: dict, row: dict) -> int:
+    """1 where the peer is more accurate than our network, -1 where it is less so, 0 within chance.
+
+    By the paired test where peers.csv has one of the two, else by the difference of their intervals, which is wider.
+    """
+    difference = peer["test_accuracy"] - row["test_accuracy"]
+    tested = peer.get("nearest") == f"{row['study']}/{row['variant']}" and not say.absent(peer.get("nearest_p"))
+    if tested:
+        known = peer["nearest_p"] < say.SIGNIFICANT
+    else:
+        half = [(one["ci_high"] - one["ci_low"]) / 2 for one in (peer, row)]
+        # Without intervals any difference counts.
+        known = not abs(difference) <= math.hypot(*half)
+    return int(known) * ((difference > 0) - (difference < 0))
+
+
+def _called(row: dict, costs: list[str]) -> str:
+    """A peer with its accuracy, its epochs, what it is ahead by, and ours beside it."""
+    epochs = "" if say.absent(row["finetune_epochs"]) else f" after {say.epochs(row['finetune_epochs'])}"
+    accuracy = f"{say.percent(row['test_accuracy'])}{epochs}"
+    points, p = row.get("delta_nearest"), row.get("nearest_p")
+    beside = "" if say.absent(points) else f" ({say.points(points)} points to {row['nearest']}, {say.p_value(p)})"
+    return f"{label(row['study'], row['variant'])}, {accuracy}, by {say.listing(costs)}{beside}"
