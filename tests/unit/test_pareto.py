@@ -246,7 +246,7 @@ def test_advice_without_a_control_measures_against_the_baseline() -> None:
 def test_fronts_are_those_of_each_network_by_itself(compared_run: Path) -> None:
     frame = frame_of(compared_run)
     words = dict(zip(zip(frame["model"], frame["variant"], strict=True), fronts(frame), strict=True))
-    assert words["resnet32", "small"] == "Parameters, MACs, Milliseconds"
+    assert words["resnet32", "small"] == "Parameters, MACs, Milliseconds, File"
     assert words["resnet20", "small"] == ""  # the peer is smaller, faster and more accurate
     assert words["resnet32", "worse"] == ""
 

@@ -115,8 +115,8 @@ PUBLISHED = Section(
     question="What do others reach at such a compression?",
     method=(
         "Other papers' figures for the same networks: trained elsewhere, longer, and from other baselines, so compare "
-        f"the points lost, not the accuracies. Beside each stands our variant of at least {REACHED} of that compression "
-        "that is best on validation images, of the same family of methods where there is one."
+        "the points lost, not the accuracies. Beside each stands the best of ours on validation images that reaches at "
+        f"least {REACHED} of that compression, of the same family of methods where there is one."
     ),
     build=build,
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from convpress.report import wording as say
 from convpress.report.contents import (
     ACCURACY,
@@ -43,9 +45,21 @@ TRIED = (
 
 
 def _laid_over(configuration: object) -> str:
-    """What was laid over that commit's params.yaml, without quotes."""
-    words = say.text(configuration).replace('"', "")
-    return "params.yaml of the commit" if words == "{}" else words
+    """What was laid over that commit's params.yaml, a dotted key for each value."""
+    try:
+        found = json.loads(say.text(configuration))
+    except ValueError:
+        return say.text(configuration)
+    return "; ".join(_dotted(found)) or "params.yaml of the commit"
+
+
+def _dotted(value: object, key: str = "") -> list[str]:
+    """`a.b = 1` for each value in nested dicts, `a[0].b = 1` in lists of them."""
+    if isinstance(value, dict):
+        return [line for name, inner in value.items() for line in _dotted(inner, f"{key}.{name}" if key else name)]
+    if isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+        return [line for number, inner in enumerate(value) for line in _dotted(inner, f"{key}[{number}]")]
+    return [f"{key} = {value if isinstance(value, str) else json.dumps(value)}".replace('"', "")]
 
 
 def build(run: Run) -> Content:

@@ -1,0 +1,120 @@
+"""What the comparison says of each network in words: told apart from the control, exports, what is slower."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pandas as pd
+
+from convpress.onnx_export import TOLERANCE
+from convpress.report import wording as say
+from convpress.report.comparison_tables import ABOUT
+from convpress.report.contents import records
+from convpress.report.merging_speed import ARCHITECTURE
+from convpress.report.pareto import REFERENCES, label, networks
+from convpress.report.tables import ROUNDING
+
+NAMED = 8
+"""So many kinds of networks are named in a sentence; the table has all."""
+
+
+def findings(frame: pd.DataFrame) -> list[str]:
+    """How many variants are told apart from their control, export exactly, or are slower, network by network."""
+    found = []
+    for network in networks(frame):
+        rows = frame[(frame["model"] == network) & ~frame["study"].isin(REFERENCES)]
+        tested = rows[rows["mcnemar_p"].notna()]
+        if tested.empty:
+            continue
+        base = frame[(frame["model"] == network) & (frame["study"] == "baseline")]["latency_ms"]
+        found.append(_told_apart(network, tested))
+        found += _exports(network, rows[rows["onnx_equal"].notna() & rows["onnx_accuracy"].notna()])
+        found += _slower(network, rows, float(base.iloc[0]) if len(base) else math.nan)
+    return found
+
+
+def _told_apart(network: str, rows: pd.DataFrame) -> str:
+    if len(rows) == 1:
+        (row,) = records(rows)
+        return f"{network}: the one compressed network {say.verdict(row['delta_control'], row['mcnemar_p'])}."
+    told = rows[rows["mcnemar_p"] < say.SIGNIFICANT]
+    better, worse = (told["delta_control"] > 0).sum(), (told["delta_control"] < 0).sum()
+    return (
+        f"{network}: of {len(rows)} compressed networks {_are(better)} better than the "
+        f"control, {_are(worse)} worse, and {len(rows) - better - worse} cannot be told apart from it (exact McNemar "
+        f"test at the level {say.SIGNIFICANT}, each by itself)."
+    )
+
+
+def _are(count: int) -> str:
+    return f"{count} {'is' if count == 1 else 'are'}"
+
+
+def _exports(network: str, rows: pd.DataFrame) -> list[str]:
+    """How many ONNX files have the accuracy of PyTorch, and whose logits are a little apart; empty without files."""
+    if rows.empty:
+        return []
+    same = (rows["onnx_accuracy"] - rows["test_accuracy"]).abs() < ROUNDING
+    apart = rows[rows["onnx_difference"] > TOLERANCE]
+    found = f"{network}: {same.sum()} of {len(rows)} exports to ONNX have exactly the test accuracy of PyTorch"
+    if not same.all():
+        found += f", not {kinds(rows[~same])}"
+    if len(apart):
+        largest = say.significant(apart["onnx_difference"].max(), 2)
+        found += f"; in {len(apart)} a logit differs by more than {TOLERANCE:g}, by {largest} at most: {kinds(apart)}"
+    return [f"{found}."]
+
+
+def _slower(network: str, rows: pd.DataFrame, dense: float) -> list[str]:
+    """The architectures that take more time than the uncompressed network, by the median over all that share one."""
+    ratios = rows.groupby(list(ARCHITECTURE))["latency_ms"].transform("median") / dense
+    lost = rows[ratios > 1 + ABOUT]
+    if lost.empty:
+        return []
+    lost = lost.loc[ratios[lost.index].sort_values(ascending=False, kind="stable").index]
+    return [
+        f"{network}: slower than the uncompressed network by more than {say.percent(ABOUT, 0)}, whatever the MACs say: "
+        f"{kinds(lost)}."
+    ]
+
+
+def kinds(rows: pd.DataFrame) -> str:
+    """Networks by their kind, e.g. `cp-2x (sensitivity, 4 networks)`, as many as fit into a sentence."""
+    counts: dict[tuple[str, str], int] = {}
+    for row in records(rows):
+        key = (row["study"], kind(row["variant"], row["model"]))
+        counts[key] = counts.get(key, 0) + 1
+    names = [
+        label(study, name) if count == 1 else f"{name} ({study}, {count} networks)"
+        for (study, name), count in counts.items()
+    ]
+    rest = [f"{len(names) - NAMED} more kinds"] if len(names) > NAMED + 1 else names[NAMED:]
+    return say.listing([*names[:NAMED], *rest])
+
+
+def kind(variant: str, model: str) -> str:
+    """A variant's name without its network, up to the number that tells how much it is compressed."""
+    name = variant.removeprefix(f"{model}-")
+    found = re.match(r".*?-\d[^-]*", name)
+    return found[0] if found else name
+
+
+def caveats(frame: pd.DataFrame) -> list[str]:
+    """Chance among many networks, and trainings longer than the control's."""
+    found = [
+        "The best of many networks in a table of test accuracies is flattered by chance: read “most accurate” with its "
+        "interval, and differences between neighbours on a front as ties."
+    ]
+    variants = frame[~frame["study"].isin(REFERENCES)]
+    longer = variants[variants["finetune_epochs"] > variants["control_epochs"]]
+    if len(longer):
+        names = say.listing(
+            f"{label(row['study'], row['variant'])} {say.whole(row['finetune_epochs'])}" for row in records(longer)
+        )
+        controls = say.listing(sorted({say.whole(epochs) for epochs in longer["control_epochs"]}))
+        found.append(
+            f"These networks were trained for more epochs than their control, which had {controls}, so their points to "
+            f"the control count longer training as well: {names}. Networks with fewer epochs are at a disadvantage."
+        )
+    return found

@@ -1,0 +1,52 @@
+"""Networks that are timed in the comparison and in their own study: how far apart their speedups lie."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from convpress.report import wording as say
+from convpress.report.contents import Run
+from convpress.report.pareto import REFERENCES, label
+
+APART = 0.10
+"""Speedups whose ratio differs from 1 by more are named."""
+
+
+def timed_twice(run: Run, frame: pd.DataFrame) -> list[str]:
+    """How many networks are faster or slower in their study's table than in the comparison; empty for none."""
+    keys = ["study", "variant"]
+    there = pd.concat([_merging(run), _kernel_search(run), _low_rank(run)]).rename(columns={"speedup": "there"})
+    there = there.astype(dict.fromkeys(keys, object)).assign(there=pd.to_numeric(there["there"], errors="coerce"))
+    here = frame[~frame["study"].isin(REFERENCES)].astype(dict.fromkeys(keys, object))
+    both = here.merge(there.dropna(), on=keys).dropna(subset="speedup")
+    ratios = (both["there"] / both["speedup"]).map(lambda ratio: max(ratio, 1 / ratio))
+    apart = int((ratios > 1 + APART).sum())
+    if not apart:
+        return []
+    most = both.loc[ratios.idxmax()]
+    return [
+        f"Of {len(both)} networks that were timed for the comparison and, at another time, for their own study, "
+        f"{apart} {'differs' if apart == 1 else 'differ'} by more than {say.percent(APART, 0)} in how many times "
+        f"faster than the uncompressed network they are, most of all {label(most['study'], most['variant'])}: "
+        f"{say.factor(most['speedup'])} in the comparison, {say.factor(most['there'])} in its study. The rows of one "
+        "table were timed in turns and compare with each other, not with those of another table."
+    ]
+
+
+def _merging(run: Run) -> pd.DataFrame:
+    frame = run.table("merging", ("stage", "variant", "speedup"))
+    return frame[frame["stage"] == "finetuned"][["variant", "speedup"]].assign(study="merging")
+
+
+def _kernel_search(run: Run) -> pd.DataFrame:
+    """The comparison's variants are called <stage>-<variant>."""
+    frame = run.table("kernel_search", ("stage", "variant", "speedup"))
+    return frame.assign(study="kernel_search", variant=frame["stage"] + "-" + frame["variant"])[
+        ["study", "variant", "speedup"]
+    ]
+
+
+def _low_rank(run: Run) -> pd.DataFrame:
+    """Only where its images were timed at the size of the comparison's."""
+    frame = run.table("low_rank", ("variant", "size", "input_size", "speedup"))
+    return frame[frame["size"] == frame["input_size"]][["variant", "speedup"]].assign(study="low_rank")
