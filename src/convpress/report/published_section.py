@@ -27,7 +27,7 @@ ABOUT = 0.05
 """A variant is of a published compression when it reaches this much less of it, or more."""
 REACHED = say.percent(1 - ABOUT, 0)
 STORED = 0.9
-"""Fewer parameters count where the file has shrunk by this much of it as well, with the index it may need."""
+"""Fewer parameters count where the file, with the index it may need, has shrunk this many times as much."""
 FAMILIES = {
     "factors": "sensitivity/",
     "tucker": KINDS["tucker"],
@@ -36,7 +36,7 @@ FAMILIES = {
 }
 """Which of our variants (study/variant, a pattern) compress as a published method of this family does."""
 
-_NAMES: dict[str, str] = {"params": "parameters", "macs": "multiply-accumulates"}
+_NAMES: dict[str, str] = {"params": "parameters", "macs": "MACs"}
 
 TABLE = (
     Column("Method", lambda row: say.text(row["method"])),
