@@ -18,6 +18,7 @@ from convpress.errors import ConvpressError
 from convpress.report import figures, kernel_search_figures, kernel_search_tradeoff, style, wording
 from convpress.report.contents import Content, Section, picture_size, rst
 from convpress.report.kernel_search_findings import size_findings
+from convpress.report.kernel_search_findings import summary as kernel_summary
 from convpress.report.page import SECTIONS, render_page
 
 REPORT = Path(__file__).parents[2] / "report"
@@ -239,8 +240,8 @@ def test_summary_and_findings_follow_the_tables(run: Path) -> None:
     assert "It is better than the control (1.00 points above it, p = 0.004)" in text
     assert "trained for as many epochs (6)" in text
     assert "1.74 times the multiply-accumulates, 2.00 times the time" in text
-    assert "variant seed (92.50 %) cannot be told apart from the control (0.50 points below it, p = 0.40)" in text
-    assert "On 1 of 2 layers the relative error of our decomposition is at or below Tensorlab's" in text
+    assert "seed (92.50 %) cannot be told apart from the control (0.50 points below it, p = 0.40)" in text
+    assert "The relative error of our decomposition is on 1 of 2 layers at or below Tensorlab's" in text
     assert "9, 7, 11, 9, 11, 11" in text  # the seed's own sizes
     rows = re.findall(r'<th scope="row">([^<]+?) *<', page_of(run))
     assert rows.index("Baseline") < rows.index("Control") < rows.index("Size search: branch")
@@ -250,22 +251,43 @@ def test_summary_and_findings_follow_the_tables(run: Path) -> None:
 def test_sizes_that_move_together_are_told_from_sizes_that_differ() -> None:
     ends = {("branch", 0): -1.5, ("branch", 1): -3.4, ("own", 0): -1.5, ("own", 1): -1.8}
     rows = [
-        (variant, layer, epoch, sigma - (0.5 * number * epoch if variant == "own" else 0))
+        (variant, layer, epoch, sigma - (0.5 * number * epoch if variant == "own" else 0), 5 + 2 * epoch * number)
         for (variant, epoch), sigma in ends.items()
         for number, layer in enumerate(LAYERS)
     ]
-    found = size_findings(pd.DataFrame(rows, columns=["variant", "layer", "epoch", "sigma"]), kernels()[:0])
-    assert "branch: sigma moves by 1.900 on average" in found[0]
-    assert "no layer asks for a size of its own" in found[0]
-    assert "own: sigma moves by 0.550 on average, and the 2 layers end 0.500 apart" in found[1]
-    assert "the layers ask for different sizes" in found[1]
+    frame = pd.DataFrame(rows, columns=["variant", "layer", "epoch", "sigma", "size"])
+    found = size_findings(frame, kernels()[:0])
+    assert found[0].startswith("Variant branch: the 2 layers end at 5 to 7 taps")
+    assert "moved alike, by 1.900 on average: no layer asks for a size of its own" in found[0]
+    assert found[1] == "Variant own: the 2 layers end at 5 to 7 taps; their sigmas differ by 0.500."
+    equal = size_findings(frame[frame["variant"] == "own"].assign(size=5), kernels()[:0])
+    assert equal == [
+        "Variant own: all 2 layers end at 5 taps; their sigmas differ by 0.500, which changes no size.",
+    ]
+
+
+def kernel_of(variant: str, size: int, outside: float) -> pd.DataFrame:
+    """Taps of 1 within 3x3 and `outside` beyond."""
+    reach = size // 2
+    taps = [
+        (variant, "layer", "after", size, -1, i, j, 1.0 if max(abs(i - reach), abs(j - reach)) <= 1 else outside)
+        for i in range(size)
+        for j in range(size)
+    ]
+    return pd.DataFrame(taps, columns=kernels().columns)
 
 
 def test_energy_beyond_three_by_three_taps() -> None:
-    taps = [("wide", "layer", "after", 5, -1, i, j, 1.0) for i in range(5) for j in range(5)]
-    found = size_findings(sizes()[:0], pd.DataFrame(taps, columns=kernels().columns))
-    assert len(found) == 1
-    assert f"wide hold 64.00{wording.SPACE}% to 64.00{wording.SPACE}%" in found[0]  # 16 of 25 equal taps
+    (found,) = size_findings(sizes()[:0], kernel_of("wide", 5, 1.0))
+    assert f"hold 64{wording.SPACE}% (variant wide) of their energy" in found  # 16 of 25 equal taps
+
+
+def test_larger_kernels_that_are_empty_outside_are_named_in_the_summary() -> None:
+    assert not any("taps" in sentence for sentence in kernel_summary(stages(), kernels()[:0]))
+    used = kernel_summary(stages(), kernel_of("branch", 5, 1.0))[-1]
+    assert used.endswith(f"its kernels hold 64{wording.SPACE}% of their energy.")
+    empty = kernel_summary(stages(), pd.concat([kernel_of("branch", 5, 0.01), kernel_of("seed", 5, 1.0)]))[-1]
+    assert f"hold 0.018{wording.SPACE}% of their energy: the search found no use for larger kernels" in empty
 
 
 def test_caveats_follow_the_provenance(run: Path, tmp_path: Path) -> None:

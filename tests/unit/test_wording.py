@@ -20,6 +20,10 @@ def test_captions_cannot_bring_raw_html() -> None:
     [
         (wording.percent(0.9263), "92.63 %"),
         (wording.percent(np.nan), wording.MISSING),
+        (wording.share(0.00003), "0.0030 %"),
+        (wording.share(0.2149), "21 %"),
+        (wording.share(1e-7), "less than 0.001 %"),
+        (wording.share(0.0), "0.0 %"),
         (wording.interval(0.921, 0.9312), "92.1 to 93.1 %"),
         (wording.points(-0.0013), "−0.13"),
         (wording.points(0.00001), "0.00"),

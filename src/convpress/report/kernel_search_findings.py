@@ -38,6 +38,8 @@ COLUMNS = (
 
 ALIKE = 0.05
 """Layers whose sizes end closer together than this part of their way have moved alike."""
+LITTLE = 0.01
+"""Kernels with less than this part of their energy beyond 3x3 taps have no use for more."""
 
 Row = dict[str, Any]
 
@@ -87,8 +89,8 @@ def cards(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
     ]
 
 
-def summary(frame: pd.DataFrame) -> list[str]:
-    """The answer in at most three sentences, for people who read nothing else."""
+def summary(frame: pd.DataFrame, kernels: pd.DataFrame) -> list[str]:
+    """The answer in a few sentences, for people who read nothing else: accuracy, cost, and whether the size is used."""
     best, control = chosen(frame), first(frame, "control")
     if best is None:
         return ["No final variant of the kernel search is marked as chosen in this run."]
@@ -99,7 +101,20 @@ def summary(frame: pd.DataFrame) -> list[str]:
         f"{say.verdict(best['delta_control'], best['mcnemar_p'])}, which is the same network with 3×3 "
         f"kernels{_budget(best, control)}."
     ]
-    return sentences + _cost(best, control)
+    return sentences + _cost(best, control) + _use(best["variant"], kernels)
+
+
+def _use(variant: str, kernels: pd.DataFrame) -> list[str]:
+    """Whether the chosen variant's kernels use the taps beyond 3x3 that they pay for."""
+    parts = outer_energy(kernels).get(variant)
+    if parts is None:
+        return []
+    answer = (
+        ": the search found no use for larger kernels, and the accuracy is in effect the network's without them"
+        if max(parts) < LITTLE
+        else ""
+    )
+    return [f"Beyond their central 3×3 taps its kernels hold {_range(parts)} of their energy{answer}."]
 
 
 def _budget(best: Row, control: Row | None) -> str:
@@ -125,56 +140,77 @@ def _cost(best: Row, control: Row | None) -> list[str]:
 
 
 def search_findings(frame: pd.DataFrame) -> list[str]:
-    """A sentence a stage: what surgery broke, what training mended, and each variant's verdict."""
-    found = []
-    for row in records(frame[frame["stage"] == "finetune_cp"]):
+    """A sentence a stage: what surgery broke, what training mended, and the variants' verdicts."""
+    by_stage = {stage: records(frame[frame["stage"] == stage]) for stage in ("finetune_cp", "search_kernels")}
+    cp = [
+        f"{row['variant'] or 'plain'} factors {say.percent(row['accuracy_before'])} right after the surgery, "
+        f"{say.percent(row['test_accuracy'])} after {say.epochs(row['epochs'])}"
+        for row in by_stage["finetune_cp"]
+    ]
+    search = [
+        f"{row['variant']} from {say.percent(row['accuracy_before'])} to {say.percent(row['test_accuracy'])}, sizes "
+        f"{say.sizes(row['kernel_sizes'])}"
+        for row in by_stage["search_kernels"]
+    ]
+    final = [
+        f"{row['variant']} ({say.percent(row['test_accuracy'])}) {say.verdict(row['delta_control'], row['mcnemar_p'])}"
+        for row in records(frame[frame["stage"] == "finetune_recomposed"])
+    ]
+    told = (
+        ("CP", cp),
+        ("The search, from right after applying the masks to its end", search),
+        ("Recomposed and fine-tuned", final),
+    )
+    return [f"{stage}: {'; '.join(parts)}." for stage, parts in told if parts]
+
+
+def size_findings(sizes: pd.DataFrame, kernels: pd.DataFrame) -> list[str]:
+    """Whether the layers of a variant end at different sizes, and how much its kernels hold beyond 3x3."""
+    found = [
+        _ends(str(variant), part)
+        for variant, part in sizes.dropna(subset=["sigma", "size"]).groupby("variant", sort=False)
+    ]
+    energies = outer_energy(kernels)
+    if energies:
+        parts = say.listing(f"{_range(values)} (variant {variant})" for variant, values in energies.items())
         found.append(
-            f"CP with {row['variant'] or 'plain'} factors: {say.percent(row['accuracy_before'])} right "
-            f"after the surgery, {say.percent(row['test_accuracy'])} after "
-            f"{say.epochs(row['epochs'])}."
-        )
-    for row in records(frame[frame["stage"] == "search_kernels"]):
-        found.append(
-            f"Applying the masks of variant {row['variant']} starts the search from "
-            f"{say.percent(row['accuracy_before'])}; it ends at {say.percent(row['test_accuracy'])} with "
-            f"kernel sizes {say.sizes(row['kernel_sizes'])}."
-        )
-    for row in records(frame[frame["stage"] == "finetune_recomposed"]):
-        found.append(
-            f"Recomposed and fine-tuned, variant {row['variant']} ({say.percent(row['test_accuracy'])}) "
-            f"{say.verdict(row['delta_control'], row['mcnemar_p'])}."
+            f"Beyond their central 3×3 taps the recomposed kernels hold {parts} of their energy (the sum of squares)."
         )
     return found
 
 
-def size_findings(sizes: pd.DataFrame, kernels: pd.DataFrame) -> list[str]:
-    """Whether the layers of a variant want different sizes, and how much its recomposed kernels hold beyond 3x3."""
-    found = []
-    for variant, part in sizes.dropna(subset="sigma").groupby("variant", sort=False):
-        layers = part.sort_values("epoch").groupby("layer", sort=False)["sigma"]
-        first, last = layers.first(), layers.last()
-        path, apart = abs(float((last - first).mean())), float(last.max() - last.min())
-        if path == 0:
-            continue
-        answer = (
-            "no layer asks for a size of its own; something common to all, such as the penalty on "
-            "multiply-accumulates, moved them"
-            if apart < ALIKE * path
-            else "the layers ask for different sizes"
-        )
-        found.append(
-            f"Variant {variant}: sigma moves by {say.number(path, 3)} on average, and the {len(last)} layers end "
-            f"{say.number(apart, 3)} apart: {answer}."
-        )
-    outer = [
-        (variant, [_energy_beyond(rms, 3) for _, rms in part.groupby("layer", sort=False)])
-        for variant, part in kernels[(kernels["when"] == "after") & (kernels["filter"] == -1)].groupby("variant")
-    ]
-    return found + [
-        f"Beyond their central 3×3 taps the recomposed kernels of variant {variant} hold {say.percent(min(parts))} to "
-        f"{say.percent(max(parts))} of their energy (the sum of squares)."
-        for variant, parts in outer
-    ]
+def _ends(variant: str, part: pd.DataFrame) -> str:
+    """The sizes at which a variant's layers end, and whether one thing moved them all."""
+    layers = part.sort_values("epoch").groupby("layer", sort=False)
+    begin, end = layers["sigma"].first(), layers["sigma"].last()
+    taps = layers["size"].last()
+    path, apart = abs(float((end - begin).mean())), float(end.max() - end.min())
+    low, high = say.whole(taps.min()), say.whole(taps.max())
+    answer = (
+        f"all {len(end)} layers end at {low} taps; their sigmas differ by {say.number(apart, 3)}, which changes no size"
+        if low == high
+        else f"the {len(end)} layers end at {low} to {high} taps; their sigmas differ by {say.number(apart, 3)}"
+    )
+    if path == 0 or apart >= ALIKE * path:
+        return f"Variant {variant}: {answer}."
+    return (
+        f"Variant {variant}: {answer}. They have moved alike, by {say.number(path, 3)} on average: no layer asks for a "
+        "size of its own; something common to all, such as the penalty on multiply-accumulates, moved them."
+    )
+
+
+def outer_energy(kernels: pd.DataFrame) -> dict[str, list[float]]:
+    """By variant, the part of each recomposed kernel's energy beyond its central 3x3 taps."""
+    recomposed = kernels[(kernels["when"] == "after") & (kernels["filter"] == -1)]
+    return {
+        str(variant): [_energy_beyond(rms, 3) for _, rms in part.groupby("layer", sort=False)]
+        for variant, part in recomposed.groupby("variant")
+    }
+
+
+def _range(parts: list[float]) -> str:
+    low, high = say.share(min(parts)), say.share(max(parts))
+    return low if low == high else f"{low} to {high}"
 
 
 def _energy_beyond(rms: pd.DataFrame, size: int) -> float:
@@ -195,13 +231,12 @@ def cp_findings(cp_error: pd.DataFrame) -> list[str]:
         both = cp_error[cp_error[key].notna() & cp_error["relative_error"].notna()]
         if len(both):
             better = int((both["relative_error"] <= both[key] + slack).sum())
-            found.append(
-                f"On {better} of {len(both)} layers the relative error of our decomposition is at or below {what}."
-            )
+            found.append(f"on {better} of {len(both)} layers at or below {what}")
+    told = [f"The relative error of our decomposition is {say.listing(found)}."] if found else []
     if cp_error["seconds"].notna().any():
         slowest = records(cp_error.nlargest(1, "seconds"))[0]
-        found.append(f"The slowest decomposition ({slowest['layer']}) took {say.duration(slowest['seconds'])}.")
-    return found
+        told.append(f"The slowest decomposition ({slowest['layer']}) took {say.duration(slowest['seconds'])}.")
+    return [" ".join(told)] if told else []
 
 
 def caveats(run: Run, frame: pd.DataFrame) -> list[str]:

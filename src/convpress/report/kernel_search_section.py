@@ -101,7 +101,7 @@ CP_TABLE = (
 )
 
 SIZE_COLUMNS = {
-    "sizes": ("variant", "layer", "epoch", "sigma"),
+    "sizes": ("variant", "layer", "epoch", "sigma", "size"),
     "kernels": ("variant", "layer", "when", "size", "filter", "i", "j", "value"),
 }
 
@@ -169,10 +169,9 @@ def build(run: Run) -> Content:
     else:
         marked = ["chosen" if is_true(value) else "" for value in frame["selected"]]
         content.tables.append(run.view(NAME, "Stages and variants of the kernel search.", frame, TABLE, marked))
-        content.summary, content.cards = summary(frame), cards(frame)
-        content.findings += search_findings(frame)
         sizes, kernels = (run.table(f"{NAME}_{name}", columns) for name, columns in SIZE_COLUMNS.items())
-        content.findings += size_findings(sizes, kernels)
+        content.summary, content.cards = summary(frame, kernels), cards(frame)
+        content.findings += search_findings(frame) + size_findings(sizes, kernels)
         content.caveats += caveats(run, frame)
     if cp_error.empty:
         content.missing.append("the table of decompositions (tables/cp_error.csv)")

@@ -12,6 +12,7 @@ MISSING = "–"
 SPACE = "\N{NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"
 SIGNIFICANT = 0.05
+LEAST_SHARE = 1e-5
 
 UNITS = {"k": 1e3, "M": 1e6, "G": 1e9, "kB": 1e3, "MB": 1e6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600}
 _NUMBER = re.compile(r"([+−-]?)(\d[\d,]*(?:\.\d+)?)\s*(kB|MB|ms|min|[kMGsh])?(?![A-Za-z])")
@@ -25,6 +26,15 @@ def absent(value: Any) -> bool:
 def percent(value: Any, digits: int = 2) -> str:
     """A fraction as percent: 0.9263 gives 92.63 %."""
     return MISSING if absent(value) else f"{100 * float(value):.{digits}f}{SPACE}%"
+
+
+def share(value: Any) -> str:
+    """A part that may be far below one percent, with two significant digits: 0.0030 %, 21 %."""
+    if absent(value):
+        return MISSING
+    if 0 < value < LEAST_SHARE:
+        return f"less than {100 * LEAST_SHARE:g}{SPACE}%"
+    return f"{significant(100 * float(value), 2)}{SPACE}%"
 
 
 def interval(low: Any, high: Any, digits: int = 1) -> str:
