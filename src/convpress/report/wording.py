@@ -90,7 +90,8 @@ def size(value: Any) -> str:
     """Bytes: 1.88 MB, 940 kB (powers of ten)."""
     if absent(value):
         return MISSING
-    return f"{value / 1e6:.2f}{SPACE}MB" if value >= 1e6 else f"{value / 1e3:.0f}{SPACE}kB"
+    kilobytes = round(value / 1e3)  # first, or 999,600 bytes would be 1000 kB beside 1.00 MB
+    return f"{value / 1e6:.2f}{SPACE}MB" if kilobytes >= 1000 else f"{kilobytes}{SPACE}kB"
 
 
 def milliseconds(value: Any) -> str:
@@ -112,8 +113,11 @@ def duration(seconds: Any) -> str:
 
 
 def number(value: Any, digits: int = 4) -> str:
-    """A plain number with `digits` decimals."""
-    return MISSING if absent(value) else f"{float(value):.{digits}f}"
+    """A plain number with `digits` decimals; a minus sign does not break from its number as a hyphen does."""
+    if absent(value):
+        return MISSING
+    text = f"{abs(float(value)):.{digits}f}"
+    return MINUS + text if value < 0 and float(text) else text
 
 
 def significant(value: Any, digits: int = 3) -> str:
@@ -128,12 +132,19 @@ def significant(value: Any, digits: int = 3) -> str:
 
 def times(ratio: Any) -> str:
     """A factor: 1.72 times."""
-    return MISSING if absent(ratio) else f"{float(ratio):.2f}{SPACE}times"
+    return MISSING if absent(ratio) else f"{_ratio(ratio)}{SPACE}times"
 
 
 def factor(ratio: Any) -> str:
-    """A factor in a table: 1.72×."""
-    return MISSING if absent(ratio) else f"{float(ratio):.2f}×"
+    """A factor in a table: 1.72×, 10.7×, 613×."""
+    return MISSING if absent(ratio) else f"{_ratio(ratio)}×"
+
+
+def _ratio(value: Any) -> str:
+    """At most two decimals, and three significant digits; below one two decimals."""
+    value = float(value)
+    decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:,.{decimals}f}"
 
 
 def whole(value: Any) -> str:
