@@ -29,7 +29,7 @@ def pair(delta, replicates=3, t_p=0.01, treatment="corrected"):
     ("rows", "words"),
     [
         ([pair(0.01), pair(0.02)], "on test images better than plain in 2 of 2 comparisons over seeds"),
-        ([pair(-0.01)], "but on test images worse than plain in 1 of 1 comparison over seeds"),
+        ([pair(-0.01)], "but on test images it is worse than plain over 3 seeds (−1.00 points)"),
         (
             [pair(0.01), pair(-0.01), pair(0.01, t_p=0.3)],
             "but on test images better than plain in 1 and worse than plain in 1 of 3 comparisons over seeds",
@@ -46,6 +46,14 @@ def pair(delta, replicates=3, t_p=0.01, treatment="corrected"):
 )
 def test_test_images_bear_out_a_choice_or_not(rows, words):
     assert sensitivity_advice.evidence("corrected", rows) == words
+
+
+def test_the_summary_names_what_seeds_do_not_decide():
+    frame = pairs_table(study(replicates=(0, 1, 2)))
+    frame["t_p"] = [0.01 if compression == 2 else 0.5 for compression in frame["compression"]]
+    text = " ".join(sensitivity_advice.over_seeds(frame[frame["treatment"] == "corrected"]))
+    assert "for CP of resnet20 at 2×, +2.02 for CP of resnet20 at 4× (not decided)" in text
+    assert "may be chance" in sensitivity_advice.over_seeds(pairs_table(study()))[0]
 
 
 def test_plain_is_not_praised_against_the_test_images():
@@ -86,4 +94,5 @@ def test_empty_columns_are_said():
     empty = study().assign(validation_accuracy=np.nan, test_accuracy=np.nan, largest_lr=np.nan)
     assert "nothing to choose from" in sensitivity_advice.advice(empty, pairs_table(empty))[0]
     sensitivity_findings.pair_findings(pairs_table(empty))
-    assert sensitivity_findings.probe_findings(empty) == []
+    assert sensitivity_findings.probe_findings(empty, pd.DataFrame(columns=["rate", "steps"])) == []
+    assert "two treatments to choose from" in sensitivity_advice.summary(empty, pairs_table(empty))[0]

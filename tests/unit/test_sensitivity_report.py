@@ -93,7 +93,11 @@ def test_training_that_takes_accuracy_away_is_said():
     assert sensitivity_findings.harm_findings(frame) == []
     frame.loc[(frame["treatment"] == "plain") & (frame["model"] == "resnet20"), "accuracy_before"] = 0.9
     (sentence,) = sensitivity_findings.harm_findings(frame)
-    assert sentence.startswith("CP, plain: 2 of 4 trainings end below where their factors started (worst")
+    assert sentence.startswith("2 of 4 plain CP trainings (worst −12.00 points) end below where their factors started")
+    (answer,) = sensitivity_findings.confounder(frame)
+    assert answer.startswith("2 of 4 plain CP trainings end below")
+    assert "too large for plain factors" in answer
+    assert sensitivity_findings.confounder(frame.assign(accuracy_before=0.0)) == []
 
 
 def test_gaps_without_spread_decide_nothing():
@@ -117,12 +121,54 @@ def test_significant_differences_of_one_seed_are_counted_with_their_sign():
     (sentence,) = sensitivity_findings.pair_findings(pairs)
     assert "both ends above plain in 3 of 5 comparisons" in sentence
     assert "1 are significantly better and 2 significantly worse" in sentence
+    assert sentence.startswith("With one seed each, which says nothing about other seeds: both ends")
 
 
-def test_what_seeds_are_is_said_where_there_are_several():
-    found = sensitivity_findings.pair_findings(pairs_table(study(replicates=(0, 1, 2))))
-    assert found[-1].startswith("Seeds differ in the order of the training images alone")
+def test_pairs_over_seeds_share_a_sentence_by_verdict_and_say_what_seeds_are():
+    pairs = pairs_table(study(replicates=(0, 1, 2)))
+    pairs = pairs[pairs["treatment"] == "corrected"].assign(delta_plain=[0.01, 0.02, -0.01, 0.03])
+    pairs["t_p"] = [0.01, 0.01, 0.01, 0.2]
+    (sentence,) = sensitivity_findings.pair_findings(pairs)
+    assert "Over 3 seeds, corrected is better than plain in CP of resnet20 at 2× (+1.00 points, 95 % int" in sentence
+    assert "and CP of resnet20 at 4× (+2.00" in sentence
+    assert "Over 3 seeds, corrected is worse than plain in CP of resnet32 at 2×" in sentence
+    assert "Over 3 seeds, corrected cannot be told from plain in CP of resnet32 at 4×" in sentence
+    assert "Seeds differ in the order of the training images alone" in sentence
     assert not any("one decomposition" in text for text in sensitivity_findings.pair_findings(pairs_table(study())))
+
+
+def test_answers_that_agree_are_one_sentence():
+    rows = [("cp", "start", -0.8), ("cp", "fine-tuned", -0.7), ("tucker", "start", 0.1), ("tucker", "fine-tuned", -0.1)]
+    rows += [("tensor_chain", "start", -0.9), ("tensor_chain", "fine-tuned", 0.9), ("all", "start", -0.8)]
+    frame = pd.DataFrame(rows, columns=["decomposition", "sensitivity_of", "spearman"]).assign(points=6, steady=True)
+    found = sensitivity_findings.correlation_findings(frame)
+    assert found[0] == (
+        "Where the sensitivity of the factors falls more, accuracy after fine-tuning is higher (Spearman, comparisons "
+        "share starts: CP −0.80 at the start and −0.70 fine-tuned of 6 comparisons)."
+    )
+    assert found[1].startswith("The sensitivity of the factors and accuracy hardly go together")
+    assert "start factors falls more" in found[2]
+    assert "tensor chain −0.90 of 6 comparisons; over all families −0.80" in found[2]
+    assert "fine-tuned factors falls more, accuracy after fine-tuning is lower" in found[3]
+
+
+def test_a_correlation_across_families_alone_is_said_to_be_one():
+    frame = pd.DataFrame({"decomposition": ["cp", "all"], "sensitivity_of": "start", "spearman": [-0.1, -0.9]})
+    frame = frame.assign(points=6, steady=True)
+    assert sensitivity_findings.overall(frame)[0].endswith("; within no family alone do the comparisons say so.")
+    assert sensitivity_findings.overall(frame.assign(spearman=-0.9))[0].endswith("comparisons).")
+    assert sensitivity_findings.overall(frame[:1]) == []
+
+
+def test_trainings_with_an_idle_penalty_are_no_comparisons():
+    frame = study(0.01)
+    assert correlation_table(frame)["points"].tolist() == [12] * 4
+    for treatment, free in (("regularised", "plain"), ("both", "corrected")):
+        same = frame.loc[frame["treatment"] == free, "relative_sensitivity_after"].to_numpy()
+        frame.loc[frame["treatment"] == treatment, "relative_sensitivity_after"] = 1.01 * same
+    assert correlation_table(frame)["points"].tolist() == [4] * 4
+    unnamed = frame.assign(suffix=pd.Series(np.nan, frame.index, dtype=object))
+    assert correlation_table(unnamed)["points"].tolist() == [4] * 4
 
 
 def test_the_penalty_is_told_from_the_training_without_it():
@@ -197,9 +243,14 @@ def test_the_answer_follows_the_numbers(gain, word):
 
 
 def test_rates_and_caveats_are_said():
-    assert "plain factors survive none and corrected factors survive up to 0.3" in " ".join(
-        sensitivity_findings.probe_findings(study())
-    )
+    rates = pd.DataFrame({"rate": [0.002, 0.3], "steps": 25})
+    (sentence,) = sensitivity_findings.probe_findings(study(), rates)
+    assert "of those tried from 0.002 to 0.3 until one diverged, in trainings of 25 steps: CP plain none" in sentence
+    assert "plain none, corrected 0.3." in sentence
+    ends = study()[lambda f: f["treatment"] == "plain"]["test_accuracy"]
+    assert f"{wording.percent(ends.min())} to {wording.percent(ends.max())}" in sentence
+    (sentence,) = sensitivity_findings.probe_findings(study().assign(largest_lr=0.1), rates[:0])
+    assert "of those tried until one diverged: CP plain 0.1, corrected 0.1." in sentence
     words = " ".join(sensitivity_findings.caveats(study(), {"resnet20": 8}))
     assert "1 epoch only" in words
     assert "resnet20 8" in words
@@ -253,14 +304,20 @@ def test_the_table_on_the_page_has_the_training_time(tmp_path):
 
 
 def test_the_section_tells_the_answer(tmp_path):
+    """In the findings each family with its evidence, in the summary the choice, the gain over seeds and the why."""
     folder = tmp_path / "run"
     (folder / "tables").mkdir(parents=True)
-    frame = study(replicates=(0, 1, 2))
+    frame = study(replicates=(0, 1, 2)).assign(accuracy_before=0.79)
     for name, table in (("", frame), ("_pairs", pairs_table(frame)), ("_correlation", correlation_table(frame))):
         table.to_csv(folder / "tables" / f"sensitivity{name}.csv", index=False)
     render_page(folder, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "CP: use both, chosen on validation images; on test images better than plain in 4 of 4" in page
+    found = SENSITIVITY.build(Run(folder, tmp_path)).summary
+    assert found[0] == "By validation images, use both for CP."
+    assert "On test images both less plain is, in points over 3 seeds, +3.02 for CP of resnet20 at 2×" in found[-3]
+    assert found[-2].startswith("9 of 12 plain CP trainings end below where")
+    assert "over all families −0.95 at the start and −0.95 fine-tuned" in found[-1]
     assert "nan" not in page.lower().replace("finan", "").split()
 
 

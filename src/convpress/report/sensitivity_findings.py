@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from convpress.config.sensitivity import PENALISED, STARTS
+from convpress.config.sensitivity import STARTS
 from convpress.report import wording as say
 from convpress.report.contents import records
 from convpress.report.frames import is_true
 from convpress.report.sensitivity_figures import FAMILIES
+from convpress.report.sensitivity_penalty import AFTER, IDLE, beside_free, idle
 
 Row = dict[str, Any]
 WEAK, STRONG = 0.3, 0.6
 """Rank correlations nearer to 0 are called none, farther ones a relation; points share starts and twins, so no p-value
 would be right."""
-IDLE = 0.05
-"""A penalty that changes the trained sensitivity by less than this part has done nothing."""
 LEAST_REPLICATES = 3
 """An answer about seeds rests on at least so many trainings of each side."""
 ONE_DECOMPOSITION = (
     "Seeds differ in the order of the training images alone: all of them start from one decomposition, so an interval "
     "over seeds does not cover other decompositions."
 )
-BEFORE, AFTER = "relative_sensitivity", "relative_sensitivity_after"
+BEFORE = "relative_sensitivity"
+MOMENTS = {"start": "at the start", "fine-tuned": "fine-tuned"}
 
 
 def family(name: str) -> str:
@@ -33,33 +34,73 @@ def family(name: str) -> str:
     return FAMILIES.get(name, name)
 
 
-def network(row: Row) -> str:
-    """Family, network and compression, as in `CP of resnet20 at 2×`."""
-    return f"{family(row['decomposition'])} of {row['model']} at {say.whole(row['compression'])}×"
+def inside(name: str) -> str:
+    """A decomposition in the middle of a sentence: tensor chain, but CP and Tucker, which are names."""
+    return family(name) if name in ("cp", "tucker") else family(name).lower()
+
+
+def network(row: Row, name: Callable[[str], str] = family) -> str:
+    """Family, network and compression, as in `CP of resnet20 at 2×`; `name` says how a family is written."""
+    return f"{name(row['decomposition'])} of {row['model']} at {say.whole(row['compression'])}×"
 
 
 def correlation_findings(correlation: pd.DataFrame) -> list[str]:
-    """Does lower sensitivity mean higher accuracy: a sentence for each family and each moment of measuring."""
-    found = []
-    for row in records(correlation):
-        who = "Over all families" if row["decomposition"] == "all" else family(row["decomposition"])
-        which = f"the sensitivity of the {row['sensitivity_of']} factors"
-        if say.absent(row["spearman"]):
-            found.append(
-                f"{who}: whether {which} goes with accuracy is undecided; {say.whole(row['points'])} comparisons with "
-                "a plain twin, or all alike, are too few."
-            )
-            continue
-        numbers = f"Spearman {say.number(row['spearman'], 2)} of {int(row['points'])} comparisons that share starts"
-        if abs(row["spearman"]) < WEAK:
-            answer = f"{which} and accuracy hardly go together"
-        elif abs(row["spearman"]) < STRONG or not is_true(row["steady"]):
-            answer = f"whether {which} goes with accuracy is not decided"
-        else:
-            better = "higher" if row["spearman"] < 0 else "lower"
-            answer = f"where {which} falls more, accuracy after fine-tuning is {better}"
-        found.append(f"{who}: {answer} ({numbers}).")
+    """Does lower sensitivity mean higher accuracy: families of one answer in one sentence, with their numbers.
+
+    The sensitivity of the start and that of the fine-tuned factors share a sentence where they have one answer.
+    """
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, part in correlation.groupby("decomposition", sort=False):
+        rows = records(part)
+        answers = {_answer(row) for row in rows}
+        same = len(rows) > 1 and len(answers) == 1
+        for row in rows[:1] if same else rows:
+            which = "factors" if same else f"{row['sensitivity_of']} factors"
+            told = _numbers(rows if same else [row])
+            groups.setdefault((which, _answer(row)), []).append(f"{_who(str(name))}{told}")
+    return [
+        f"{answer.format(which=which)} (Spearman, comparisons share starts: {'; '.join(told)})."
+        for (which, answer), told in groups.items()
+    ]
+
+
+def overall(correlation: pd.DataFrame) -> list[str]:
+    """The correlation over all families, and whether it is found within any of them."""
+    rows, whole = correlation["decomposition"] != "all", correlation[correlation["decomposition"] == "all"]
+    found = correlation_findings(whole)
+    answers = {_answer(row) for row in records(whole)}
+    if found and not answers & {_answer(row) for row in records(correlation[rows])}:
+        found[-1] = f"{found[-1][:-1]}; within no family alone do the comparisons say so."
     return found
+
+
+def _who(name: str) -> str:
+    return "over all families" if name == "all" else inside(name)
+
+
+def _answer(row: Row) -> str:
+    """What a correlation says, with a place for the factors whose sensitivity it is of."""
+    if say.absent(row["spearman"]):
+        return (
+            "Whether the sensitivity of the {which} goes with accuracy is undecided; comparisons are too few or alike"
+        )
+    if abs(row["spearman"]) < WEAK:
+        return "The sensitivity of the {which} and accuracy hardly go together"
+    if abs(row["spearman"]) < STRONG or not is_true(row["steady"]):
+        return "Whether the sensitivity of the {which} goes with accuracy is not decided"
+    better = "higher" if row["spearman"] < 0 else "lower"
+    return f"Where the sensitivity of the {{which}} falls more, accuracy after fine-tuning is {better}"
+
+
+def _numbers(rows: list[Row]) -> str:
+    """` −0.70 at the start and −0.71 fine-tuned of 6 comparisons`."""
+    points = f" of {say.whole(rows[0]['points'])} comparisons"
+    values = [
+        say.number(row["spearman"], 2) + (f" {MOMENTS.get(row['sensitivity_of'], '')}" if len(rows) > 1 else "")
+        for row in rows
+        if not say.absent(row["spearman"])
+    ]
+    return f" {say.listing(values)}{points}" if values else f",{points[3:]}"
 
 
 def decided(row: Row) -> bool:
@@ -67,81 +108,116 @@ def decided(row: Row) -> bool:
     return row["replicates"] >= LEAST_REPLICATES and not say.absent(row["t_p"]) and row["t_p"] < say.SIGNIFICANT
 
 
-def pair_sentence(row: Row) -> str:
-    """One paired difference with its evidence."""
-    gap = f"{say.points(row['delta_plain'])} points"
-    if row["replicates"] > 1:
-        # An interval of differences in points keeps its signs.
-        bounds = f"{say.points(row['ci_low'])} to {say.points(row['ci_high'])}"
-        evidence = f"{int(row['replicates'])} seeds, 95 % interval {bounds}, paired t {say.p_value(row['t_p'])}"
-    else:
-        evidence = f"one seed, McNemar {say.p_value(row['mcnemar_p'])}"
-    sign = "better" if row["delta_plain"] > 0 else "worse"
-    result = f"is {sign} than plain" if decided(row) else "is not decided against plain"
-    return f"{network(row)}, {row['treatment']}: {result} ({gap}; {evidence})."
+def pair_words(row: Row) -> str:
+    """One paired difference over seeds, with its evidence."""
+    # An interval of differences in points keeps its signs.
+    bounds = f"{say.points(row['ci_low'])} to {say.points(row['ci_high'])}"
+    evidence = f"{say.points(row['delta_plain'])} points, 95 % interval {bounds}, {say.p_value(row['t_p'])}"
+    return f"{network(row, inside)} ({evidence})"
 
 
 def pair_findings(pairs: pd.DataFrame) -> list[str]:
-    """Sentences on the pairs with several replicates, and what these replicates are; single-seed pairs are counted."""
-    found = [pair_sentence(row) for row in records(pairs[pairs["replicates"] > 1])]
-    found += [ONE_DECOMPOSITION] if found else []
-    single = pairs[pairs["replicates"] == 1]
+    """The pairs with several replicates by their verdict, and what these replicates are; the others are counted."""
+    verdicts: dict[tuple[str, int, str], list[str]] = {}
+    for row in records(pairs[pairs["replicates"] > 1]):
+        sign = "better than plain" if row["delta_plain"] > 0 else "worse than plain"
+        verdict = f"is {sign}" if decided(row) else "cannot be told from plain"
+        verdicts.setdefault((row["treatment"], int(row["replicates"]), verdict), []).append(pair_words(row))
+    found = [
+        f"Over {seeds} seeds, {treatment} {verdict} in {say.listing(told)}."
+        for (treatment, seeds, verdict), told in verdicts.items()
+    ]
+    several = [" ".join([*found, ONE_DECOMPOSITION])] if found else []
+    return several + _single_findings(pairs[pairs["replicates"] == 1])
+
+
+def _single_findings(single: pd.DataFrame) -> list[str]:
+    """How often a treatment of one seed ends above plain, and how often McNemar's test tells them apart."""
+    found = []
     for treatment, part in single.groupby("treatment", sort=False):
         gap, clear = part["delta_plain"], part["mcnemar_p"] < say.SIGNIFICANT
+        better, worse = (int((clear & side).sum()) for side in (gap > 0, gap < 0))
         found.append(
-            f"With one seed each, {treatment} ends above plain in {(gap > 0).sum()} of {len(part)} comparisons, by "
-            f"{say.points(gap.mean())} points on average; by McNemar's test {(clear & (gap > 0)).sum()} are "
-            f"significantly better and {(clear & (gap < 0)).sum()} significantly worse, which says nothing about other "
-            "seeds."
+            f"{treatment} ends above plain in {(gap > 0).sum()} of {len(part)} comparisons, by "
+            f"{say.points(gap.mean())} points on average (by McNemar's test {better} are significantly better and "
+            f"{worse} significantly worse)"
         )
-    return found
+    return [f"With one seed each, which says nothing about other seeds: {'; '.join(found)}."] if found else []
 
 
-def probe_findings(study: pd.DataFrame) -> list[str]:
-    """The largest rate that a short training survived, plain against corrected."""
+def probe_findings(study: pd.DataFrame, rates: pd.DataFrame) -> list[str]:
+    """The largest rate that a short training survived, plain against corrected, and what longer ones come to."""
     probed = study[study["largest_lr"].notna() & (study["replicate"] == 0) & (study["suffix"] == "")]
-    found = []
-    for key, part in probed.groupby(["decomposition", "model", "compression"], sort=False):
-        rates = part.set_index("treatment")["largest_lr"]
+    if probed.empty:
+        return []
+    told = []
+    for name, part in probed.groupby("decomposition", sort=False):
         words = [
-            f"{start} factors survive up to {rates[start]:g}" if rates[start] else f"{start} factors survive none"
+            f"{start} {_survived(part.loc[part['treatment'] == start, 'largest_lr'])}"
             for start in ("plain", "corrected")
-            if start in rates
+            if start in set(part["treatment"])
         ]
-        row = dict(zip(("decomposition", "model", "compression"), key, strict=True))
-        found.append(f"Of the learning rates tried on {network(row)}, {say.listing(words)}.")
-    return found
+        told.append(f"{inside(str(name))} {', '.join(words)}")
+    lost = probed[probed["largest_lr"] == 0]["test_accuracy"].dropna()
+    whole = (
+        " Whole trainings by the study's own schedule still take the networks that survive none to "
+        f"{_span(lost.min(), lost.max(), say.percent)}."
+        if len(lost)
+        else ""
+    )
+    return [f"The largest learning rate that factors survive, {_tried(rates)}: {'; '.join(told)}.{whole}"]
+
+
+def _tried(rates: pd.DataFrame) -> str:
+    """The learning rates and the length of the short trainings, as far as the table has them."""
+    values, steps = (pd.to_numeric(rates[name]).dropna() for name in ("rate", "steps"))
+    span = f" from {values.min():g} to {values.max():g}" if len(values) else ""
+    length = f", in trainings of {_span(steps.min(), steps.max(), say.whole)} steps" if len(steps) else ""
+    return f"of those tried{span} until one diverged{length}"
+
+
+def _survived(rates: pd.Series) -> str:
+    """The range over networks; 0 stands for none."""
+    return _span(rates.min(), rates.max(), lambda rate: f"{rate:g}" if rate else "none")
+
+
+def _span(low: float, high: float, show: Callable[[Any], str]) -> str:
+    return show(low) if low == high else f"{show(low)} to {show(high)}"
 
 
 def harm_findings(study: pd.DataFrame) -> list[str]:
     """Where the common training has taken away accuracy that the factors had before it."""
+    told = [
+        f"{words} (worst {say.points(worst)} points)" for words, worst in _harmed(study, tuple(set(STARTS.values())))
+    ]
+    if not told:
+        return []
+    return [
+        f"{say.listing(told)} end below where their factors started: the common learning rate is too large for them."
+    ]
+
+
+def confounder(study: pd.DataFrame) -> list[str]:
+    """That plain factors lose by the common training, which counts as the gain of a treatment; empty where none do."""
+    told = [words for words, _ in _harmed(study, ("plain",))]
+    if not told:
+        return []
+    return [
+        f"{say.listing(told)} end below where their factors started: the common learning rate is too large for plain "
+        "factors, and how much of a gain over them is due to that alone this study does not tell."
+    ]
+
+
+def _harmed(study: pd.DataFrame, treatments: Sequence[str]) -> list[tuple[str, float]]:
+    """`4 of 6 plain CP trainings` that lost accuracy, and the largest loss."""
     found = []
-    compared = study[(study["suffix"] == "") & study["treatment"].isin(set(STARTS.values()))]
+    compared = study[(study["suffix"] == "") & study["treatment"].isin(treatments)]
     for (name, treatment), part in compared.groupby(["decomposition", "treatment"], sort=False):
         gain = part["test_accuracy"] - part["accuracy_before"]
         if (gain < 0).any():
-            found.append(
-                f"{family(str(name))}, {treatment}: {(gain < 0).sum()} of {len(part)} trainings end below where their "
-                f"factors started (worst {say.points(gain.min())} points): the common learning rate is too large for "
-                "them."
-            )
+            words = f"{(gain < 0).sum()} of {len(part)} {treatment} {inside(str(name))} trainings"
+            found.append((words, float(gain.min())))
     return found
-
-
-def idle(study: pd.DataFrame) -> bool:
-    """Whether trainings with the penalty end as sensitive as those without it, from the same factors."""
-    pairs = _beside_free(study)
-    ratio = pairs[AFTER] / pairs[f"{AFTER}_free"]
-    return bool(len(ratio)) and bool(((ratio - 1).abs() < IDLE).all())
-
-
-def _beside_free(study: pd.DataFrame) -> pd.DataFrame:
-    """Trainings with the penalty, with the sensitivity that the training without it ends at (suffix _free), if any."""
-    keys = ["decomposition", "model", "compression", "suffix", "replicate"]
-    penalised = study[study["treatment"].isin(set(PENALISED))]
-    penalised = penalised.assign(free=penalised["treatment"].map(STARTS))
-    free = study[[*keys, "treatment", AFTER]].rename(columns={"treatment": "free", AFTER: f"{AFTER}_free"})
-    return penalised.merge(free, on=[*keys, "free"], how="left")
 
 
 def penalty_findings(study: pd.DataFrame) -> list[str]:
@@ -150,10 +226,10 @@ def penalty_findings(study: pd.DataFrame) -> list[str]:
         return [
             "At this weight the penalty does nothing: trainings with it end within "
             f"{say.percent(IDLE, 0)} of the sensitivity of those without it. Regularised is plain, and both is "
-            "corrected, but for chance."
+            "corrected, but for chance, so their rows stand in the tables and count in no comparison below."
         ]
     found = []
-    for (name, treatment), part in _beside_free(study).groupby(["decomposition", "treatment"], sort=False):
+    for (name, treatment), part in beside_free(study).groupby(["decomposition", "treatment"], sort=False):
         rows = part[(part[BEFORE] > 0) & (part[AFTER] > 0)]
         paired = rows[rows[f"{AFTER}_free"] > 0]
         if len(rows):

@@ -19,17 +19,20 @@ from convpress.report.contents import (
     records,
 )
 from convpress.report.frames import is_true
-from convpress.report.sensitivity_advice import advice
+from convpress.report.sensitivity_advice import advice, summary
 from convpress.report.sensitivity_findings import (
     caveats,
+    confounder,
     correlation_findings,
     family,
     harm_findings,
     network,
+    overall,
     pair_findings,
     penalty_findings,
     probe_findings,
 )
+from convpress.report.sensitivity_penalty import counted
 
 NAME = "sensitivity"
 COLUMNS = (
@@ -122,34 +125,32 @@ def _interval(low: object, high: object) -> str:
 
 def build(run: Run) -> Content:
     """What this run says about sensitivity."""
-    content, answers = Content(), []
+    content = Content()
     study, pairs = run.table(NAME, COLUMNS), run.table("sensitivity_pairs", PAIRS)
-    correlation = run.table("sensitivity_correlation", CORRELATION)
     study, pairs = (frame.assign(suffix=frame["suffix"].fillna("").astype(str)) for frame in (study, pairs))
+    correlation, slacks = run.table("sensitivity_correlation", CORRELATION), run.table("sensitivity_slacks", SLACKS)
+    tables = (
+        (NAME, "Factorised networks by treatment.", study, TABLE),
+        ("sensitivity_pairs", "Treated minus plain.", pairs, PAIR_TABLE),
+        ("sensitivity_correlation", "Rank correlation of sensitivity and accuracy.", correlation, CORRELATION_TABLE),
+        ("sensitivity_slacks", "What slack buys in the correction.", slacks, SLACK_TABLE),
+    )
+    content.tables = [run.view(*table) for table in tables if len(table[2])]
     if study.empty:
         content.missing.append("the table of variants (tables/sensitivity.csv)")
     else:
-        content.tables.append(run.view(NAME, "Factorised networks by treatment.", study, TABLE))
-        content.findings += probe_findings(study) + penalty_findings(study) + harm_findings(study)
         content.caveats += caveats(study, _control_epochs(run, study))
-    if len(pairs):
-        content.tables.append(run.view("sensitivity_pairs", "Treated minus plain.", pairs, PAIR_TABLE))
-        content.findings += pair_findings(pairs)
-    if len(correlation):
-        title = "Rank correlation of sensitivity and accuracy."
-        content.tables.append(run.view("sensitivity_correlation", title, correlation, CORRELATION_TABLE))
-        answers = correlation_findings(correlation)
-        content.findings += answers
-    slacks = run.table("sensitivity_slacks", SLACKS)
-    if len(slacks):
-        title = "What slack buys in the correction."
-        content.tables.append(run.view("sensitivity_slacks", title, slacks, SLACK_TABLE))
-    if len(study):
-        found = advice(study, pairs)
-        content.findings += found
-        content.summary = ["What to use for factorised layers. " + " ".join([*answers[-2:], *found])]
+        content.findings, content.summary = _told(run, study, counted(pairs, study), correlation)
     run.add_figures(FIGURES, content)
     return content
+
+
+def _told(run: Run, study: pd.DataFrame, pairs: pd.DataFrame, correlation: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """What the numbers say, and the answer; `pairs` are those that count."""
+    rates, harm = run.table("sensitivity_rates", ("rate", "steps")), harm_findings(study)
+    findings = probe_findings(study, rates) + penalty_findings(study) + harm + pair_findings(pairs)
+    findings += [*correlation_findings(correlation), " ".join(advice(study, pairs))]
+    return findings, summary(study, pairs) + confounder(study) + overall(correlation)
 
 
 def _control_epochs(run: Run, study: pd.DataFrame) -> dict[str, float]:

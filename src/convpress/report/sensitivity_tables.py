@@ -14,6 +14,7 @@ from scipy import stats
 
 from convpress.checkpoints import load
 from convpress.config.sensitivity import STARTS, Variant
+from convpress.report.sensitivity_penalty import counted
 from convpress.report.tables import Result, accuracy_columns, compare, last_epoch
 from convpress.sensitivity import total_sensitivity
 
@@ -188,9 +189,10 @@ def correlation_table(study: pd.DataFrame) -> pd.DataFrame:
 
     Both are taken as changes against the plain twin (the logarithm of the ratio of sensitivities, the difference of
     test accuracies): over networks and compressions as they are, accuracy and sensitivity both follow the rank.
-    `steady` says whether the sign stays when any one network at one compression is left out.
+    `steady` says whether the sign stays when any one network at one compression is left out. Trainings with a penalty
+    that does nothing repeat those without it and do not count.
     """
-    twins, rows = _with_plain(study), []
+    twins, rows = counted(_with_plain(study), study), []
     for family in [*dict.fromkeys(study["decomposition"]), "all"]:
         part = twins if family == "all" else twins[twins["decomposition"] == family]
         for measure, when in MEASURES.items():
