@@ -13,6 +13,7 @@ from convpress.report.clustering_findings import (
     best_remedies,
     caveats,
     remedy_findings,
+    replicate_findings,
     summary,
     sweep_findings,
 )
@@ -99,21 +100,28 @@ def test_the_summary_names_the_control_that_it_compares_with():
     assert "tied-050" in second
 
 
-def test_remedies_are_ranked_by_test_accuracy_and_staged_ones_have_no_start():
+def test_the_ends_of_the_remedies_are_told_and_staged_ones_have_no_start():
     text = plain(remedy_findings(finetuned())[0])
-    assert text.startswith("Test accuracy at a ratio of 0.87, after 2 epochs each: ")
-    assert re.findall(r"(\w+) \d\d\.\d\d %", text) == ["progressive", "frozen", "tied", "unit_norm"]
-    assert re.findall(r"(\w+) \d\d\.\d\d % \(from", text) == ["frozen", "tied"]
+    assert text.startswith("Test accuracy after 2 epochs each, best to worst remedy by ratio: ")
+    assert "progressive 89.00 % to unit_norm 85.00 % at 0.87; progressive" in text
+    unstaged = plain(remedy_findings(finetuned().assign(epochs_before=0))[0])
+    assert "progressive 89.00 % (from 50.0 %) to unit_norm 85.00 % (from 50.0 %) at 0.87" in unstaged
+
+
+def test_how_far_seeds_lie_apart_is_one_sentence():
+    frame = finetuned()
+    frame.loc[(frame["replicate"] == 1) & (frame["target_ratio"] == 0.5), "test_accuracy"] -= 0.02
+    assert replicate_findings(frame) == [
+        "The seeds of a remedy lie apart: tied, 2 seeds, 0.00 points (at 0.87) to 2.00 points (at 0.5)."
+    ]
+    assert replicate_findings(finetuned(())) == []
 
 
 def test_empty_columns_are_said():
     frame = finetuned().assign(test_accuracy=np.nan, epochs=np.nan, validation_accuracy=np.nan)
-    assert remedy_findings(frame)[:2] == [
-        "Test accuracy at a ratio of 0.87 is not in the table.",
-        "Test accuracy at a ratio of 0.5 is not in the table.",
-    ]
+    assert "by ratio: not in the table at 0.87; not in the table at 0.5." in remedy_findings(frame)[0]
     frame = finetuned().assign(epochs=np.nan, accuracy_before=np.nan)
-    assert f"after {wording.MISSING} epochs each: progressive" in remedy_findings(frame)[0]
+    assert f"after {wording.MISSING} epochs each, best to worst remedy by ratio: progr" in remedy_findings(frame)[0]
     assert "from" not in remedy_findings(frame)[0]
 
 

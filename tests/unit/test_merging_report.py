@@ -251,22 +251,43 @@ def test_sentences_call_no_noise_a_speed():
     assert "shared filters: 1.00× to 1.05×; at no ratio do the times tell them from the dense network" in text
     assert "shared kernels: 0.90× at ratio 0.5" in text
     assert "merged channels (folded), which run the same networks: 2.10× (1.90× to 2.20× in 3 timings)" in text
-    assert f"shared-50: 30.00{SPACE}% before training, 70.00{SPACE}% after it; speed against dense: 0.99×" in text
-    assert "(0.95× to 1.03× in 2 timings), which is within noise" in text
     assert "merged-80 with 2 seeds" in text
 
 
 def test_the_price_of_new_statistics_alone_is_told_and_both_methods_get_them():
     text = " ".join(merging_findings.findings(study(), pd.DataFrame(columns=PAIRS)))
     assert f"without any surgery takes it from 90.0{SPACE}% to 80.0{SPACE}% of the validation images" in text
-    assert "over the seed's merge with its statistics kept, before training, by ratio: 0.8: +30.0." in text
-    assert "with its statistics re-estimated as well, before training, by ratio: 0.8: 0.0." in text
+    assert "+30.0 (ratio 0.8) over the seed's merge with its statistics kept" in text
+    assert "0.0 (ratio 0.8) over the seed's merge with its statistics re-estimated as well" in text
 
 
-def test_verdicts_name_the_epochs_of_both():
-    text = merging_findings.findings(study(), pd.DataFrame(columns=PAIRS))
-    words = f"After 3 epochs it is worse than the control (2.00 points below it, p{SPACE}={SPACE}0.001); the control "
-    assert sum(words + "trained 6 epochs." in sentence for sentence in text) == 5
+def test_gains_over_ratios_and_methods_are_told_by_their_ends():
+    sweep = study()[lambda f: (f["stage"] == "sweep") & (f["ratio"] == 0.8)]
+    small = sweep.assign(ratio=0.5, validation_recalibrated=[0.4, 0.7])
+    text = " ".join(merging_findings.findings(pd.concat([study(), small]), pd.DataFrame(columns=PAIRS)))
+    assert "+30.0 (ratio 0.8) to +50.0 (ratio 0.5) over the seed's merge with its statistics kept" in text
+    words = text.replace(SPACE, " ")
+    assert (
+        "networks get 80.0 % of the validation images with shared kernels (90.0 % with the old statistics) to" in words
+    )
+    assert "to 40.0 % of the validation images with merged channels (seed)" in words
+
+
+def test_networks_of_one_verdict_share_a_sentence_with_the_epochs_of_both():
+    frame = study()
+    tuned = frame["stage"] == "finetuned"
+    frame.loc[tuned, "delta_control"] = [-0.09, -0.08, -0.07, 0.03, -0.02]
+    frame.loc[tuned, "mcnemar_p"] = [0.01, 0.01, 0.01, 0.01, 0.4]
+    frame.loc[frame["variant"] == "merged-80", "epochs"] = 5
+    *_, text = merging_findings.findings(frame, pd.DataFrame(columns=PAIRS))
+    text = text.replace(SPACE, " ")
+    assert text.startswith("3 of 5 fine-tuned networks: each is worse than its control, ")
+    assert (
+        f"{MINUS}7.00 points (merged-80-s1, 84.00 %, from 30.00 % before training) to {MINUS}9.00 points "
+        "(merged-seed-80, 80.00 %, from 30.00 % before training), after 3 to 5 epochs; the controls trained 6 epochs."
+    ) in text
+    assert "1 of 5 fine-tuned networks: is better than its control, +3.00 points (merged-50" in text
+    assert f"1 of 5 fine-tuned networks: cannot be told apart from its control, {MINUS}2.00 points (shared-50" in text
 
 
 def test_the_summary_names_the_best_and_all_of_the_fastest():

@@ -30,6 +30,9 @@ def test_captions_cannot_bring_raw_html() -> None:
         (wording.p_value(0.0312), "p = 0.03"),
         (wording.p_value(0.0042), "p = 0.004"),
         (wording.p_value(0.0001), "p < 0.001"),
+        (wording.p_value(0.0492), "p = 0.049"),
+        (wording.p_value(0.0531), "p = 0.053"),
+        (wording.p_value(0.056), "p = 0.06"),
         (wording.p_value(1.0), "p = 1.00"),
         (wording.count(68_862_592), "68.9 M"),
         (wording.size(1_880_000), "1.88 MB"),
@@ -54,6 +57,7 @@ def test_captions_cannot_bring_raw_html() -> None:
         (wording.verdict(-0.002, 0.01, "its own"), "is worse than its own (0.20 points below it, p = 0.01)"),
         (wording.verdict(0.002, 0.3), "cannot be told apart from the control (0.20 points above it, p = 0.30)"),
         (wording.verdict(0.0, 1.0), "cannot be told apart from the control (level with it, p = 1.00)"),
+        (wording.verdict(0.002, np.nan), "was not tested against the control (0.20 points above it)"),
         (wording.verdict(np.nan, np.nan), "was not compared with the control"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from convpress.report import wording as say
 from convpress.report.contents import (
     ACCURACY,
@@ -53,15 +55,7 @@ def build(run: Run) -> Content:
         content.missing.append("the table of baselines (tables/baselines.csv)")
         return content
     content.tables.append(run.view("baselines", "Baselines and controls.", frame, TABLE))
-    for row in records(frame[frame["variant"] == "control"]):
-        base = frame[(frame["model"] == row["model"]) & (frame["variant"] == "baseline")]
-        start = f" from {say.percent(base['test_accuracy'].iloc[0])}" if len(base) else ""
-        change = f"{say.points(row['delta_baseline'])} points, {say.p_value(row['mcnemar_p'])}"
-        content.findings.append(
-            f"Training {row['model']} on for {say.epochs(row['epochs'])} takes it{start} to "
-            f"{say.accuracy(row)}: {change}. Whatever a compressed network gains has to be measured against "
-            "this."
-        )
+    content.findings += control_findings(frame)
     if run.used(".th"):
         content.caveats.append(
             "The imported checkpoints have seen all 50,000 training images, the validation images among "
@@ -71,14 +65,35 @@ def build(run: Run) -> Content:
     return content
 
 
+def control_findings(frame: pd.DataFrame) -> list[str]:
+    """What more training alone gives: networks of one verdict together, with the difference of each."""
+    verdicts: dict[str, list[str]] = {}
+    for row in records(frame[frame["variant"] == "control"]):
+        found = say.outcome(row["delta_baseline"], row["mcnemar_p"])
+        verdicts.setdefault(found, []).append(
+            f"{row['model']} ({say.points(row['delta_baseline'])} points, {say.p_value(row['mcnemar_p'])}, "
+            f"{say.epochs(row['epochs'])})"
+        )
+    told = [
+        f"{say.listing(networks)} {'each ' * (len(networks) > 1)}{found} the baseline"
+        for found, networks in verdicts.items()
+    ]
+    if not told:
+        return []
+    return [
+        f"Trained further: {'; '.join(told)}. Whatever a compressed network gains has to be measured against its "
+        "control."
+    ]
+
+
 BASELINES = Section(
     name="baselines",
     title="Baselines and controls",
     question="Where do the networks start, and what does more training alone give?",
     method=(
-        "Each baseline is evaluated once on the test images as it was imported or trained. The control is "
-        "the same network trained further by the recipe `control` of the configuration (AlexNet by "
-        "`low_rank.ce`); its epochs stand in the table. Accuracies carry Wilson's 95 % interval; two networks are "
+        "Each baseline is evaluated once on the test images as it was imported or trained. The control is the same "
+        "network trained further by the configuration's recipe for controls (AlexNet by that of the low-rank study for "
+        "cross-entropy); its epochs stand in the table. Accuracies carry Wilson's 95 % interval; two networks are "
         "compared on the same images by the exact McNemar test."
     ),
     build=build,

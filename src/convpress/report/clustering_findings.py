@@ -105,19 +105,20 @@ def summary(frame: pd.DataFrame) -> list[str]:
 
 
 def remedy_findings(frame: pd.DataFrame) -> list[str]:
-    """A sentence a ratio: every remedy's mean test accuracy, in order, and where its training started from."""
-    found = []
-    for ratio, rows in frame[frame["target_ratio"].notna()].groupby("target_ratio", sort=False):
-        means = rows.groupby("remedy")[["accuracy_before", "test_accuracy", "epochs_before"]].mean()
+    """At each ratio the best and the worst remedy by mean test accuracy, and where their trainings started from."""
+    told, rows = [], frame[frame["target_ratio"].notna()]
+    for ratio, part in rows.groupby("target_ratio", sort=False):
+        means = part.groupby("remedy")[["accuracy_before", "test_accuracy", "epochs_before"]].mean()
         means = means[means["test_accuracy"].notna()].sort_values("test_accuracy", ascending=False)
-        if means.empty:
-            found.append(f"Test accuracy at a ratio of {ratio:g} is not in the table.")
-            continue
-        order = say.listing(
-            f"{remedy} {say.percent(row['test_accuracy'])}{_start(row)}" for remedy, row in means.iterrows()
-        )
-        found.append(f"Test accuracy at a ratio of {ratio:g}, after {_epochs(rows)} each: {order}.")
-    return found + best_remedies(frame) + replicate_findings(frame)
+        ends = [
+            f"{remedy} {say.percent(row['test_accuracy'])}{_start(row)}"
+            for remedy, row in pd.concat([means[:1], means[1:][-1:]]).iterrows()
+        ]
+        told.append(f"{' to '.join(ends) or 'not in the table'} at {ratio:g}")
+    if not told:
+        return []
+    best = f"Test accuracy after {_epochs(rows)} each, best to worst remedy by ratio: {'; '.join(told)}."
+    return [best, *best_remedies(frame), *replicate_findings(frame)]
 
 
 def _start(row: pd.Series) -> str:
@@ -160,16 +161,20 @@ def _replicated(best: list[str], rows: pd.DataFrame) -> str:
 
 
 def replicate_findings(frame: pd.DataFrame) -> list[str]:
-    """How far the seeds of a replicated remedy lie apart."""
+    """How far the seeds of a replicated remedy lie apart, over its ratios."""
     found = []
-    for (remedy, ratio), rows in frame.groupby(["remedy", "target_ratio"], sort=False):
-        values = rows["test_accuracy"].dropna()
-        if len(values) > 1:
-            found.append(
-                f"{remedy} at {ratio:g}, {len(values)} seeds: mean {say.percent(values.mean())}, from "
-                f"{say.percent(values.min())} to {say.percent(values.max())}."
-            )
-    return found
+    for remedy, rows in frame[frame["test_accuracy"].notna()].groupby("remedy", sort=False):
+        seeds = rows.groupby("target_ratio", sort=False)["test_accuracy"].agg(["count", "min", "max"])
+        seeds = seeds[seeds["count"] > 1]
+        apart = (seeds["max"] - seeds["min"]).sort_values()
+        ends = [
+            f"{say.points(gap).lstrip('+')} points (at {ratio:g})"
+            for ratio, gap in pd.concat([apart[:1], apart[1:][-1:]]).items()
+        ]
+        if ends:
+            counts = say.listing(map(say.whole, sorted(set(seeds["count"]))))
+            found.append(f"{remedy}, {counts} seeds, {' to '.join(ends)}")
+    return [f"The seeds of a remedy lie apart: {'; '.join(found)}."] if found else []
 
 
 def sweep_findings(layers: pd.DataFrame, groups: pd.DataFrame, plans: pd.DataFrame) -> list[str]:
@@ -184,12 +189,15 @@ def sweep_findings(layers: pd.DataFrame, groups: pd.DataFrame, plans: pd.DataFra
                 f"{say.percent(full)} with {say.percent(near.min(), 0)} of its filters or more; {near.idxmax()} needs "
                 f"{say.percent(near.max(), 0)} (validation images)."
             )
-    for name, rows in groups[groups["f_score"].notna()].groupby("group", sort=False):
-        best = records(rows.nlargest(1, "f_score"))[0]
-        found.append(
-            f"Group {name}: F is highest at {say.whole(best['clusters'])} clusters, where "
-            f"{say.percent(best['accuracy'])} of the validation images are right."
+    bests = [
+        (name, records(rows.nlargest(1, "f_score"))[0])
+        for name, rows in groups[groups["f_score"].notna()].groupby("group", sort=False)
+    ]
+    if bests:
+        told = say.listing(
+            f"{say.whole(best['clusters'])} of {name}, with {say.percent(best['accuracy'])}" for name, best in bests
         )
+        found.append(f"By group of layers, F is highest at these clusters, with validation images right: {told}.")
     if plans["accuracy"].notna().any():
         best = records(plans.nlargest(1, "accuracy"))[0]
         found.append(

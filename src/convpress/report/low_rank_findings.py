@@ -135,17 +135,17 @@ def _training(row: Row) -> str:
 
 def _matching(frame: pd.DataFrame) -> list[str]:
     """What matching the outputs alone does to distance and accuracy."""
-    found = []
+    told = []
     rows = records(frame[~frame["row"].isin(["1", "control"])])
     for start in (row for row in rows if not row["l2_epochs"] and not row["ce_epochs"]):
         for row in rows:
             if row["expansion"] == start["expansion"] and row["l2_epochs"] and not row["ce_epochs"]:
-                found.append(
-                    f"L2 alone takes {row['expansion']} from a distance of {say.significant(start['l2_distance'])} to "
+                told.append(
+                    f"{row['expansion']} from a distance of {say.significant(start['l2_distance'])} to "
                     f"{say.significant(row['l2_distance'])} and from {say.percent(start['test_accuracy'])} to "
-                    f"{say.percent(row['test_accuracy'])}."
+                    f"{say.percent(row['test_accuracy'])}"
                 )
-    return found
+    return [f"L2 alone takes {'; '.join(told)}."] if told else []
 
 
 def bases_findings(bases: pd.DataFrame) -> list[str]:

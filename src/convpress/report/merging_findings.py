@@ -113,17 +113,14 @@ def _verdict(row: Row) -> str:
 
 
 def findings(frame: pd.DataFrame, found: pd.DataFrame) -> list[str]:
-    """Pairs (`found`), speed, the surgery alone, fine-tuning, replicates."""
-    return (
-        pair_findings(found)
-        + _noise(frame)
-        + _speed(frame)
-        + _surgery(frame)
-        + _statistics_alone(frame)
-        + _seed_and_ours(frame)
-        + _tuned(frame)
-        + _replicates(frame)
+    """Pairs (`found`), then a paragraph each: speed, the surgery alone, new statistics, fine-tuning and its seeds."""
+    paragraphs = (
+        _noise(frame) + _speed(frame),
+        _surgery(frame) + _seed_and_ours(frame),
+        _statistics_alone(frame),
+        _tuned(frame) + _replicates(frame),
     )
+    return pair_findings(found) + [" ".join(sentences) for sentences in paragraphs if sentences]
 
 
 def _noise(frame: pd.DataFrame) -> list[str]:
@@ -157,16 +154,21 @@ def _speed(frame: pd.DataFrame) -> list[str]:
 
 
 def _surgery(frame: pd.DataFrame) -> list[str]:
-    sweep = frame[(frame["stage"] == "sweep") & (frame["ratio"] > 0)]
+    """The best and the worst method at the middle ratio, with new statistics."""
+    sweep = frame[(frame["stage"] == "sweep") & (frame["ratio"] > 0) & frame["validation_recalibrated"].notna()]
     if sweep.empty:
         return []
     middle = min(sweep["ratio"], key=lambda ratio: (abs(ratio - 0.5), ratio))
-    parts = [
-        f"{series(row['series'])} {say.percent(row['validation_before'], 1)}, with re-estimated statistics "
-        f"{say.percent(row['validation_recalibrated'], 1)}"
-        for row in records(sweep[sweep["ratio"] == middle])
+    ranked = records(sweep[sweep["ratio"] == middle].sort_values("validation_recalibrated", ascending=False))
+    ends = [
+        f"{say.percent(row['validation_recalibrated'], 1)} of the validation images with {series(row['series'])} "
+        f"({say.percent(row['validation_before'], 1)} with the old statistics)"
+        for row in (ranked[:1] + ranked[1:][-1:])
     ]
-    return [f"Right after the surgery at ratio {middle:g}, validation images: {'; '.join(parts)}."]
+    return [
+        f"Right after the surgery at ratio {middle:g}, with re-estimated statistics, networks get {' to '.join(ends)} "
+        "right."
+    ]
 
 
 def _seed_and_ours(frame: pd.DataFrame) -> list[str]:
@@ -174,14 +176,16 @@ def _seed_and_ours(frame: pd.DataFrame) -> list[str]:
     sweep = frame[frame["stage"] == "sweep"].set_index(["series", "ratio"])
     shared = sorted({r for s, r in sweep.index if s == "seed" and r > 0} & {r for s, r in sweep.index if s == "folded"})
     folded = {ratio: sweep.loc[("folded", ratio), "validation_recalibrated"] for ratio in shared}
-    found = []
+    told = []
     for column, name in (("validation_before", "kept"), ("validation_recalibrated", "re-estimated as well")):
-        gains = [f"{ratio:g}: {say.points(folded[ratio] - sweep.loc[('seed', ratio), column], 1)}" for ratio in shared]
-        found.append(
-            "Points of the aligned merge with re-estimated statistics over the seed's merge with its statistics "
-            f"{name}, before training, by ratio: {', '.join(gains)}."
-        )
-    return found if shared else []
+        gains = {ratio: folded[ratio] - sweep.loc[("seed", ratio), column] for ratio in shared}
+        known = sorted((gain, ratio) for ratio, gain in gains.items() if not say.absent(gain))
+        ends = [f"{say.points(gain, 1)} (ratio {ratio:g})" for gain, ratio in (known[:1] + known[1:][-1:])]
+        if ends:
+            told.append(f"{' to '.join(ends)} over the seed's merge with its statistics {name}")
+    if not told:
+        return []
+    return [f"The aligned merge with them gains, in points before training, {say.listing(told)}."]
 
 
 def _statistics_alone(frame: pd.DataFrame) -> list[str]:
@@ -198,16 +202,38 @@ def _statistics_alone(frame: pd.DataFrame) -> list[str]:
 
 
 def _tuned(frame: pd.DataFrame) -> list[str]:
+    """Fine-tuned networks of one verdict in one sentence, with the best and the worst of them."""
+    found = tuned(frame)
+    verdicts = [say.outcome(row["delta_control"], row["mcnemar_p"]) for row in records(found)]
+    groups = found.groupby(pd.Series(verdicts, found.index, dtype=object), sort=False)
     return [
-        f"{row['variant']}: {say.percent(row['accuracy_before'])} before training, {say.percent(row['test_accuracy'])} "
-        f"after it{_told_after(frame, row)}. {_verdict(row)}"
-        for row in records(tuned(frame))
+        f"{len(part)} of {len(found)} fine-tuned networks: {'each ' * (len(part) > 1)}{verdict} its control"
+        f"{_ends(part)}."
+        for verdict, part in groups
     ]
 
 
-def _told_after(frame: pd.DataFrame, row: Row) -> str:
-    told = _as_fast(frame, row)
-    return f"; {told}" if told else ""
+def _ends(part: pd.DataFrame) -> str:
+    """The best and the worst of some networks against their controls, and the epochs of all."""
+    ranked = records(part[part["delta_control"].notna()].sort_values("delta_control", ascending=False))
+    if not ranked:
+        return ""
+    ends = [
+        f"{say.points(row['delta_control'])} points ({row['variant']}, {say.percent(row['test_accuracy'])}, from "
+        f"{say.percent(row['accuracy_before'])} before training)"
+        for row in (ranked[:1] + ranked[1:][-1:])
+    ]
+    spent, controls = (_epochs(part[name]) for name in ("epochs", "control_epochs"))
+    length = f", after {spent}" if spent else ""
+    return f", {' to '.join(ends)}{length}" + (f"; the controls trained {controls}" if controls else "")
+
+
+def _epochs(values: pd.Series) -> str:
+    known = values.dropna()
+    if known.empty:
+        return ""
+    low, high = known.min(), known.max()
+    return say.epochs(high) if low == high else f"{say.whole(low)} to {say.epochs(high)}"
 
 
 def _replicates(frame: pd.DataFrame) -> list[str]:

@@ -60,9 +60,9 @@ WORDS = (
     ("Baseline", "the uncompressed network as it was imported or trained."),
     (
         "Control",
-        "the baseline trained further, by the recipe `control` of the configuration (AlexNet by `low_rank.ce`). It "
-        "tells the gain of a method from the gain of more training; its epochs and those of the variants stand in the "
-        "tables.",
+        "the baseline trained further, by the configuration's recipe for controls (AlexNet by that of the low-rank "
+        "study for cross-entropy). It tells the gain of a method from the gain of more training; its epochs and those "
+        "of the variants stand in the tables.",
     ),
     ("Variant", "one compressed network; its name says what was done to it."),
     ("Seed", "the document that a study comes from; its own figures stand beside ours."),

@@ -13,7 +13,7 @@ from convpress.report.contents import Column, Run, TableView
 def origin(entry: dict[str, Any]) -> str:
     """How an input came (mirror, download, ...) and, where recorded, what it was first made from."""
     source, first = say.text(entry.get("source")), entry.get("origin")
-    return source if not first or first == entry.get("file") else f"{source}: {first}"
+    return source if not first or first == entry.get("file") else f"{source}: {str(first).removeprefix(f'{source} ')}"
 
 
 def verified(entry: dict[str, Any]) -> bool:

@@ -68,12 +68,13 @@ def quantity(value: Any, unit: str) -> str:
 
 
 def p_value(p: Any) -> str:
-    """`p = 0.03`, `p < 0.001`; three decimals below 0.01."""
+    """`p = 0.03`, `p < 0.001`; three decimals below 0.01, and where two would hide on which side of 0.05 it lies."""
     if absent(p):
         return MISSING
     if p < 0.001:
         return "p < 0.001".replace(" ", SPACE)
-    return f"p = {float(p):.{3 if p < 0.01 else 2}f}".replace(" ", SPACE)
+    decimals = 3 if p < 0.01 or round(float(p), 2) == SIGNIFICANT else 2
+    return f"p = {float(p):.{decimals}f}".replace(" ", SPACE)
 
 
 def count(value: Any) -> str:
@@ -183,14 +184,22 @@ def sort_value(shown: str) -> float | None:
     return sign * (value - 1e-9 if "<" in shown else value)
 
 
-def verdict(difference: Any, p: Any, control: str = "the control") -> str:
-    """Better, worse, or not told apart from `control`, by the exact McNemar test at the level 0.05."""
+def outcome(difference: Any, p: Any) -> str:
+    """What the exact McNemar test at the level 0.05 says of a difference, as the beginning of a comparison."""
     if absent(difference):
-        return f"was not compared with {control}"
+        return "was not compared with"
+    if absent(p):
+        return "was not tested against"
+    if p >= SIGNIFICANT:
+        return "cannot be told apart from"
+    return "is better than" if difference > 0 else "is worse than"
+
+
+def verdict(difference: Any, p: Any, control: str = "the control") -> str:
+    """Better, worse, or not told apart from `control`, with the difference and the p-value."""
+    found = f"{outcome(difference, p)} {control}"
+    if absent(difference):
+        return found
     size = points(abs(difference)).lstrip("+")
     gap = f"{size} points {'above' if difference > 0 else 'below'} it" if float(size) else "level with it"
-    if absent(p):
-        return f"was not tested against {control} ({gap})"
-    if p >= SIGNIFICANT:
-        return f"cannot be told apart from {control} ({gap}, {p_value(p)})"
-    return f"is {'better' if difference > 0 else 'worse'} than {control} ({gap}, {p_value(p)})"
+    return f"{found} ({gap})" if absent(p) else f"{found} ({gap}, {p_value(p)})"

@@ -1,0 +1,19 @@
+"""What more training alone gives, in sentences."""
+
+import pandas as pd
+
+from convpress.report import wording
+from convpress.report.baselines_section import control_findings
+
+
+def test_networks_of_one_verdict_share_a_sentence() -> None:
+    frame = pd.DataFrame(
+        {"model": ["a", "b", "c"], "delta_baseline": [0.01, -0.002, 0.02], "mcnemar_p": [0.01, 0.5, 0.01]}
+    )
+    frame = frame.assign(variant="control", epochs=6)
+    (sentence,) = control_findings(frame)
+    assert sentence.replace(wording.SPACE, " ").startswith(
+        "Trained further: a (+1.00 points, p = 0.01, 6 epochs) and c (+2.00 points, p = 0.01, 6 epochs) each is better "
+        "than the baseline; b (−0.20 points, p = 0.50, 6 epochs) cannot be told apart from the baseline."
+    )
+    assert control_findings(frame[:0]) == []
