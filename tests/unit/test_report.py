@@ -19,7 +19,8 @@ from convpress.report import figures, kernel_search_figures, kernel_search_trade
 from convpress.report.contents import Content, Section, picture_size, rst
 from convpress.report.kernel_search_findings import size_findings
 from convpress.report.kernel_search_findings import summary as kernel_summary
-from convpress.report.page import SECTIONS, render_page
+from convpress.report.page import SECTIONS, WORDS, render_page
+from convpress.report.provenance_section import origin
 
 REPORT = Path(__file__).parents[2] / "report"
 LAYERS = ("layer1.1.conv2", "layer2.1.conv2")
@@ -288,6 +289,17 @@ def test_larger_kernels_that_are_empty_outside_are_named_in_the_summary() -> Non
     assert used.endswith(f"its kernels hold 64{wording.SPACE}% of their energy.")
     empty = kernel_summary(stages(), pd.concat([kernel_of("branch", 5, 0.01), kernel_of("seed", 5, 1.0)]))[-1]
     assert f"hold 0.018{wording.SPACE}% of their energy: the search found no use for larger kernels" in empty
+
+
+def test_an_origin_does_not_repeat_the_source() -> None:
+    assert origin({"file": "a", "source": "mirror", "origin": "mirror cifar"}) == "mirror: cifar"
+    assert origin({"file": "a", "source": "download", "origin": "archive"}) == "download: archive"
+    assert origin({"file": "a", "source": "mirror", "origin": "a"}) == "mirror"
+
+
+def test_words_have_no_marks_of_a_text_file() -> None:
+    assert not [text for section in SECTIONS for text in (section.question, section.method) if "`" in text]
+    assert not [meaning for _, meaning in WORDS if "`" in meaning]
 
 
 def test_caveats_follow_the_provenance(run: Path, tmp_path: Path) -> None:
