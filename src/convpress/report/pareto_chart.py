@@ -28,7 +28,8 @@ INK, GRID, HEIGHT = "#222222", "#e4e4e4", 380
 CAPTION = (
     "**Accuracy against cost.** Up and to the left is better. Vertical bars are 95 % intervals; the line is the Pareto "
     "front: nothing below it is worth choosing for this cost. The band is the control's interval. The cost axis is "
-    "logarithmic. Hollow marks are peers, other libraries in the same harness. Networks more than "
+    "logarithmic. Filled marks stand on the front, hollow ones do not; peers are other libraries in the same harness. "
+    "Networks more than "
     f"{100 * FARTHEST:.0f} points below the best stand in the table alone."
 )
 
@@ -62,24 +63,28 @@ def _point(row: dict[str, Any]) -> dict[str, Any]:
     }
     values = {name: None if say.absent(row[name]) else float(row[name]) for name in numbers}
     spoken = ", ".join(f"{key} {value}" for key, value in words.items())
-    return values | {"study": row["study"], "peer": bool(row["peer"]), "spoken": spoken} | words
+    return values | {"study": row["study"], "spoken": spoken} | words
 
 
 WORDS = ("Variant", "Network", "Accuracy", "95 % interval", "Parameters", "MACs", "Time a batch")
 
 
-def _layers(values: list[dict[str, Any]], cost: str, title: Any) -> Any:
-    """Band, front, intervals and points; `cost` is an expression that gives the column of the horizontal axis."""
-    studies = list(dict.fromkeys(value["study"] for value in values))
-    spare = iter(SPARE * len(studies))
-    looks = [PALETTE.get(study) or next(spare) for study in studies]
+def _layers(values: list[dict[str, Any]], cost: str, title: Any, legend: Any = alt.Undefined) -> Any:
+    """Band, front, intervals and points; `cost` is an expression that gives the column of the horizontal axis.
+
+    Marks on the front are filled and come last: others would cover them and take the pointer from them.
+    """
     base = alt.Chart(alt.Data(values=values)).transform_calculate(
         cost=f"datum[{cost}]", front=f"datum['front_' + {cost}]"
     )
     base = base.transform_filter("isValid(datum.cost) && datum.cost > 0")
     x = alt.X("cost:Q").scale(type="log", nice=False, padding=24).title(title)
-    x = x.axis(format="~s", tickCount=5, labelOverlap=True, labelFlush=False)
-    y = alt.Y("test_accuracy:Q").scale(zero=False, padding=12).title("Test accuracy").axis(format=".4~%", tickCount=6)
+    # An expression labels every tick that has room; a format alone leaves out most ticks of a logarithmic axis.
+    ticks = {"labelExpr": "format(datum.value, '~s')", "labelOverlap": "greedy", "labelSeparation": 4}
+    x = x.axis(**ticks, tickCount=5, labelFlush=False)
+    y = alt.Y("test_accuracy:Q").scale(zero=False, padding=12).title("Test accuracy")
+    # Room for the widest label, also when a choice brings wider ones: the title stays where it is.
+    y = y.axis(format=".4~%", tickCount=6, minExtent=44)
     band = (
         base.transform_filter("datum.study == 'control'")
         .mark_rect(color="#8a8a8a", opacity=0.16, aria=False)
@@ -89,18 +94,29 @@ def _layers(values: list[dict[str, Any]], cost: str, title: Any) -> Any:
         interpolate="step-after", color=INK, strokeWidth=1.2, strokeDash=[5, 3], aria=False
     )
     bars = base.mark_rule(strokeWidth=1.2, opacity=0.55, aria=False).encode(x=x, y="ci_low:Q", y2="ci_high:Q")
-    color = alt.Color("study:N").scale(domain=studies, range=[color for color, _ in looks]).title(None)
-    shape = alt.Shape("study:N").scale(domain=studies, range=[shape for _, shape in looks]).title(None)
-    marks = base.mark_point(size=90, strokeWidth=1.8, opacity=1).encode(
+    color, shape = _study_scales(values, legend)
+    marks = base.mark_point(size=50, strokeWidth=1.6, opacity=1).encode(
         x=x,
         y=y,
         shape=shape,
-        fill=alt.condition("datum.peer", alt.value("#ffffff"), color),
+        fill=alt.condition("datum.front", color, alt.value("#ffffff")),
+        fillOpacity=alt.condition("datum.front", alt.value(0.9), alt.value(0.4)),
+        order="front:O",
         tooltip=[alt.Tooltip(f"{name}:N") for name in WORDS],
         description="spoken:N",
     )
     drawn = [band, front.encode(x=x, y=y), bars.encode(color=color), marks.encode(stroke=color)]
     return alt.layer(*drawn)
+
+
+def _study_scales(values: list[dict[str, Any]], legend: Any) -> tuple[Any, Any]:
+    """Colour and shape of the studies, the same whatever is chosen; `legend` says which of them it names."""
+    studies = list(dict.fromkeys(value["study"] for value in values))
+    spare = iter(SPARE * len(studies))
+    colors, shapes = zip(*(PALETTE.get(study) or next(spare) for study in studies), strict=True)
+    color = alt.Color("study:N").scale(domain=studies, range=list(colors)).title(None).legend(values=legend)
+    shape = alt.Shape("study:N").scale(domain=studies, range=list(shapes)).title(None).legend(values=legend)
+    return color, shape
 
 
 def _configured(chart: Any, columns: Any, background: str) -> dict[str, Any]:
@@ -122,7 +138,10 @@ def interactive(frame: pd.DataFrame) -> dict[str, Any]:
     select = alt.binding_select(options=names, name="Network ") if len(names) > 1 else alt.Undefined
     most = frame.loc[frame["model"].isin(names), "model"].mode()[0]
     choices = [alt.param(name="network", value=most, bind=select), alt.param(name="cost", value=columns[0], bind=radio)]
-    drawn = _layers(points(frame), "cost", None).transform_filter("datum.Network == network")
+    values = points(frame)
+    present = {name: list(dict.fromkeys(v["study"] for v in values if v["Network"] == name)) for name in names}
+    legend = alt.ExprRef(f"({json.dumps(present)})[network]")
+    drawn = _layers(values, "cost", None, legend).transform_filter("datum.Network == network")
     # An axis title cannot follow a choice, a text can.
     titles = json.dumps({cost.column: cost.axis for cost in COSTS})
     title = alt.Chart(alt.Data(values=[{}])).mark_text(fontSize=12, color=INK, aria=False)

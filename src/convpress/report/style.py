@@ -228,7 +228,8 @@ def wide_axis(axes: Axes, values: Sequence[float], which: str = "x") -> None:
         return
     axes.set_xscale("log") if which == "x" else axes.set_yscale("log")
     axis = axes.xaxis if which == "x" else axes.yaxis
-    labelled = (1, 2, 5) if max(positive) > 10 * min(positive) else (1, 2, 3, 4, 5, 6, 8)
+    # As many numbers as stand side by side without touching in a panel a third of a page wide.
+    labelled = (1, 2, 5) if max(positive) > 5 * min(positive) else (1, 2, 3, 4, 6)
     axis.set_major_locator(LogLocator(10, subs=labelled))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
