@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -145,6 +146,68 @@ def test_the_variant_in_focus_is_named_and_escape_closes(page: Page) -> None:
     assert "tiny (merging)" not in page.locator(".vg-tooltip").inner_text()
     mark.evaluate("mark => document.activeElement.blur()")
     page.wait_for_selector(hidden, state="attached")
+
+
+def test_a_long_name_is_told_whole(page: Page) -> None:
+    page.locator("select").select_option("resnet20")
+    mark = page.locator(f"{MARKS}[aria-label*='group-norm']")
+    mark.evaluate("mark => mark.__data__.tooltip.Variant = 'long_'.repeat(14)")
+    mark.hover()
+    page.wait_for_selector(".vg-tooltip.visible")
+    cell = page.locator(".vg-tooltip td.value").first
+    cut = cell.evaluate("cell => cell.scrollWidth > cell.clientWidth && getComputedStyle(cell).overflowX !== 'visible'")
+    assert not cut
+    assert "long_" * 14 in cell.inner_text()
+
+
+def test_marks_on_the_front_come_last_and_are_filled(page: Page) -> None:
+    page.locator("select").select_option("resnet32")
+    page.wait_for_selector(f"{MARKS}[aria-label*='group-norm']", state="detached")
+    filled = [mark.get_attribute("fill") != "#ffffff" for mark in page.locator(MARKS).all()]
+    assert any(filled)
+    assert filled == sorted(filled)
+    worse = page.locator(f"{MARKS}[aria-label*='worse (low_rank)']")
+    assert worse.get_attribute("fill") == "#ffffff"
+
+
+def test_the_choices_come_before_the_marks(page: Page) -> None:
+    tags = "(figure, marks) => [...figure.querySelectorAll(`select, input, ${marks}`)].map(element => element.tagName)"
+    order = page.locator("#figure-comparison").evaluate(tags, MARKS)
+    assert order[0] == "SELECT"
+    assert order.index("path") > max(place for place, tag in enumerate(order) if tag == "INPUT")
+
+
+def test_axes_are_told_in_few_digits(page: Page) -> None:
+    page.get_by_role("radio", name="Milliseconds").check()
+    page.wait_for_function("document.querySelector('#pareto').textContent.includes('Milliseconds a batch')")
+    axes = page.locator("#pareto [aria-roledescription='axis']")
+    assert axes.count() == 2
+    for words in axes.evaluate_all("axes => axes.map(axis => axis.getAttribute('aria-label'))"):
+        assert re.search(r"values from [\d.,]+%? to", words)
+        assert not re.search(r"\d\.\d{3}", words)
+
+
+def test_the_legend_names_the_studies_of_the_network(page: Page) -> None:
+    for network, peers in (("resnet20", True), ("resnet32", False)):
+        page.locator("select").select_option(network)
+        legend = page.locator("#pareto .role-legend")
+        assert eventually(lambda legend=legend: "peers" in legend.first.text_content(), peers) == peers
+
+
+def test_the_number_of_rows_stands_above_a_table(page: Page) -> None:
+    info, table = page.locator(".dt-info").first.bounding_box(), page.locator(TABLE).bounding_box()
+    assert info["y"] + info["height"] <= table["y"] + 1
+
+
+def test_a_scroll_bar_cuts_no_caption(page: Page) -> None:
+    """With a bar on the right the box is narrower than the window."""
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.add_style_tag(content="body { padding-right: 60px }")
+    widths = page.evaluate(
+        f"[document.querySelector('{TABLE}-caption'), document.querySelector('{TABLE}').closest('.scroll')]"
+        ".map(element => element.getBoundingClientRect().right)"
+    )
+    assert widths[0] <= widths[1]
 
 
 def test_the_choice_of_cost_moves_the_marks_and_names_the_axis(page: Page) -> None:

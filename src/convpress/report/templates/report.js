@@ -16,7 +16,7 @@ for (const table of document.querySelectorAll("main table")) {
     paging: false,
     order: [],
     columnDefs: [{ targets: "number", type: "measure" }],
-    layout: { topStart: filter ? "search" : null, topEnd: null, bottomStart: filter ? "info" : null, bottomEnd: null },
+    layout: { topStart: filter ? "search" : null, topEnd: filter ? "info" : null, bottomStart: null, bottomEnd: null },
     language: {
       search: "Filter rows:",
       info: "_TOTAL_ rows",
@@ -41,7 +41,15 @@ if (holder) {
     mark.dispatchEvent(new PointerEvent("pointermove", at));
   };
   const hide = (mark) => mark.dispatchEvent(new MouseEvent("mouseout", { bubbles: true }));
+  // Vega says the ends of an axis to ten digits; three are enough to be told.
+  const digits = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
+  const shorten = (axis) => {
+    const said = axis.getAttribute("aria-label");
+    const short = said.replace(/[\d,]+\.\d{2,}/g, (number) => digits.format(Number(number.replaceAll(",", ""))));
+    if (short !== said) axis.setAttribute("aria-label", short);
+  };
   const prepare = () => {
+    holder.querySelectorAll(".role-axis [aria-label], .role-axis[aria-label]").forEach(shorten);
     for (const mark of holder.querySelectorAll("g.mark-symbol.role-mark path")) mark.setAttribute("tabindex", "0");
   };
   holder.addEventListener("focusin", (event) => event.target.matches("path") && show(event.target));
@@ -55,10 +63,10 @@ if (holder) {
     if (event.key === "Escape" && mark) hide(mark);
   });
   holder.closest("figure").classList.add("live");
-  vegaEmbed(holder, specification, { actions: false, ast: true, renderer: "svg" })
+  vegaEmbed(holder, specification, { actions: false, ast: true, renderer: "svg", bind: "#pareto-choices" })
     .then(() => {
       prepare();
-      new MutationObserver(prepare).observe(holder, { childList: true, subtree: true });
+      new MutationObserver(prepare).observe(holder, { childList: true, subtree: true, attributeFilter: ["aria-label"] });
     })
     .catch((error) => {
       holder.closest("figure").classList.remove("live");
