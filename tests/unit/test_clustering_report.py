@@ -250,10 +250,15 @@ def lines(axes, look):
 
 def test_the_seeds_plan_is_marked_where_ours_lies(drawn):
     clustering_figures.draw_remedies(finetuned(), SEEDS, "x.svg")
-    found = [[line.get_xydata().tolist() for line in a.lines if line.get_marker() == "P"] for a in drawn[0].axes]
+    found = [
+        [line.get_xydata().tolist() for line in a.lines if line.get_marker() == clustering_figures.SEED.marker]
+        for a in drawn[0].axes
+    ]
     assert found == [[[[0.85, 0.72]]], [[[0.85, 0.89]]]]
     clustering_figures.draw_remedies(finetuned().query("variant != 'plan17-frozen'"), SEEDS, "x.svg")
-    assert not [line for axes in drawn[1].axes for line in axes.lines if line.get_marker() == "P"]
+    assert not [
+        line for axes in drawn[1].axes for line in axes.lines if line.get_marker() == clustering_figures.SEED.marker
+    ]
 
 
 def test_before_the_training_only_untrained_remedies_are_drawn(drawn):
@@ -292,7 +297,7 @@ def test_a_remedy_has_one_colour_in_all_pictures(drawn, own):
     clustering_figures.draw_remedies(table, None, "x.svg")
     clustering_figures.draw_norms(norms(), "x.svg")
     curves, tradeoff, hist = map(legend, drawn)
-    assert set(curves) - {"control"} == set(own.values() or ("frozen", "tied", "progressive"))
+    assert set(curves) - {"control"} == set(own.values() or clustering_figures.FOLLOWED) & set(table["remedy"])
     assert {name: tradeoff[name] for name in curves if name != "control"} == {
         name: color for name, color in curves.items() if name != "control"
     }

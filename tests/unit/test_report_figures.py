@@ -1,12 +1,22 @@
 """What pictures show, told by the figures before they are written: nothing covered, cut off or pressed flat."""
 
 import itertools
+import math
 
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from convpress.report import comparison_figures, style
+from convpress.report import (
+    clustering_figures,
+    comparison_figures,
+    figures,
+    kernel_search_figures,
+    kernel_search_tradeoff,
+    merging_figures,
+    sensitivity_figures,
+    style,
+)
 
 
 @pytest.fixture
@@ -79,3 +89,135 @@ def test_names_of_runtimes_stand_over_their_marks(drawn):
     assert [text.get_text() for text in axes.texts] == ["merging: v0", "merging: v2"]
     assert all(text.get_window_extent().x0 >= axes.get_window_extent().x0 for text in axes.texts)
     assert axes.get_window_extent().x0 < 0.05 * drawn[0].bbox.width
+
+
+def test_only_what_lies_far_below_is_left_out_of_an_axis():
+    near = [0.90, 0.91, 0.92, 0.92, 0.93, 0.93, 0.92, 0.91]
+    assert style.floor_of(near) is None
+    assert style.floor_of([*near, 0.55, math.nan]) == 0.90
+    assert style.floor_of([0.9, 0.9, 0.1]) is None, "of three values none is the odd one"
+
+
+def stages(seed):
+    """Nine networks close together, and a masked one with the accuracy `seed`."""
+    accuracies = [0.926, 0.929, 0.907, 0.922, 0.921, 0.9215, 0.9287, 0.919, 0.929, seed]
+    frame = pd.DataFrame({"test_accuracy": accuracies, "stage": ["baseline", "control", *["finetune_cp"] * 8]})
+    frame.loc[9, "stage"] = "search_kernels"
+    frame = frame.assign(variant=[f"v{i}" for i in range(10)], macs=6e7, latency_ms=50.0, selected=False)
+    frame = frame.assign(latency_q1_ms=49.0, latency_q3_ms=51.0)
+    return frame.assign(ci_low=frame["test_accuracy"] - 0.005, ci_high=frame["test_accuracy"] + 0.005)
+
+
+@pytest.mark.parametrize(("seed", "said"), [(0.546, ["\N{DOWNWARDS ARROW} 54.6 %"]), (0.915, [])])
+def test_one_bad_network_does_not_press_the_others_flat(seed, said, drawn):
+    kernel_search_tradeoff.draw_tradeoff(stages(seed), "x.svg")
+    for axes in drawn[0].axes:
+        low, high = axes.get_ylim()
+        assert 0.88 < low < 0.902, "all but the bad one with their intervals"
+        assert 0.934 < high < 0.95
+        assert [text.get_text() for text in axes.texts] == said
+
+
+def history(lowest):
+    rows = [("a", "v", 1.0 / (1 + e), 0.98, 0.97 + 0.001 * e) for e in range(6)]
+    rows += [("b", "w", 1000.0 + e, 0.98, lowest if e == 0 else 0.98) for e in range(6)]
+    frame = pd.DataFrame(rows, columns=["stage", "variant", "loss", "train_accuracy", "validation_accuracy"])
+    return frame.assign(epoch=[*range(6), *range(6)])
+
+
+def test_curves_share_accuracies_but_not_losses(drawn):
+    figures.draw_curves(history(0.2), "x.svg")
+    loss, other, first, second = drawn[0].axes
+    assert loss.get_ylim()[1] < 10 < other.get_ylim()[0]
+    assert first.get_ylim() == second.get_ylim()
+    assert 0.9 < first.get_ylim()[0] < 0.97
+    assert first.get_ylim()[1] < 1.01
+    assert [text.get_text() for text in second.texts] == ["\N{DOWNWARDS ARROW} to 20.0 %"]
+    assert [text.get_text() for text in first.texts] == []
+    figures.draw_curves(history(0.96), "x.svg")
+    assert not any(axes.texts for axes in drawn[1].axes)
+
+
+def test_masks_are_drawn_where_they_are(drawn):
+    taps = range(-10, 11)
+    masks = pd.DataFrame({"tap": taps, "mask": [max(0.0, 1 - abs(tap) / 3) for tap in taps]})
+    masks = masks.assign(variant="seed", layer="conv")
+    sizes = pd.DataFrame({"variant": ["seed"], "layer": ["conv"], "epoch": [0], "size": [7]})
+    for table, reach in ((sizes, 4), (None, 3)):
+        kernel_search_figures.draw_masks(masks, table, "x.svg")
+        low, high = drawn.pop().axes[0].get_xlim()
+        assert (low, high) == pytest.approx((-reach, reach), abs=0.5)
+
+
+def sweep():
+    rows = [("sweep", ratio, 2.7e5 * (1 - ratio), 4e7 * (1 - ratio), 50 - 10 * ratio) for ratio in (0.0, 0.5, 0.9)]
+    frame = pd.DataFrame(rows, columns=["stage", "ratio", "params", "macs", "latency_ms"]).assign(series="seed")
+    frame = pd.concat([frame, frame.head(1).assign(stage="baseline")])
+    return frame.assign(latency_q1_ms=frame["latency_ms"], latency_q3_ms=frame["latency_ms"], speedup=1.0)
+
+
+def test_sizes_of_merging_have_short_numbers_and_times_their_own_range(drawn):
+    merging_figures.draw_all({"merging": sweep()}, {"params": "x.svg", "time": "x.svg"})
+    params, macs = drawn[0].axes
+    assert (params.get_ylabel(), macs.get_ylabel()) == ("Parameters (thousands)", "Multiply-accumulates (millions)")
+    for axes, dense in ((params, 270), (macs, 40)):
+        assert axes.lines[0].get_ydata()[0] == pytest.approx(dense)
+        assert axes.lines[1].get_ydata()[0] == pytest.approx(dense), "the baseline"
+        assert axes.get_ylim()[0] == 0
+    assert 30 < drawn[1].axes[0].get_ylim()[0] < 41
+
+
+def test_trained_expansions_have_their_colour_and_each_training_its_line():
+    names = ["replaced-l2", "decomposed-l2", "separable-l2", "replaced-l2-ce", "separable-l2-ce", "replaced-ce"]
+    looks = style.looks([*names, "control"])
+    for name in names:
+        assert looks[name].color == style.LOOKS[name.partition("-")[0]].color
+    assert looks["replaced-l2"].linestyle == looks["separable-l2"].linestyle
+    assert len({(look.color, look.marker) for look in looks.values()}) == len(looks)
+    assert len({str(looks[f"replaced-{way}"].linestyle) for way in ("l2", "l2-ce", "ce")}) == 3
+
+
+def test_rings_and_full_accuracies_are_not_cut(drawn):
+    points = pd.DataFrame({"clusters": [2, 3, 4], "accuracy": [1.0, 0.9, 1.0], "f_score": [4.0, 3.0, 1.0]})
+    clustering_figures.draw_sweep(points.assign(layer="conv", unique_ratio=0.5), "layer", "x.svg")
+    for axes in drawn[0].axes:
+        (ring,) = markers(axes, "o")
+        assert not ring.get_clip_on()
+        assert axes.get_xlim()[0] < 1.9
+    assert drawn[0].axes[0].get_ylim()[1] > 1.02
+
+
+def study():
+    rows = [
+        ("resnet20", 2, "plain", 4000.0, 0.899),
+        ("resnet20", 2, "corrected", 160.0, 0.913),
+        ("resnet20", 2, "regularised", 4000.0, 0.895),
+        ("resnet32", 2, "plain", 6000.0, 0.902),
+        ("resnet32", 2, "corrected", 240.0, 0.924),
+    ]
+    columns = ["model", "compression", "treatment", "relative_sensitivity", "test_accuracy"]
+    frame = pd.DataFrame(rows, columns=columns).assign(decomposition="cp", suffix="", replicate=0, relative_error=0.1)
+    frame = frame.assign(relative_sensitivity_after=frame["relative_sensitivity"] / 40)
+    return frame.assign(ci_low=frame["test_accuracy"] - 0.005, ci_high=frame["test_accuracy"] + 0.005)
+
+
+def test_names_and_marks_of_sensitivity_do_not_cover_each_other(drawn):
+    sensitivity_figures.draw_accuracy(study(), "x.svg")
+    canvas = FigureCanvasAgg(drawn[0])
+    canvas.draw()
+    for axes in drawn[0].axes:
+        names = [text.get_window_extent(canvas.get_renderer()) for text in axes.texts]
+        assert len(names) == 2
+        assert not names[0].overlaps(names[1])
+        places = [
+            tuple(line.get_transform().transform(line.get_xydata())[0])
+            for line in axes.lines
+            if line.get_marker() not in ("", "None", None)
+        ]
+        assert len(places) == 5
+        assert all(math.dist(one, other) > 5 for one, other in itertools.combinations(places, 2))
+        assert not any(name.contains(*place) for name in names for place in places)
+        bars = [line.get_ydata() for line in axes.lines]
+        low, high = axes.get_ylim()
+        assert low < min(map(min, bars))
+        assert max(map(max, bars)) < high

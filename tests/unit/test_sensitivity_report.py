@@ -283,15 +283,18 @@ def test_pictures_are_drawn_whole_or_say_what_is_missing(tmp_path):
         assert "in this run" in (tmp_path / f"no-{name}.svg").read_text()
 
 
-def test_the_legend_is_drawn_as_the_points_are(monkeypatch):
+def test_what_correction_allows_has_a_panel_of_its_own(monkeypatch):
     figures = []
     monkeypatch.setattr(style, "save", lambda figure, path: figures.append(figure))
     sensitivity_figures.draw_error(layers(), "x.svg")
-    key = figures[0].legends[0]
-    faces = {
-        text.get_text(): mark.get_markerfacecolor() for text, mark in zip(key.texts, key.legend_handles, strict=True)
-    }
-    assert faces == {"plain": "white", "corrected": style.LOOKS["corrected"].color}
+    (text,) = figures[0].legends[0].texts
+    assert text.get_text() == "resnet20"
+    errors, _, quotients, _ = figures[0].axes
+    assert [line.get_ydata().tolist() for line in errors.lines] == [[0.4]]
+    assert quotients.lines[0].get_ydata().tolist() == [pytest.approx(0.41 / 0.4)]
+    low, high = quotients.get_ylim()
+    assert low < 1 < 0.41 / 0.4 < high
+    assert low > 0.9, "the axis shows the difference"
 
 
 def test_the_table_on_the_page_has_the_training_time(tmp_path):

@@ -23,11 +23,14 @@ POINTS = ("clusters", "unique_ratio", "accuracy", "f_score")
 FINETUNE = ("variant", "remedy", "replicate", "filters", "unique_ratio", "accuracy_before", "test_accuracy")
 PULLED = "-s"
 """What stands between remedy and seed in the name of a network whose norms were pulled."""
-FOLLOWED = ("frozen", "tied", "progressive")
+FOLLOWED = ("frozen", "tied", "progressive", "elementwise", "tied_adaptive")
 """Remedies whose training the curves show, where the run has them; their looks are fixed, so all pictures agree."""
 
+HIGHEST = 1.03
+"""Where an axis of accuracies ends, so that a dot at 100 % is whole."""
+
 SINGLE = style.Look("#0072b2", "o")
-SEED = style.Look("#dd7700", "P")
+SEED = style.Look("#dd7700", "x")
 
 
 def draw_all(tables: Mapping[str, pd.DataFrame], paths: Mapping[str, Path]) -> None:
@@ -87,12 +90,13 @@ def _draw_sweep_pair(top: Axes, bottom: Axes, rows: pd.DataFrame) -> None:
     bottom.plot(rows["clusters"], rows["f_score"], **marks)
     if rows["f_score"].notna().any():
         best = rows.loc[rows["f_score"].idxmax()]
-        ring: dict[str, Any] = {"marker": "o", "ms": 8, "mfc": "none", "mec": style.INK, "mew": 1.0}
+        ring: dict[str, Any] = {"marker": "o", "ms": 8, "mfc": "none", "mec": style.INK, "mew": 1.0, "clip_on": False}
         bottom.plot(best["clusters"], best["f_score"], **ring)
         top.plot(best["clusters"], best["accuracy"], **ring)
-    top.set_ylim(0, 1)
+    top.set_ylim(0, HIGHEST)
     style.percent_axis(top)
     for axes in (top, bottom):
+        axes.margins(x=0.08)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
     bottom.yaxis.set_major_locator(MaxNLocator(4))
 
@@ -156,7 +160,7 @@ def draw_norms(norms: pd.DataFrame | None, path: Path | str) -> None:
 
 
 def draw_training(history: pd.DataFrame | None, finetune: pd.DataFrame | None, path: Path | str) -> None:
-    """Validation accuracy over epochs: a panel a ratio, a line a remedy (frozen, tied, progressive, where there).
+    """Validation accuracy over epochs: a panel a ratio, a line a remedy (those of `FOLLOWED` that are there).
 
     `history`: variant, stage, epoch, validation_accuracy; `finetune` tells each variant's remedy and target_ratio.
     A step straight down within an epoch is the surgery of a later stage. Fine-tuned plans have a panel of their own.
@@ -262,5 +266,7 @@ def _mark_seed(left: Axes, right: Axes, remedies: pd.DataFrame, seeds: pd.DataFr
     if plan.empty or not {"plan17_accuracy_before", "plan17_accuracy"} <= set(figures.index):
         return False
     for axes, figure in ((left, "plan17_accuracy_before"), (right, "plan17_accuracy")):
-        axes.plot(plan["unique_ratio"].iloc[0], float(figures[figure]), SEED.marker, ms=9, color=SEED.color, zorder=5)
+        axes.plot(
+            plan["unique_ratio"].iloc[0], float(figures[figure]), SEED.marker, ms=8, color=SEED.color, mew=1.3, zorder=5
+        )
     return True

@@ -33,9 +33,10 @@ def named(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_curves(history: pd.DataFrame | None, path: Path | str) -> None:
-    """Loss and accuracy over epochs: a column a stage, a line a variant, axes shared along each row.
+    """Loss and accuracy over epochs: a column a stage, a line a variant; all accuracies share one axis.
 
-    `history`: stage, variant, epoch, loss, train_accuracy, validation_accuracy (fractions).
+    `history`: stage, variant, epoch, loss, train_accuracy, validation_accuracy (fractions). Losses of stages may be
+    different quantities, so each has its own axis. Lines far below all others leave the panel, which says how far.
     """
     frame = named(complete(history, HISTORY))
     with style.figure_style():
@@ -43,15 +44,22 @@ def draw_curves(history: pd.DataFrame | None, path: Path | str) -> None:
             style.save_empty(path, "No training history in this run")
             return
         stages = style.stage_order(frame["stage"])
-        figure = style.new_figure(max(style.WIDTH, 2.0 * len(stages)), 4.6)
-        grid = figure.subplots(2, len(stages), sharex="col", sharey="row", squeeze=False)
+        figure = style.new_figure(max(style.WIDTH, 2.25 * len(stages)), 4.6)
+        grid = figure.subplots(2, len(stages), sharex="col", squeeze=False)
+        floor = style.floor_of(frame[["train_accuracy", "validation_accuracy"]].to_numpy(float).ravel().tolist())
         looks = style.looks(frame["series"])
         for column, stage in enumerate(stages):
             rows = frame[frame["stage"] == stage].sort_values("epoch", kind="stable")
             _draw_stage(grid[0, column], grid[1, column], rows, looks)
             grid[0, column].set_title(style.STAGES.get(stage, stage), loc="left", fontweight="bold")
-        style.wide_axis(grid[0, 0], frame["loss"].dropna().tolist(), "y")
+            style.wide_axis(grid[0, column], rows["loss"].dropna().tolist(), "y")
+            grid[1, column].sharey(grid[1, 0])
+            grid[1, column].tick_params(labelleft=column == 0)
+            if floor is not None:
+                _tell_lowest(grid[1, column], rows, floor)
         style.percent_axis(grid[1, 0])
+        if floor is not None:
+            grid[1, 0].set_ylim(floor - 0.05 * (1 - floor), 1 + 0.05 * (1 - floor))
         grid[0, 0].set_ylabel("Training loss")
         grid[1, 0].set_ylabel("Accuracy")
         figure.supxlabel("Epoch", fontsize=8.5)
@@ -59,6 +67,14 @@ def draw_curves(history: pd.DataFrame | None, path: Path | str) -> None:
         handles.append(Line2D([], [], color=style.MUTED, lw=0.9, alpha=0.6, label="thin: training images"))
         style.legend_above(figure, handles, 7)
         style.save(figure, path)
+
+
+def _tell_lowest(axes: Axes, rows: pd.DataFrame, floor: float) -> None:
+    """Say how low the lines of a panel go that leave it."""
+    lowest = rows[["train_accuracy", "validation_accuracy"]].min().min()
+    if lowest < floor:
+        text = f"\N{DOWNWARDS ARROW} to {100 * lowest:.1f} %"
+        axes.text(0.97, 0.04, text, transform=axes.transAxes, ha="right", fontsize=7, color=style.MUTED)
 
 
 def _draw_stage(loss: Axes, accuracy: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:

@@ -19,6 +19,9 @@ from convpress.report.figures import draw_curves
 from convpress.report.frames import complete
 from convpress.report.kernel_search_tradeoff import draw_tradeoff
 
+VISIBLE = 0.005
+"""Part of a mask's peak below which a point lies on the axis."""
+
 CP_SERIES = {
     "relative_error": ("convpress, nonlinear least squares", style.Look("#0072b2", "o")),
     "corrected_error": ("convpress, corrected sensitivity", style.LOOKS["corrected"]),
@@ -106,7 +109,8 @@ def draw_masks(masks: pd.DataFrame | None, sizes: pd.DataFrame | None, path: Pat
     """The learned masks over the taps: a panel a layer, a line a variant; filled markers lie in the kernel.
 
     `masks`: variant, layer, tap (0 is the centre), mask (divided by its peak). `sizes` as for `draw_sizes`;
-    its last epoch says which taps are inside. Without it all markers are filled.
+    its last epoch says which taps are inside. Without it all markers are filled. Taps that are zero for all variants
+    and layers are left out, but for one on each side.
     """
     frame = complete(masks, ("variant", "layer", "tap", "mask"))
     final = complete(sizes, ("variant", "layer", "epoch", "size")).sort_values("epoch", kind="stable")
@@ -122,7 +126,9 @@ def draw_masks(masks: pd.DataFrame | None, sizes: pd.DataFrame | None, path: Pat
                 line = frame[(frame["layer"] == layer) & (frame["variant"] == name)].sort_values("tap")
                 _draw_mask(axes, line, look, last.get((name, layer), math.nan))
             axes.set_title(layer, loc="left")
-            axes.xaxis.set_major_locator(MultipleLocator(5))
+            axes.xaxis.set_major_locator(MaxNLocator(7, integer=True, min_n_ticks=1))
+        reach = _reach(frame, list(last.values())) + 1
+        panels[0].set_xlim(-reach - 0.3, reach + 0.3)
         figure.supxlabel("Tap (0 is the centre)", fontsize=8.5)
         figure.supylabel("Mask / its peak", fontsize=8.5)
         handles = [style.handle(look, name) for name, look in variants.items()]
@@ -132,6 +138,13 @@ def draw_masks(masks: pd.DataFrame | None, sizes: pd.DataFrame | None, path: Pat
             handles.append(style.handle(neutral, "outside", line=False, filled=False, size=4.5))
         style.legend_above(figure, handles)
         style.save(figure, path)
+
+
+def _reach(masks: pd.DataFrame, sizes: list[float]) -> float:
+    """How far from the centre a tap is kept by a kernel or is visibly more than zero."""
+    visible = masks.loc[masks["mask"].abs() > VISIBLE, "tap"].abs().max()
+    kept = max((size // 2 for size in sizes if pd.notna(size)), default=0.0)
+    return max(float(kept), 0.0 if pd.isna(visible) else float(visible))
 
 
 def _draw_mask(axes: Axes, line: pd.DataFrame, look: style.Look, size: float) -> None:

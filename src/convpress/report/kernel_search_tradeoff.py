@@ -23,7 +23,8 @@ def draw_tradeoff(table: pd.DataFrame | None, path: Path | str) -> None:
     `table`: stage, variant, test_accuracy, ci_low, ci_high, macs, latency_ms, latency_q1_ms, latency_q3_ms,
     selected. Vertical bars are 95 % intervals, horizontal bars the quartiles of the time. The control is a band,
     its interval, over the whole width. Open markers are networks still masked; a thin line leads from each of
-    them to its recomposed form; a ring marks the chosen one.
+    them to its recomposed form; a ring marks the chosen one. What lies far below all others stands at the lower edge
+    with its accuracy.
     """
     frame = named(complete(table, (*TRADEOFF, "latency_q3_ms", "selected")))
     frame = frame[frame["test_accuracy"].notna()]
@@ -33,10 +34,11 @@ def draw_tradeoff(table: pd.DataFrame | None, path: Path | str) -> None:
             return
         figure = style.new_figure(style.WIDTH, 4.1)
         left, right = figure.subplots(1, 2, sharey=True)
+        floor = style.floor_of(frame["test_accuracy"].tolist())
         looks = style.looks(frame["series"])
-        _tradeoff_panel(left, frame.assign(x=frame["macs"] / 1e6), looks)
+        _tradeoff_panel(left, frame.assign(x=frame["macs"] / 1e6), looks, floor)
         frame = frame.assign(x=frame["latency_ms"])
-        _tradeoff_panel(right, frame, looks)
+        _tradeoff_panel(right, frame, looks, floor)
         left.set_xlabel("Million multiply-accumulates an image")
         right.set_xlabel("Milliseconds a batch")
         left.set_ylabel("Test accuracy")
@@ -45,7 +47,7 @@ def draw_tradeoff(table: pd.DataFrame | None, path: Path | str) -> None:
         style.save(figure, path)
 
 
-def _tradeoff_panel(axes: Axes, frame: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+def _tradeoff_panel(axes: Axes, frame: pd.DataFrame, looks: dict[str, style.Look], floor: float | None) -> None:
     shown = frame[frame["x"].notna()]
     for control in frame[frame["stage"] == "control"].to_dict("records"):
         if pd.notna(control["ci_low"]) and pd.notna(control["ci_high"]):
@@ -58,6 +60,23 @@ def _tradeoff_panel(axes: Axes, frame: pd.DataFrame, looks: dict[str, style.Look
         _tradeoff_point(axes, row, looks[row["series"]])
     style.wide_axis(axes, shown["x"].tolist())
     axes.margins(x=0.08, y=0.08)
+    if floor is not None:
+        near = frame[frame["test_accuracy"] >= floor]
+        low, high = (near[["test_accuracy", end]].stack() for end in ("ci_low", "ci_high"))
+        bottom = low.min() - 0.16 * (high.max() - low.min())
+        axes.set_ylim(bottom, high.max() + 0.08 * (high.max() - low.min()))
+        for row in shown[shown["test_accuracy"] < floor].to_dict("records"):
+            _point_below(axes, row, looks[row["series"]])
+
+
+def _point_below(axes: Axes, row: dict[Any, Any], look: style.Look) -> None:
+    """A mark just inside the lower edge, with an arrow and the accuracy that it really has."""
+    face = "white" if row["stage"] == "search_kernels" else look.color
+    marker: dict[str, Any] = {"ms": 7 * look.scale, "mfc": face, "mec": look.color, "mew": 1.4, "clip_on": False}
+    axes.plot(row["x"], 0.04, look.marker, transform=axes.get_xaxis_transform(), zorder=4, **marker)
+    text = f"\N{DOWNWARDS ARROW} {100 * row['test_accuracy']:.1f} %"
+    place: dict[str, Any] = {"xytext": (7, 0), "textcoords": "offset points", "va": "center", "fontsize": 7.5}
+    axes.annotate(text, (row["x"], 0.04), xycoords=axes.get_xaxis_transform(), color=look.color, **place)
 
 
 def _tradeoff_point(axes: Axes, row: dict[Any, Any], look: style.Look) -> None:

@@ -19,6 +19,9 @@ ACCURACIES = (
     *(*POINTS, "variant", "validation_before", "validation_recalibrated"),
     *("accuracy_before", "test_accuracy", "ci_low", "ci_high"),
 )
+TIMES = (("latency_ms", "Milliseconds a batch", 1.0), ("speedup", "Speedup", 1.0))
+SIZES = (("params", "Parameters (thousands)", 1e-3), ("macs", "Multiply-accumulates (millions)", 1e-6))
+"""Column, axis, and the factor to the axis' unit."""
 TUNED = style.Look("#0072b2", "o")
 LOOKS = {
     "shared": style.Look("#dd7700", "o", (0, (4, 1.6))),
@@ -36,8 +39,8 @@ def draw_all(tables: Mapping[str, pd.DataFrame], paths: Mapping[str, Path]) -> N
     """
     frame, history = tables.get("merging"), tables.get("merging_history")
     draw: dict[str, Callable[[Path], None]] = {
-        "time": partial(draw_against_ratio, frame, (("latency_ms", "Milliseconds a batch"), ("speedup", "Speedup"))),
-        "params": partial(draw_against_ratio, frame, (("params", "Parameters"), ("macs", "Multiply-accumulates"))),
+        "time": partial(draw_against_ratio, frame, TIMES, from_zero=False),
+        "params": partial(draw_against_ratio, frame, SIZES, from_zero=True),
         "accuracy": partial(draw_accuracy, frame),
         "curves": partial(draw_curves, history),
         "channels": partial(draw_channels, tables.get("merging_channels")),
@@ -50,8 +53,10 @@ def _looks(names: Sequence[str]) -> dict[str, style.Look]:
     return style.looks(names) | {name: look for name, look in LOOKS.items() if name in set(names)}
 
 
-def draw_against_ratio(frame: pd.DataFrame | None, panels: Sequence[tuple[str, str]], path: Path | str) -> None:
-    """One panel a quantity (column, label) over the sweep's ratios, a line a method; the baseline is a grey line."""
+def draw_against_ratio(
+    frame: pd.DataFrame | None, panels: Sequence[tuple[str, str, float]], path: Path | str, *, from_zero: bool
+) -> None:
+    """One panel a quantity (column, label, factor) over the sweep's ratios, a line a method; the baseline is grey."""
     table = complete(frame, POINTS)
     sweep = table[table["stage"] == "sweep"]
     with style.figure_style():
@@ -61,23 +66,24 @@ def draw_against_ratio(frame: pd.DataFrame | None, panels: Sequence[tuple[str, s
         figure = style.new_figure(style.WIDTH, 3.2)
         looks = _looks(list(dict.fromkeys(sweep["series"])))
         base = table[(table["stage"] == "baseline") & table["speedup"].notna()].head(1)
-        for axes, (column, label) in zip(figure.subplots(1, len(panels)), panels, strict=True):
-            _lines(axes, sweep, column, looks)
+        for axes, (column, label, factor) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+            _lines(axes, sweep, column, looks, factor)
             for value in base[column]:
-                axes.axhline(value, color=style.MUTED, lw=0.9, zorder=1)
+                axes.axhline(factor * value, color=style.MUTED, lw=0.9, zorder=1)
             axes.set_ylabel(label)
             axes.set_xlabel("Ratio removed")
-            axes.set_ylim(bottom=0)
+            if from_zero:
+                axes.set_ylim(bottom=0)
         handles = [style.handle(look, name) for name, look in looks.items()]
         handles.append(style.handle(style.Look(style.MUTED, ""), "dense baseline"))
         style.legend_above(figure, handles)
         style.save(figure, path)
 
 
-def _lines(axes: Axes, sweep: pd.DataFrame, column: str, looks: Mapping[str, style.Look]) -> None:
+def _lines(axes: Axes, sweep: pd.DataFrame, column: str, looks: Mapping[str, style.Look], factor: float = 1.0) -> None:
     for name, look in looks.items():
         line = sweep[sweep["series"] == name].sort_values("ratio")
-        axes.plot(line["ratio"], line[column], **look.line())
+        axes.plot(line["ratio"], factor * line[column], **look.line())
         if column == "latency_ms":
             quartiles = (line["latency_q1_ms"], line["latency_q3_ms"])
             axes.fill_between(line["ratio"], *quartiles, color=look.color, alpha=0.15, lw=0)

@@ -80,8 +80,8 @@ def _layers(values: list[dict[str, Any]], cost: str, title: Any, legend: Any = a
     base = base.transform_filter("isValid(datum.cost) && datum.cost > 0")
     x = alt.X("cost:Q").scale(type="log", nice=False, padding=24).title(title)
     # An expression labels every tick that has room; a format alone leaves out most ticks of a logarithmic axis.
-    ticks = {"labelExpr": "format(datum.value, '~s')", "labelOverlap": "greedy", "labelSeparation": 4}
-    x = x.axis(**ticks, tickCount=5, labelFlush=False)
+    told = "format(datum.value, '~s')"
+    x = x.axis(labelExpr=told, labelOverlap="greedy", labelSeparation=4, tickCount=5, labelFlush=False)
     y = alt.Y("test_accuracy:Q").scale(zero=False, padding=12).title("Test accuracy")
     # Room for the widest label, also when a choice brings wider ones: the title stays where it is.
     y = y.axis(format=".4~%", tickCount=6, minExtent=44)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from convpress.report import style
 from convpress.report.frames import complete
@@ -21,6 +25,9 @@ TREATMENTS = {
     "regularised": style.Look("#dd7700", "o"),
     "both": style.Look("#882255", "s"),
 }
+ASIDE = {"plain": -3, "corrected": -3, "regularised": 3, "both": 3}
+"""Points of the page by which marks are set apart: a penalty leaves the start, and so the place, as it was."""
+NETWORKS = tuple(style.Look(*look) for look in (("#0072b2", "o"), ("#dd7700", "^"), ("#117733", "s"), ("#882255", "D")))
 STUDY = ("model", "decomposition", "compression", "treatment", "relative_sensitivity", "relative_error")
 AFTER = ("relative_sensitivity_after", "test_accuracy", "ci_low", "ci_high")
 NOISE = ("model", "decomposition", "compression", "start", "noise", "accuracy")
@@ -45,18 +52,32 @@ def _columns(frame: pd.DataFrame) -> list[str]:
     return [name for name in FAMILIES if name in present] + [name for name in present if name not in FAMILIES]
 
 
-def _log_axis(axes: Axes, which: str = "x") -> None:
-    axes.set_xscale("log") if which == "x" else axes.set_yscale("log")
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_locator(LogLocator(10, numticks=5))
-    axis.set_minor_locator(NullLocator())
+def _plot_aside(axes: Axes, points: float, x: Any, y: Any, **line: Any) -> None:
+    """Plot, moved to the right by points of the page; the limits of the axes are those of the true places."""
+    figure = axes.get_figure()
+    assert figure is not None
+    moved = axes.transData + ScaledTranslation(points / 72, 0, figure.dpi_scale_trans)
+    axes.plot(x, y, transform=moved, **line)
+    axes.update_datalim(np.column_stack([x, y]))
+    axes.autoscale_view()
+
+
+def _log_axis(axes: Axes, values: pd.Series) -> None:
+    """Powers of ten, and between them where there would be but one or two."""
+    axes.set_xscale("log")
+    narrow = values.max() < 100 * values.min()
+    axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if narrow else (1,), numticks=5))
+    axes.xaxis.set_minor_locator(NullLocator())
+    if narrow:
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def draw_accuracy(table: pd.DataFrame | None, path: Path | str) -> None:
     """Test accuracy after fine-tuning against sensitivity, a point a variant, a column a family.
 
     Upper row: sensitivity of the factors that fine-tuning starts from; lower row: at its end. Both over the squared
-    norm of the dense kernels. Thin lines join the treatments of one network at one compression (and seed and recipe).
+    norm of the dense kernels. Thin lines join the treatments of one network at one compression (and seed and recipe),
+    and end in its name. Treatments with and without a penalty have one start: they are set apart by some points.
     """
     frame = complete(table, (*STUDY, *AFTER, "suffix", "replicate"))
     frame = frame[frame["test_accuracy"].notna()].assign(suffix=frame["suffix"].fillna(""))
@@ -75,6 +96,9 @@ def draw_accuracy(table: pd.DataFrame | None, path: Path | str) -> None:
             grid[0, column].set_xlabel("Sensitivity of the start")
             grid[1, column].set_xlabel("Sensitivity after fine-tuning")
         style.percent_axis(grid[0, 0])
+        for column, family in enumerate(families):
+            for row, measure in enumerate(("relative_sensitivity", "relative_sensitivity_after")):
+                _label_cells(grid[row, column], frame[frame["decomposition"] == family], measure)
         figure.supylabel("Test accuracy after fine-tuning", fontsize=8.5)
         shown = [name for name in TREATMENTS if name in set(frame["treatment"])]
         style.legend_above(figure, [style.handle(TREATMENTS[name], name, line=False) for name in shown])
@@ -87,22 +111,42 @@ def _accuracy_panel(axes: Axes, frame: pd.DataFrame, measure: str) -> None:
         line = cell.sort_values(measure)
         axes.plot(line[measure], line["test_accuracy"], color=style.MUTED, lw=0.6, alpha=0.5, zorder=1)
     for row in frame.to_dict("records"):
-        look = TREATMENTS.get(str(row["treatment"]), style.LOOKS["baseline"])
+        treatment = str(row["treatment"])
+        look = TREATMENTS.get(treatment, style.LOOKS["baseline"])
+        aside = ASIDE.get(treatment, 0)
         bars: dict[str, Any] = {"color": look.color, "lw": 0.9, "alpha": 0.6, "zorder": 2}
         if pd.notna(row["ci_low"]) and pd.notna(row["ci_high"]):
-            axes.plot([row[measure]] * 2, [row["ci_low"], row["ci_high"]], **bars)
-        axes.plot(row[measure], row["test_accuracy"], look.marker, color=look.color, ms=5 * look.scale, mew=0, zorder=3)
-    _label_cells(axes, frame, measure)
-    _log_axis(axes)
-    axes.margins(x=0.18, y=0.1)
+            _plot_aside(axes, aside, [row[measure]] * 2, [row["ci_low"], row["ci_high"]], **bars)
+        mark: dict[str, Any] = {"color": look.color, "ms": 5 * look.scale, "mew": 0, "zorder": 3, "marker": look.marker}
+        _plot_aside(axes, aside, [row[measure]], [row["test_accuracy"]], **mark)
+    _log_axis(axes, frame[measure])
+    _leave_room(axes, frame[measure])
+
+
+def _leave_room(axes: Axes, values: pd.Series) -> None:
+    """Limits with room for names on the right."""
+    low, high = math.log10(values.min()), math.log10(values.max())
+    span = max(high - low, 0.1)
+    axes.set_xlim(10 ** (low - 0.1 * span), 10 ** (high + 0.5 * span))
+    axes.margins(y=0.1)
 
 
 def _label_cells(axes: Axes, frame: pd.DataFrame, measure: str) -> None:
+    """Write each network's name at the right end of its line; names are kept a line of text apart."""
+    ends = []
     for (model, compression, suffix), cell in frame.groupby(["model", "compression", "suffix"], sort=False):
-        point = cell.loc[cell["test_accuracy"].idxmax()]
+        end = cell.loc[cell[measure].idxmax()]
         text = f"{model} {compression}×" + (f" {suffix}" if suffix else "")
-        place: dict[str, Any] = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center", "fontsize": 6}
-        axes.annotate(text, (point[measure], point["test_accuracy"]), color=style.MUTED, **place)
+        ends.append((end["test_accuracy"], end[measure], text))
+    lowest, high = axes.get_ylim()
+    line = 0.05 * (high - lowest)
+    for accuracy, end, text in sorted(ends):
+        y = max(accuracy, lowest)
+        beside = frame.loc[(frame["test_accuracy"] - y).abs() < line, measure]
+        x = max([end, *beside])
+        place: dict[str, Any] = {"xytext": (9, 0), "textcoords": "offset points", "va": "center", "fontsize": 6}
+        axes.annotate(text, (x, y), color=style.MUTED, **place)
+        lowest = y + line
 
 
 def draw_noise(table: pd.DataFrame | None, path: Path | str) -> None:
@@ -137,31 +181,38 @@ def _noise_panel(axes: Axes, part: pd.DataFrame) -> None:
 
 
 def draw_error(table: pd.DataFrame | None, path: Path | str) -> None:
-    """Relative error of each layer against its compression, a column a family, plain and corrected factors.
+    """Above, the relative error of each layer's plain factors against its compression; below, what correction allows.
 
-    `table`: model, layer, decomposition, params, dense_params, relative_error, corrected_error.
+    A column a family, a look a network. `table`: model, layer, decomposition, params, dense_params, relative_error,
+    corrected_error; the lower row is the quotient of the last two.
     """
     frame = complete(table, ("model", "decomposition", "params", "dense_params", "relative_error", "corrected_error"))
     with style.figure_style():
         if frame.empty:
             style.save_empty(path, "No decompositions in this run")
             return
-        frame = frame.assign(ratio=frame["dense_params"] / frame["params"])
+        frame = frame.assign(
+            ratio=frame["dense_params"] / frame["params"], allowed=frame["corrected_error"] / frame["relative_error"]
+        )
         families = _columns(frame)
-        figure = style.new_figure(max(style.WIDTH, 2.4 * len(families)), 3.0)
-        grid = figure.subplots(1, len(families), sharex=True, sharey=True, squeeze=False)[0]
-        for axes, family in zip(grid, families, strict=True):
+        looks = dict(zip(dict.fromkeys(frame["model"]), itertools.cycle(NETWORKS), strict=False))
+        figure = style.new_figure(max(style.WIDTH, 2.4 * len(families)), 4.2)
+        grid = figure.subplots(2, len(families), sharex=True, sharey="row", squeeze=False, height_ratios=(2.2, 1))
+        for column, family in enumerate(families):
             part = frame[frame["decomposition"] == family]
-            for start, key in (("plain", "relative_error"), ("corrected", "corrected_error")):
-                look = style.LOOKS[start]
-                face = look.color if start == "corrected" else "none"
-                axes.plot(part["ratio"], part[key], look.marker, mfc=face, mec=look.color, ms=5 * look.scale, mew=0.8)
-            axes.set_title(FAMILIES.get(family, family), loc="left", fontweight="bold")
-        grid[0].set_ylabel("Relative error of the kernel")
+            for axes, measure in zip(grid[:, column], ("relative_error", "allowed"), strict=True):
+                for place, (model, look) in enumerate(looks.items()):
+                    rows = part[part["model"] == model]
+                    mark: dict[str, Any] = {"color": look.color, "marker": look.marker, "ls": "none"}
+                    aside = 6 * (place - (len(looks) - 1) / 2)
+                    _plot_aside(axes, aside, rows["ratio"], rows[measure], **mark, ms=4, mew=0, alpha=0.6)
+            grid[0, column].set_title(FAMILIES.get(family, family), loc="left", fontweight="bold")
+            grid[1, column].axhline(1, color=style.MUTED, lw=0.9, zorder=1)
+        grid[0, 0].set_ylabel("Relative error, plain")
+        grid[1, 0].set_ylabel("Corrected / plain")
+        least, most = min(1.0, frame["allowed"].min()), max(1.01, frame["allowed"].max())
+        grid[1, 0].set_ylim(least - 0.25 * (most - least), most + 0.25 * (most - least))
+        grid[1, 0].ticklabel_format(axis="y", useOffset=False)
         figure.supxlabel("Dense parameters over factorised ones", fontsize=8.5)
-        handles = [
-            style.handle(style.LOOKS[name], name, line=False, filled=name == "corrected")
-            for name in ("plain", "corrected")
-        ]
-        style.legend_above(figure, handles)
+        style.legend_above(figure, [style.handle(look, model, line=False) for model, look in looks.items()])
         style.save(figure, path)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -28,6 +29,9 @@ DECIMALS = re.compile(r"-?\d+\.\d{3,}")
 INDENTATION = re.compile(r"\n +(?=<)")
 WIDTH = 7.2
 """Inches: the text width of a printed page, and two thirds of the report page."""
+
+FEWEST = 8
+"""Values below which none is called far from the others."""
 
 STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -139,6 +143,10 @@ _SPARE_LINES = ["-", _DASH, _DASHDOT, _DOT]
 # Every mark meets every line style before a look comes back.
 _SPARE = [Look(*_SPARE_MARKS[i % 6], _SPARE_LINES[(i + i // 12) % 4]) for i in range(24)]
 
+EXPANSIONS = ("replaced", "decomposed", "separable")
+"""What AlexNet's layers become; a name may tell the training after a hyphen."""
+_TRAININGS = [("o", "-"), ("s", _DASH), ("^", _DASHDOT), ("D", _DOT)]
+
 STAGES: dict[str, str] = {
     "baseline": "Baseline",
     "control": "Control",
@@ -151,9 +159,23 @@ STAGES: dict[str, str] = {
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
-    """A look for each name: the fixed one of a known variant, else spare ones in the order of the names."""
-    spare = itertools.cycle(_SPARE)
-    return {name: LOOKS[name] if name in LOOKS else next(spare) for name in dict.fromkeys(names)}
+    """A look for each name: the fixed one of a known variant, else spare ones in the order of the names.
+
+    A trained expansion (`replaced-l2-ce`) has the colour of the expansion, marker and line style tell its training.
+    """
+    spare, ways = itertools.cycle(_SPARE), itertools.cycle(_TRAININGS)
+    trainings: dict[str, tuple[str, Any]] = {}
+    found: dict[str, Look] = {}
+    for name in dict.fromkeys(names):
+        expansion, _, training = name.partition("-")
+        if training and expansion in EXPANSIONS:
+            if training not in trainings:
+                trainings[training] = next(ways)
+            marker, line = trainings[training]
+            found[name] = Look(LOOKS[expansion].color, marker, line)
+        else:
+            found[name] = LOOKS[name] if name in LOOKS else next(spare)
+    return found
 
 
 def stage_order(stages: Iterable[str]) -> list[str]:
@@ -233,6 +255,19 @@ def wide_axis(axes: Axes, values: Sequence[float], which: str = "x") -> None:
     axis.set_major_locator(LogLocator(10, subs=labelled))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def floor_of(values: Sequence[float]) -> float | None:
+    """The lowest of the values that lie near the others, where some lie far below them; None where all do.
+
+    Far is three times the distance of the quartiles below the lower one: one bad variant would press all others flat.
+    """
+    known = np.asarray([value for value in values if not math.isnan(value)])
+    if len(known) < FEWEST:
+        return None
+    low, high = np.quantile(known, (0.25, 0.75))
+    near = known[known >= low - 3 * (high - low)]
+    return None if len(near) == len(known) else float(near.min())
 
 
 def handle(look: Look, label: str, *, line: bool = True, filled: bool = True, size: float = 5.5) -> Line2D:
