@@ -287,6 +287,16 @@ def test_page_with_a_comparison(compared_run: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(("count", "boxed"), [(6, False), (7, True)], ids=["36 rows", "42 rows"])
+def test_only_a_table_of_many_screens_gets_a_box(count: int, boxed: bool, run: Path, tmp_path: Path) -> None:  # noqa: F811
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    frame = pd.concat([made_comparison(f"net{number}") for number in range(count)])
+    frame.to_csv(folder / "tables" / "comparison.csv", index=False)
+    box = page_of(folder).partition('<table id="table-comparison"')[0].rpartition("<div")[2]
+    assert ('class="scroll long"' in box) == boxed
+
+
 def test_page_without_a_comparison_says_so(run: Path) -> None:  # noqa: F811
     content = build(Run(run, REPORT))
     assert content.tables == []
