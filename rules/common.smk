@@ -1,5 +1,6 @@
 """What all rules share: the checked configuration, paths, code hashes, and the list of everything to make."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ sys.path.insert(0, str(ROOT / "src"))
 from convpress.workflow.codehash import code_hash
 from convpress.config.schema import load_config
 from convpress.errors import ConvpressError
-from convpress.workflow.startup import check_networks, check_writable, lock_folder, nearly_full_disks
+from convpress.workflow.startup import check_networks, check_writable, keep_freed_memory, lock_folder, nearly_full_disks
 
 try:
     checked = load_config(config)
@@ -18,6 +19,8 @@ try:
     check_writable(Path("results", config["run"]).absolute())
 except ConvpressError as error:
     sys.exit(f"convpress: {error}")
+
+keep_freed_memory(os.environ)
 
 RESULTS = f"results/{config['run']}"
 MODELS = f"{RESULTS}/models"

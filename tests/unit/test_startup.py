@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,13 @@ from convpress.config.schema import load_config
 from convpress.errors import ConvpressError
 from convpress.models.registry import create_model
 from convpress.workflow import startup
-from convpress.workflow.startup import check_networks, lock_folder, nearly_full_disks
+from convpress.workflow.startup import (
+    ALLOCATOR,
+    check_networks,
+    keep_freed_memory,
+    lock_folder,
+    nearly_full_disks,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -118,6 +125,33 @@ def test_reading_the_snakefile_needs_no_torch_the_second_time(tmp_path, config):
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], input=json.dumps(config), text=True, check=True)
+
+
+FAULTS = """
+import resource
+count = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for turn in range(5):
+    before = count()
+    activations = [b"x" * (16 << 20) for _ in range(6)]
+    del activations
+print(count() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc")
+def test_jobs_keep_freed_memory():
+    environment = {"MALLOC_ARENA_MAX": "1"}
+    keep_freed_memory(environment)
+    run = [sys.executable, "-c", FAULTS]
+    faults = int(subprocess.run(run, env=environment, capture_output=True, text=True, check=True).stdout)
+    default = int(subprocess.run(run, env={}, capture_output=True, text=True, check=True).stdout)
+    assert faults < 100 < default  # of 24,576 pages
+
+
+def test_what_the_user_says_of_memory_stays():
+    environment = {"MALLOC_TOP_PAD_": "7"}
+    keep_freed_memory(environment)
+    assert environment == ALLOCATOR | {"MALLOC_TOP_PAD_": "7"}
 
 
 def test_a_nearly_full_disk_is_named(tmp_path, monkeypatch):

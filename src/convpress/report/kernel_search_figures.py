@@ -102,7 +102,7 @@ def _share_rows(grid: np.ndarray, frame: pd.DataFrame, layers: int, columns: int
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
             if row % 2:
                 axes.yaxis.set_major_locator(MultipleLocator(2, offset=1))
-        axes_row[0].set_ylabel("Size (taps)" if row % 2 else "Sigma")
+        axes_row[0].set_ylabel("Size (taps)" if row % 2 else "Sigma\n(s = π + 2 arctan sigma)")
 
 
 def draw_masks(masks: pd.DataFrame | None, sizes: pd.DataFrame | None, path: Path | str) -> None:

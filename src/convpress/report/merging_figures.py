@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from convpress.report import style
 from convpress.report.frames import complete
+from convpress.report.merging_findings import series
 
 POINTS = ("stage", "series", "ratio", "params", "macs", "latency_ms", "latency_q1_ms", "latency_q3_ms", "speedup")
 ACCURACIES = (
@@ -74,7 +75,7 @@ def draw_against_ratio(
             axes.set_xlabel("Ratio removed")
             if from_zero:
                 axes.set_ylim(bottom=0)
-        handles = [style.handle(look, name) for name, look in looks.items()]
+        handles = [style.handle(look, series(name)) for name, look in looks.items()]
         handles.append(style.handle(style.Look(style.MUTED, ""), "dense baseline"))
         style.legend_above(figure, handles)
         style.save(figure, path)
@@ -92,7 +93,7 @@ def _lines(axes: Axes, sweep: pd.DataFrame, column: str, looks: Mapping[str, sty
 def draw_accuracy(frame: pd.DataFrame | None, path: Path | str) -> None:
     """Over the ratios right after the surgery and with re-estimated statistics (validation), then what training adds.
 
-    The last is of test images, of both methods, right after the surgery and after the training.
+    The last is of test images, of all methods, right after the surgery and after the training.
     """
     table = complete(frame, ACCURACIES)
     sweep, tuned = (table[table["stage"] == stage] for stage in ("sweep", "finetuned"))
@@ -113,7 +114,7 @@ def draw_accuracy(frame: pd.DataFrame | None, path: Path | str) -> None:
             grid[key].set_ylim(0, 1)
             style.percent_axis(grid[key])
         _draw_tuned(grid["tuned"], tuned, table[table["stage"].isin(["baseline", "control"])])
-        style.legend_above(figure, [style.handle(look, name) for name, look in looks.items()])
+        style.legend_above(figure, [style.handle(look, series(name)) for name, look in looks.items()])
         style.save(figure, path)
 
 

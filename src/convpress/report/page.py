@@ -213,6 +213,7 @@ def caveats(run: Run, contents: list[Content]) -> list[str]:
     )
     found.append(
         f"Times are of one batch{_batch(run)} in float32 and channels-last where nothing else is said. "
-        "They hold for the processor and threads named under Provenance, and for no others."
+        "They hold for the processor and threads named under Provenance, and for no others, and for processes that "
+        "keep the memory they free, as those of the workflow do (benchmarks/allocator.py)."
     )
     return found

@@ -1,4 +1,4 @@
-"""What happens when Snakemake starts: the configuration is checked once, and one run at a time has the folder."""
+"""When Snakemake starts: a configuration is checked once, one run at a time has the folder, jobs keep their memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +19,12 @@ from convpress.workflow.codehash import code_hash
 NEARLY_FULL_MB = 100
 WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 """What flock answers on file systems that cannot lock, as on some clusters."""
+ALLOCATOR = {
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
+    "MALLOC_TOP_PAD_": str(1 << 30),
+}
+"""Settings of glibc, see mallopt(3): freed memory stays with the process. Other C libraries do not read them."""
 SOURCES = Path(__file__).resolve().parents[2]
 
 
@@ -30,6 +36,16 @@ def check_writable(folder: Path) -> None:
     # A read-only mount is writable to root by its rights; os.access asks the file system as well.
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise ConvpressError(f"{folder}: {nearest} cannot be written; change its rights or the disk it lies on")
+
+
+def keep_freed_memory(environment: MutableMapping[str, str]) -> None:
+    """Let jobs that are started with `environment` keep the memory that they free; what the user has set stays.
+
+    By default every activation of a large batch goes back to the kernel, which hands it out again page by page: a
+    third of the time (benchmarks/allocator.py), and more or less of it by what the process has done before.
+    """
+    for name, value in ALLOCATOR.items():
+        environment.setdefault(name, value)
 
 
 def check_networks(config: Mapping[str, Any], records: Path) -> None:
