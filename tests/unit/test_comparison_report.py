@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from made_run import REPORT, run  # noqa: F401
 from test_pareto import compared_run, frame_of, made_comparison  # noqa: F401
-from test_report import REPORT, run  # noqa: F401
 
 from convpress.report.comparison_findings import NAMED, findings, kind, kinds
 from convpress.report.comparison_section import COMPARISON, fronts

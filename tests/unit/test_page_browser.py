@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from made_run import REPORT, run  # noqa: F401
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from test_pareto import compared_run  # noqa: F401
-from test_report import REPORT, run  # noqa: F401
 
 from convpress.report.page import render_page
 

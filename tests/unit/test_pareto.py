@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_report import REPORT, Outline, page_of, run, text_of  # noqa: F401
+from made_run import REPORT, page_of, run, text_of  # noqa: F401
+from test_report import Outline
 
 from convpress.report import pareto_chart, wording
-from convpress.report.advice import advice
 from convpress.report.comparison_section import build, fronts
 from convpress.report.contents import Run
-from convpress.report.pareto import COSTS, compared, networks, on_front
+from convpress.report.pareto import COSTS, compared, on_front
 
 ACCURACY = {"baseline": 0.92, "control": 0.93, "small": 0.926, "tiny": 0.90, "worse": 0.91, "good": 0.935}
 PARAMS = {"baseline": 400e3, "control": 400e3, "small": 200e3, "tiny": 100e3, "worse": 300e3, "good": 380e3}
@@ -91,156 +91,6 @@ def test_the_front_is_what_nothing_dominates(pairs: list[tuple[int, int]]) -> No
 
 def test_a_cost_that_is_not_known_is_on_no_front() -> None:
     assert on_front([math.nan, 2.0, 1.0], [0.99, 0.9, 0.8]) == [False, True, True]
-
-
-def test_advice_is_computed_from_the_table(compared_run: Path) -> None:
-    frame = frame_of(compared_run)
-    assert networks(frame) == ["resnet20", "resnet32"]
-    smallest, fastest, best = advice(frame, "resnet32").cards
-    assert smallest[:2] == ("Smallest at the control's accuracy", "2.00× smaller")
-    assert "small (merging)" in smallest[2]
-    assert fastest[1] == "1.41× faster"
-    assert best[1].replace(wording.SPACE, " ") == "93.50 %"
-    assert "cannot be told apart from the control" in best[2]
-    assert advice(frame, "resnet32").sentences == []
-    ours_and_peer = advice(frame, "resnet20")
-    assert "peer group-norm (peers)" in ours_and_peer.cards[0][2]
-    assert "by parameters and MACs" in ours_and_peer.sentences[0]
-
-
-def test_a_peer_that_is_beaten_is_not_called_ahead() -> None:
-    frame = pd.concat([made_comparison().assign(peer=False), made_peers(0.5, 399e3).assign(peer=True, latency_ms=99)])
-    frame.loc[frame["peer"], "macs"] = 399e5
-    assert advice(frame.reset_index(drop=True), "resnet20").sentences[0].startswith("No peer is ahead")
-
-
-def test_a_peer_is_ahead_of_ours_even_where_another_peer_beats_it() -> None:
-    peers = pd.concat([made_peers(), made_peers(0.93, 180e3).assign(variant="better")]).assign(peer=True)
-    frame = pd.concat([made_comparison().assign(peer=False), peers]).reset_index(drop=True)
-    sentence = advice(frame, "resnet20").sentences[0]
-    assert "group-norm (peers)" in sentence
-    assert "better (peers)" in sentence
-
-
-def peer_beside(accuracy: float, params: float, **tested: object) -> list[str]:
-    """Sentences on a peer beside ours; all of its costs follow its parameters."""
-    peer = made_peers(accuracy, params).assign(peer=True, ci_low=accuracy - 0.005, ci_high=accuracy + 0.005, **tested)
-    costs = {"macs": 100 * params, "latency_ms": math.sqrt(params) / 10, "bytes": 4 * params}
-    frame = pd.concat([made_comparison().assign(peer=False), peer.assign(**costs)]).reset_index(drop=True)
-    return advice(frame, "resnet20").sentences
-
-
-@pytest.mark.parametrize(
-    ("accuracy", "params", "is_ahead"),
-    [
-        (0.926, 195e3, False),  # cheaper by less than 5 % than ours, as accurate
-        (0.926, 170e3, True),  # cheaper by more
-        (0.930, 200e3, False),  # more accurate, but not beyond chance
-        (0.935, 200e3, True),
-        (0.910, 170e3, False),  # cheaper and less accurate: neither is ahead
-    ],
-)
-def test_ahead_is_cheaper_or_more_accurate_beyond_what_is_about_the_same(
-    accuracy: float, params: float, is_ahead: bool
-) -> None:
-    assert peer_beside(accuracy, params)[0].startswith("Peers that are ahead" if is_ahead else "No peer is ahead")
-
-
-def test_the_paired_test_decides_on_a_peer_where_there_is_one() -> None:
-    tested = {"nearest": "merging/small", "delta_nearest": 0.004, "nearest_p": 0.01}
-    assert "+0.40 points to merging/small, p" in peer_beside(0.930, 200e3, **tested)[0]
-    assert peer_beside(0.930, 200e3, **tested | {"nearest_p": 0.2})[0].startswith("No peer")
-
-
-def test_times_whose_quartiles_overlap_are_no_gain() -> None:
-    frame = made_comparison().assign(peer=False)
-    frame.loc[frame["variant"] == "small", "latency_q3_ms"] = 70.0
-    assert advice(frame, "resnet20").cards[1][:2] == ("Fastest at the control's accuracy", "None")
-
-
-@pytest.mark.parametrize(
-    ("milliseconds", "words"),
-    [(120.0, "1.90 times as slow as uncompressed"), (65.0, "about as fast"), (40.0, "1.58 times as fast as")],
-)
-def test_what_is_small_says_how_fast_it_is(milliseconds: float, words: str) -> None:
-    frame = made_comparison().assign(peer=False)
-    frame.loc[frame["variant"] == "small", "latency_ms"] = milliseconds
-    assert words in advice(frame, "resnet20").cards[0][2].replace(wording.SPACE, " ")
-
-
-@pytest.mark.parametrize(("kept", "smallest"), [(1, "good (sensitivity)"), (2, "small (merging)")])
-def test_a_variant_of_several_seeds_keeps_the_accuracy_by_most_of_them(kept: int, smallest: str) -> None:
-    frame = made_comparison().assign(peer=False, seeds=np.nan, seeds_kept=np.nan)
-    frame.loc[frame["variant"] == "small", ["seeds", "seeds_kept"]] = [3, kept]
-    words = advice(frame, "resnet20").cards[0][2]
-    assert words.startswith(smallest)
-    assert ("2 of 3 seeds not worse" in words) == (kept == 2)
-
-
-def test_seeds_are_counted_from_the_tables_of_the_studies(compared_run: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    shutil.copytree(compared_run, folder)
-    rows = [("small", -0.004, 0.3), ("small-s1", -0.02, 0.001), ("small-s2", 0.02, 0.001), ("tiny", -0.03, 0.001)]
-    found = pd.DataFrame(rows, columns=["variant", "delta_control", "mcnemar_p"])
-    found.to_csv(folder / "tables" / "merging.csv", index=False)
-    counted = frame_of(folder).set_index(["model", "variant"])[["seeds", "seeds_kept"]]
-    assert counted.loc["resnet32", "small"].tolist() == [3, 2]
-    assert counted.loc["resnet32", "tiny"].isna().all()
-
-
-def test_where_no_variant_keeps_the_accuracy_the_best_is_not_called_most_accurate() -> None:
-    frame = made_comparison().assign(peer=False)
-    frame = frame[frame["study"].isin(["baseline", "control"]) | (frame["variant"] == "worse")]
-    _, value, words = advice(frame, "resnet20").cards[-1]
-    assert value == "None"
-    assert words.startswith("No compressed variant reaches the control. The best is worse (low_rank): 91.00")
-
-
-def test_nothing_within_the_interval_is_said_plainly() -> None:
-    frame = made_comparison().assign(peer=False)
-    frame.loc[frame["variant"] == "tiny", ["delta_control", "mcnemar_p"]] = [-0.02, 0.001]
-    cards = advice(frame[frame["variant"].isin(["resnet20", "tiny"])], "resnet20").cards
-    assert cards[0][1] == "None"
-    assert "No smaller variant reaches" in cards[0][2]
-
-
-def test_what_costs_more_than_the_uncompressed_network_is_no_advice() -> None:
-    frame = made_comparison().assign(peer=False)
-    frame.loc[frame["variant"] == "good", ["params", "latency_ms", "latency_q1_ms"]] = [500e3, 99.0, 98.0]
-    frame = frame[frame["variant"].isin(["resnet20", "good"])]
-    cards = {card[0]: card[1:] for card in advice(frame, "resnet20").cards}
-    assert cards["Smallest at the control's accuracy"][0] == "None"
-    assert cards["Fastest at the control's accuracy"] == (
-        "None",
-        "No faster variant reaches the control's accuracy; keep the uncompressed network.",
-    )
-
-
-def test_the_most_accurate_is_chosen_on_validation_images() -> None:
-    frame = made_comparison().assign(peer=False)
-    frame.loc[frame["variant"] == "tiny", "validation_accuracy"] = 0.99
-    title, value, words = advice(frame, "resnet20").cards[-1]
-    assert (title, value) == ("Most accurate, chosen on validation images", wording.percent(0.90))
-    assert words.startswith("tiny (merging)")
-
-
-def test_a_peer_is_held_against_ours_of_no_more_training_as_well() -> None:
-    frame = pd.concat([made_comparison().assign(peer=False), made_peers(0.925, 250e3).assign(peer=True)])
-    frame.loc[frame["peer"], ["latency_ms", "macs", "finetune_epochs"]] = [50.0, 25e6, 1]
-    frame.loc[frame["study"].isin(["baseline", "control"]), "finetune_epochs"] = 0
-    first, second = advice(frame.reset_index(drop=True), "resnet20").sentences
-    assert first.startswith("No peer is ahead")
-    assert "trained no longer, these are ahead as well: group-norm (peers), 92.50" in second
-    assert "after 1 epoch" in second.replace(wording.SPACE, " ")
-
-
-def test_advice_without_a_control_measures_against_the_baseline() -> None:
-    frame = made_comparison().assign(peer=False)
-    cards = advice(frame[frame["study"] != "control"], "resnet20").cards
-    assert "uncompressed 400.0" in cards[0][2]
-    assert "(file 800" in cards[0][2].replace(wording.SPACE, " ")
-    only = frame[frame["study"] == "baseline"]
-    assert advice(only, "resnet20").cards == []
 
 
 def test_fronts_are_those_of_each_network_by_itself(compared_run: Path) -> None:
