@@ -207,7 +207,7 @@ def test_relative_sensitivities_share_one_denominator(monkeypatch):
         [{"model": "m", "decomposition": "cp", "compression": 2, "rank": 1, "dense_params": 54, "params": 14}]
     ).assign(squared_norm=100.0, relative_error=0.9, corrected_error=0.9, seconds=1.0, correction_seconds=1.0)
     layers = layers.assign(sensitivity=sensitivity, corrected_sensitivity=sensitivity)
-    variants = {"v": Variant("m", "cp", 2, "plain", 0, "", SimpleNamespace())}
+    variants = {"v": Variant("m", "cp", 2, "plain", 0, "", SimpleNamespace(lr=0.01))}
     rates = pd.DataFrame(columns=["model", "decomposition", "compression", "start", "rate", "diverged"])
     results = {("sensitivity", "v"): result, ("control", "m"): result}
     row = variants_table(variants, results, layers, rates, {"v": ""}, {"v": ""}).iloc[0]

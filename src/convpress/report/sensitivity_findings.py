@@ -44,6 +44,11 @@ def network(row: Row, name: Callable[[str], str] = family) -> str:
     return f"{name(row['decomposition'])} of {row['model']} at {say.whole(row['compression'])}×"
 
 
+def at_common_rate(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of variants or pairs that are trained by the study's own recipe."""
+    return frame[frame["suffix"] == ""]
+
+
 def correlation_findings(correlation: pd.DataFrame) -> list[str]:
     """Does lower sensitivity mean higher accuracy: families of one answer in one sentence, with their numbers.
 
@@ -118,17 +123,22 @@ def pair_words(row: Row) -> str:
 
 def pair_findings(pairs: pd.DataFrame) -> list[str]:
     """The pairs with several replicates by their verdict, and what these replicates are; the others are counted."""
-    verdicts: dict[tuple[str, int, str], list[str]] = {}
-    for row in records(pairs[pairs["replicates"] > 1]):
-        sign = "better than plain" if row["delta_plain"] > 0 else "worse than plain"
-        verdict = f"is {sign}" if decided(row) else "cannot be told from plain"
-        verdicts.setdefault((row["treatment"], int(row["replicates"]), verdict), []).append(pair_words(row))
-    found = [
-        f"Over {seeds} seeds, {treatment} {verdict} in {say.listing(told)}."
-        for (treatment, seeds, verdict), told in verdicts.items()
-    ]
+    found = verdicts(pairs[pairs["replicates"] > 1])
     several = [" ".join([*found, ONE_DECOMPOSITION])] if found else []
     return several + _single_findings(pairs[pairs["replicates"] == 1])
+
+
+def verdicts(pairs: pd.DataFrame) -> list[str]:
+    """Pairs over several seeds, those of one verdict in one sentence."""
+    found: dict[tuple[str, int, str], list[str]] = {}
+    for row in records(pairs):
+        sign = "better than plain" if row["delta_plain"] > 0 else "worse than plain"
+        verdict = f"is {sign}" if decided(row) else "cannot be told from plain"
+        found.setdefault((row["treatment"], int(row["replicates"]), verdict), []).append(pair_words(row))
+    return [
+        f"Over {seeds} seeds, {treatment} {verdict} in {say.listing(told)}."
+        for (treatment, seeds, verdict), told in found.items()
+    ]
 
 
 def _single_findings(single: pd.DataFrame) -> list[str]:
@@ -188,7 +198,8 @@ def _span(low: float, high: float, show: Callable[[Any], str]) -> str:
 def harm_findings(study: pd.DataFrame) -> list[str]:
     """Where the common training has taken away accuracy that the factors had before it."""
     told = [
-        f"{words} (worst {say.points(worst)} points)" for words, worst in _harmed(study, tuple(set(STARTS.values())))
+        f"{words} (worst {say.points(worst)} points)"
+        for words, worst in harmed(at_common_rate(study), tuple(set(STARTS.values())))
     ]
     if not told:
         return []
@@ -199,19 +210,19 @@ def harm_findings(study: pd.DataFrame) -> list[str]:
 
 def confounder(study: pd.DataFrame) -> list[str]:
     """That plain factors lose by the common training, which counts as the gain of a treatment; empty where none do."""
-    told = [words for words, _ in _harmed(study, ("plain",))]
+    told = [words for words, _ in harmed(at_common_rate(study), ("plain",))]
     if not told:
         return []
     return [
         f"{say.listing(told)} end below where their factors started: the common learning rate is too large for plain "
-        "factors, and how much of a gain over them is due to that alone this study does not tell."
+        "factors, and how much of a gain over them is due to that alone, only trainings at other rates tell."
     ]
 
 
-def _harmed(study: pd.DataFrame, treatments: Sequence[str]) -> list[tuple[str, float]]:
+def harmed(study: pd.DataFrame, treatments: Sequence[str]) -> list[tuple[str, float]]:
     """`4 of 6 plain CP trainings` that lost accuracy, and the largest loss."""
     found = []
-    compared = study[(study["suffix"] == "") & study["treatment"].isin(treatments)]
+    compared = study[study["treatment"].isin(treatments)]
     for (name, treatment), part in compared.groupby(["decomposition", "treatment"], sort=False):
         gain = part["test_accuracy"] - part["accuracy_before"]
         if (gain < 0).any():

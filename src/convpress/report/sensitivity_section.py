@@ -21,6 +21,7 @@ from convpress.report.contents import (
 from convpress.report.frames import is_true
 from convpress.report.sensitivity_advice import advice, summary
 from convpress.report.sensitivity_findings import (
+    at_common_rate,
     caveats,
     confounder,
     correlation_findings,
@@ -33,13 +34,14 @@ from convpress.report.sensitivity_findings import (
     probe_findings,
 )
 from convpress.report.sensitivity_penalty import counted
+from convpress.report.sensitivity_recipes import each_at_its_best, other_rates
 
 NAME = "sensitivity"
 COLUMNS = (
     *("model", "layer_set", "decomposition", "compression", "treatment", "suffix", "replicate", "variant", "rank"),
     *("layer_compression", "relative_error", "sensitivity", "relative_sensitivity", "relative_sensitivity_after"),
     *("accuracy_before", "test_accuracy", "ci_low", "ci_high", "validation_accuracy", "params", "macs"),
-    *("delta_control", "mcnemar_p", "delta_plain", "mcnemar_plain_p", "largest_lr", "epochs", "seconds"),
+    *("delta_control", "mcnemar_p", "delta_plain", "mcnemar_plain_p", "largest_lr", "lr", "epochs", "seconds"),
 )
 PAIRS = (
     *("model", "decomposition", "compression", "suffix", "treatment", "epochs", "replicates", "delta_plain"),
@@ -64,12 +66,13 @@ TABLE = (
     Column("Compression", lambda row: say.factor(row["layer_compression"])),
     PARAMETERS,
     MACS,
+    Column("Learning rate", lambda row: say.MISSING if say.absent(row["lr"]) else f"{row['lr']:g}"),
     EPOCHS,
     Column("Training time", lambda row: say.duration(row["seconds"])),
 )
 
 PAIR_TABLE = (
-    Column("Network", network),
+    Column("Network", lambda row: " ".join(word for word in (network(row), row["suffix"]) if word)),
     Column("Treatment", lambda row: say.text(row["treatment"]), numeric=False),
     Column("Seeds", lambda row: say.whole(row["replicates"])),
     Column("Points to plain", lambda row: say.points(row["delta_plain"])),
@@ -148,9 +151,10 @@ def build(run: Run) -> Content:
 def _told(run: Run, study: pd.DataFrame, pairs: pd.DataFrame, correlation: pd.DataFrame) -> tuple[list[str], list[str]]:
     """What the numbers say, and the answer; `pairs` are those that count."""
     rates, harm = run.table("sensitivity_rates", ("rate", "steps")), harm_findings(study)
-    findings = probe_findings(study, rates) + penalty_findings(study) + harm + pair_findings(pairs)
+    findings = probe_findings(study, rates) + penalty_findings(study) + harm + pair_findings(at_common_rate(pairs))
+    findings += [*other_rates(study, pairs), *each_at_its_best(study)]
     findings += [*correlation_findings(correlation), " ".join(advice(study, pairs))]
-    return findings, summary(study, pairs) + confounder(study) + overall(correlation)
+    return findings, summary(study, pairs) + confounder(study) + each_at_its_best(study) + overall(correlation)
 
 
 def _control_epochs(run: Run, study: pd.DataFrame) -> dict[str, float]:

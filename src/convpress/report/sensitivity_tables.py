@@ -87,7 +87,7 @@ def variants_table(
             | {"delta_control": control["delta"], "mcnemar_p": control["mcnemar_p"]}
             | {"delta_plain": plain.get("delta"), "mcnemar_plain_p": plain.get("mcnemar_p")}
             | {"largest_lr": _largest_rate(variant, rates)}
-            | {"epochs": last_epoch(history), "seconds": float(history["seconds"].sum())}
+            | {"lr": variant.recipe.lr, "epochs": last_epoch(history), "seconds": float(history["seconds"].sum())}
         )
     frame = pd.DataFrame(rows)
     return frame.astype({"delta_plain": float, "mcnemar_plain_p": float, "largest_lr": float})
@@ -190,9 +190,11 @@ def correlation_table(study: pd.DataFrame) -> pd.DataFrame:
     Both are taken as changes against the plain twin (the logarithm of the ratio of sensitivities, the difference of
     test accuracies): over networks and compressions as they are, accuracy and sensitivity both follow the rank.
     `steady` says whether the sign stays when any one network at one compression is left out. Trainings with a penalty
-    that does nothing repeat those without it and do not count.
+    that does nothing repeat those without it and do not count, nor do
+    trainings by another recipe.
     """
     twins, rows = counted(_with_plain(study), study), []
+    twins = twins[twins["suffix"] == ""]
     for family in [*dict.fromkeys(study["decomposition"]), "all"]:
         part = twins if family == "all" else twins[twins["decomposition"] == family]
         for measure, when in MEASURES.items():
