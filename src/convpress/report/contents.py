@@ -17,6 +17,7 @@ from docutils.core import publish_parts
 from markupsafe import Markup
 
 from convpress.report import wording as say
+from convpress.report.frames import records
 
 TEXT_COLUMNS = ("stage", "variant", "layer", "model", "kernel_sizes", "start", "suffix")
 
@@ -214,11 +215,6 @@ def beside_seed(
         "columns stand side by side and cannot be compared."
     )
     return run.view(f"{study}_seed", "The seed's figures beside ours.", reference, columns), note if network else ""
-
-
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as dicts with text keys."""
-    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
 def _read(path: Path, columns: Sequence[str], text: Sequence[str] = ()) -> pd.DataFrame:

@@ -21,9 +21,8 @@ from convpress.report.contents import (
     Run,
     Section,
     beside_seed,
-    records,
 )
-from convpress.report.frames import chosen, is_true
+from convpress.report.frames import chosen, is_true, records
 from convpress.report.kernel_search_findings import (
     NAME,
     Row,

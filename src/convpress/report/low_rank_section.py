@@ -18,8 +18,8 @@ from convpress.report.contents import (
     Run,
     Section,
     TableView,
-    records,
 )
+from convpress.report.frames import records
 from convpress.report.low_rank_findings import (
     BASES,
     COLUMNS,

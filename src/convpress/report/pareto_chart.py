@@ -13,7 +13,8 @@ import vl_convert
 from markupsafe import Markup
 
 from convpress.report import wording as say
-from convpress.report.contents import FigureView, picture_size, records, rst
+from convpress.report.contents import FigureView, picture_size, rst
+from convpress.report.frames import records
 from convpress.report.pareto import COSTS, FARTHEST, Cost, in_view, label, networks, on_front
 from convpress.report.style import STUDIES, lean_svg
 

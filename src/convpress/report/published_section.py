@@ -8,7 +8,8 @@ import pandas as pd
 
 from convpress.report import wording as say
 from convpress.report.comparison_tables import KINDS
-from convpress.report.contents import Column, Content, Run, Section, records
+from convpress.report.contents import Column, Content, Run, Section
+from convpress.report.frames import records
 
 COLUMNS = ("model", "method", "family", "base", "result", "cost", "factor", "source")
 OURS = (

@@ -11,7 +11,8 @@ import yaml
 
 from convpress.report import wording as say
 from convpress.report.benchmarks_table import NOTE, benchmark_rows
-from convpress.report.contents import Run, records
+from convpress.report.contents import Run
+from convpress.report.frames import records
 from convpress.report.headlines import figure, headlines_table, known
 from convpress.report.page import SECTIONS
 
