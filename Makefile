@@ -66,6 +66,7 @@ benchmark: install ## measure everything that claims speed, and keep it in resul
 	$(BIN)/python benchmarks/merging_latency.py
 	$(BIN)/python benchmarks/strided_gradient.py
 	$(BIN)/python benchmarks/allocator.py
+	$(BIN)/python benchmarks/alexnet_memory.py
 	$(BIN)/python benchmarks/dag_build.py
 
 clean: ## remove the quickstart's results and logs
