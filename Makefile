@@ -58,7 +58,7 @@ docs: install ## the parameter reference from the schema, and the README's resul
 	$(BIN)/python -m convpress.config.reference > docs/parameters.md
 	$(BIN)/python -m convpress.report.readme
 
-benchmark: install ## measure everything that claims speed, and keep it in results/benchmarks.csv
+benchmark: install ## measure everything that claims speed or memory, and keep it in results/benchmarks.csv
 	$(BIN)/python benchmarks/train_throughput.py
 	$(BIN)/python benchmarks/decomposition.py
 	$(BIN)/python benchmarks/decomposition.py --families 2

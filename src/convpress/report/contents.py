@@ -44,6 +44,7 @@ PARAMETERS = Column("Parameters", lambda row: say.count(row["params"]))
 MACS = Column("MACs", lambda row: say.count(row["macs"]))
 FILE = Column("File", lambda row: say.size(row["bytes"]))
 TIME = Column("Time a batch", lambda row: say.milliseconds(row["latency_ms"]))
+QUARTILES = Column("Quartiles", lambda row: say.quartiles(row["latency_q1_ms"], row["latency_q3_ms"]))
 SPEEDUP = Column("Speedup", lambda row: say.factor(row["speedup"]))
 EPOCHS = Column("Epochs", lambda row: say.whole(row["epochs"]))
 
