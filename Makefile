@@ -58,15 +58,15 @@ docs: install ## the parameter reference from the schema, and the README's resul
 	$(BIN)/python -m convpress.config.reference > docs/parameters.md
 	$(BIN)/python -m convpress.report.readme
 
-benchmark: install ## measure everything that claims speed, and keep it in results/benchmarks.csv
+benchmark: install ## measure everything that claims speed or memory, and keep it in results/benchmarks.csv
 	$(BIN)/python benchmarks/train_throughput.py
-	@# These two end with 1 when a peer leads somewhere, which is a result like others: `-` lets make go on.
-	-$(BIN)/python benchmarks/decomposition.py
-	-$(BIN)/python benchmarks/decomposition.py --families 2
+	$(BIN)/python benchmarks/decomposition.py
+	$(BIN)/python benchmarks/decomposition.py --families 2
 	$(BIN)/python benchmarks/sweep_reuse.py
 	$(BIN)/python benchmarks/merging_latency.py
 	$(BIN)/python benchmarks/strided_gradient.py
 	$(BIN)/python benchmarks/allocator.py
+	$(BIN)/python benchmarks/alexnet_memory.py
 	$(BIN)/python benchmarks/dag_build.py
 
 clean: ## remove the quickstart's results and logs

@@ -13,6 +13,7 @@ from convpress.files import write_csv
 from convpress.inputs import fetch_checkpoint
 from convpress.models.registry import create_model
 from convpress.provenance import processor
+from convpress.report.benchmarks_table import reference
 
 FILE = Path(__file__).resolve().parents[1] / "results" / "benchmarks.csv"
 
@@ -33,12 +34,13 @@ def pretrained(architecture: str, checkpoint: str, path: Path | None = None) -> 
 def record(benchmark: str, rows: list[dict[str, object]], file: Path = FILE) -> None:
     """Put `rows` (case, quantity, unit, ours, reference, ratio) in the place of the benchmark's earlier ones.
 
-    Cases of one `group` (else: each case) are one line of the README. `ratio` is how many times better ours is than
-    the reference; each benchmark says how it was measured.
+    Cases of one `group` (else: each case) are one line of the README, which says what they are held `against`. `ratio`
+    is how many times better ours is than the reference; each benchmark says how it was measured.
     """
     old = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=["benchmark"])
     machine = f"{processor()}, {os.cpu_count()} cores"
     rows = [{"group": row["case"]} | row for row in rows]
+    rows = [{"against": reference(benchmark, str(row["group"]))} | row for row in rows]
     new = pd.DataFrame(rows).assign(machine=machine, date=datetime.datetime.now(tz=datetime.UTC).date().isoformat())
     new.insert(0, "benchmark", benchmark)
     kept = old[old["benchmark"] != benchmark]

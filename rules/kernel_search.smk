@@ -1,18 +1,17 @@
 """Which filter size does each convolution want? CP factors grow long under a learned mask, then become dense again."""
 
 KS = config["kernel_search"]
-STUDY = "kernel_search"
-BASE = f"{MODELS}/baseline/{KS['model']}.safetensors"
-CP_REFERENCE = "report/reference/tensorlab_cp_error.csv"  # of the imported ResNet-32 alone
-CP_STARTS = ["plain", "corrected"]
+KS_BASE = f"{MODELS}/baseline/{KS['model']}.safetensors"
+KS_REFERENCE = "report/reference/tensorlab_cp_error.csv"  # of the imported ResNet-32 alone
+KS_STARTS = ["plain", "corrected"]
 
 
 rule decompose_cp:
     input:
-        model=BASE,
+        model=KS_BASE,
     output:
-        factors=f"{MODELS}/{STUDY}/cp/{{layer}}.safetensors",
-        metrics=f"{RESULTS}/metrics/{STUDY}/cp/{{layer}}.json",
+        factors=f"{MODELS}/kernel_search/cp/{{layer}}.safetensors",
+        metrics=f"{RESULTS}/metrics/kernel_search/cp/{{layer}}.json",
     log:
         f"{LOGS}/decompose_cp/{{layer}}.log",
     threads: THREADS
@@ -27,10 +26,10 @@ rule decompose_cp:
 
 rule replace_cp:
     input:
-        model=BASE,
+        model=KS_BASE,
         factors=expand(rules.decompose_cp.output.factors, layer=KS["layers"]),
     output:
-        model=f"{MODELS}/{STUDY}/finetune_cp-{{start}}.start.safetensors",
+        model=f"{MODELS}/kernel_search/finetune_cp-{{start}}.start.safetensors",
     log:
         f"{LOGS}/replace_cp/{{start}}.log",
     params:
@@ -46,35 +45,35 @@ use rule finetune as finetune_cp with:
         model=rules.replace_cp.output.model,
         teacher=teacher_of(KS["finetune_cp"]),
     output:
-        model=f"{MODELS}/{STUDY}/finetune_cp-{{start}}.safetensors",
-        history=f"{RESULTS}/histories/{STUDY}/finetune_cp-{{start}}.csv",
+        model=f"{MODELS}/kernel_search/finetune_cp-{{start}}.safetensors",
+        history=f"{RESULTS}/histories/kernel_search/finetune_cp-{{start}}.csv",
     log:
         f"{LOGS}/finetune_cp/{{start}}.log",
     params:
         recipe=KS["finetune_cp"],
-        resume=f"{RESULTS}/resume/{STUDY}/finetune_cp-{{start}}.pt",
+        resume=f"{RESULTS}/resume/kernel_search/finetune_cp-{{start}}.pt",
         data=config["data"],
         compute=config["compute"],
         seed=config["seed"],
         code=code("finetune.py"),
 
 
-def search_start(wildcards):
+def ks_search_start(wildcards):
     """A branch grows beside the dense kernels, the other masks over the fine-tuned CP factors."""
     if KS["search"][wildcards.search]["mask"] == "branch":
-        return BASE
-    return f"{MODELS}/{STUDY}/finetune_cp-{KS['start']}.safetensors"
+        return KS_BASE
+    return f"{MODELS}/kernel_search/finetune_cp-{KS['start']}.safetensors"
 
 
 rule search_kernels:
     input:
         data=DATASET,
-        model=search_start,
+        model=ks_search_start,
         teacher=lambda w: teacher_of(KS["search"][w.search]["training"]),
     output:
-        start=f"{MODELS}/{STUDY}/search_kernels-{{search}}.start.safetensors",
-        model=f"{MODELS}/{STUDY}/search_kernels-{{search}}.safetensors",
-        history=f"{RESULTS}/histories/{STUDY}/search_kernels-{{search}}.csv",
+        start=f"{MODELS}/kernel_search/search_kernels-{{search}}.start.safetensors",
+        model=f"{MODELS}/kernel_search/search_kernels-{{search}}.safetensors",
+        history=f"{RESULTS}/histories/kernel_search/search_kernels-{{search}}.csv",
     log:
         f"{LOGS}/search_kernels/{{search}}.log",
     threads: THREADS
@@ -82,7 +81,7 @@ rule search_kernels:
         search=lambda w: KS["search"][w.search],
         layers=KS["layers"],
         cp=KS["cp"],
-        resume=f"{RESULTS}/resume/{STUDY}/search_kernels-{{search}}.pt",
+        resume=f"{RESULTS}/resume/kernel_search/search_kernels-{{search}}.pt",
         data=config["data"],
         compute=config["compute"],
         seed=config["seed"],
@@ -95,7 +94,7 @@ rule recompose:
     input:
         model=rules.search_kernels.output.model,
     output:
-        model=f"{MODELS}/{STUDY}/finetune_recomposed-{{search}}.start.safetensors",
+        model=f"{MODELS}/kernel_search/finetune_recomposed-{{search}}.start.safetensors",
     log:
         f"{LOGS}/recompose/{{search}}.log",
     params:
@@ -110,13 +109,13 @@ use rule finetune as finetune_recomposed with:
         model=rules.recompose.output.model,
         teacher=teacher_of(KS["finetune_recomposed"]),
     output:
-        model=f"{MODELS}/{STUDY}/finetune_recomposed-{{search}}.safetensors",
-        history=f"{RESULTS}/histories/{STUDY}/finetune_recomposed-{{search}}.csv",
+        model=f"{MODELS}/kernel_search/finetune_recomposed-{{search}}.safetensors",
+        history=f"{RESULTS}/histories/kernel_search/finetune_recomposed-{{search}}.csv",
     log:
         f"{LOGS}/finetune_recomposed/{{search}}.log",
     params:
         recipe=KS["finetune_recomposed"],
-        resume=f"{RESULTS}/resume/{STUDY}/finetune_recomposed-{{search}}.pt",
+        resume=f"{RESULTS}/resume/kernel_search/finetune_recomposed-{{search}}.pt",
         data=config["data"],
         compute=config["compute"],
         seed=config["seed"],
@@ -124,7 +123,7 @@ use rule finetune as finetune_recomposed with:
 
 
 KS_STAGES = (
-    expand("finetune_cp-{start}", start=CP_STARTS)
+    expand("finetune_cp-{start}", start=KS_STARTS)
     + expand("search_kernels-{search}", search=KS["search"])
     + expand("finetune_recomposed-{search}", search=KS["search"])
 )
@@ -132,10 +131,10 @@ KS_STAGES = (
 
 rule kernel_search_latency:
     input:
-        baseline=BASE,
-        models=expand(f"{MODELS}/{STUDY}/{{stage}}.safetensors", stage=KS_STAGES),
+        baseline=KS_BASE,
+        models=expand(f"{MODELS}/kernel_search/{{stage}}.safetensors", stage=KS_STAGES),
     output:
-        latency=f"{RESULTS}/metrics/{STUDY}/latency.csv",
+        latency=f"{RESULTS}/metrics/kernel_search/latency.csv",
     log:
         f"{LOGS}/kernel_search_latency.log",
     threads: workflow.cores or 1  # alone on the machine, or the times mean nothing
@@ -151,12 +150,12 @@ rule kernel_search_tables:
     input:
         baseline=expand(rules.evaluate.output, study="baseline", variant=KS["model"]),
         control=expand(rules.evaluate.output, study="control", variant=KS["model"]),
-        metrics=expand(rules.evaluate.output.metrics, study=STUDY, variant=KS_STAGES),
-        predictions=expand(rules.evaluate.output.predictions, study=STUDY, variant=KS_STAGES),
+        metrics=expand(rules.evaluate.output.metrics, study="kernel_search", variant=KS_STAGES),
+        predictions=expand(rules.evaluate.output.predictions, study="kernel_search", variant=KS_STAGES),
         cp=expand(rules.decompose_cp.output.metrics, layer=KS["decompose"]),
-        histories=expand(f"{RESULTS}/histories/{STUDY}/{{stage}}.csv", stage=KS_STAGES),
+        histories=expand(f"{RESULTS}/histories/kernel_search/{{stage}}.csv", stage=KS_STAGES),
         control_history=expand(rules.finetune.output.history, model=KS["model"]),
-        before=BASE,
+        before=KS_BASE,
         searched=expand(rules.search_kernels.output.model, search=KS["search"]),
         after=expand(rules.finetune_recomposed.output.model, search=KS["search"]),
         latency=rules.kernel_search_latency.output.latency,
@@ -179,7 +178,7 @@ rule kernel_search_tables:
 rule kernel_search_figures:
     input:
         rules.kernel_search_tables.output,
-        CP_REFERENCE if CHECKPOINTS.get(KS["model"]) == "resnet32-d509ac18.th" else [],
+        KS_REFERENCE if CHECKPOINTS.get(KS["model"]) == "resnet32-d509ac18.th" else [],
     output:
         curves=report(
             f"{FIGURES}/kernel_search_curves.svg",
@@ -213,19 +212,19 @@ rule kernel_search_figures:
 
 TARGETS += [rules.kernel_search_tables.input, rules.kernel_search_tables.output, rules.kernel_search_figures.output]
 TARGETS += expand(rules.decompose_cp.output, layer=KS["decompose"])
-TARGETS += expand(rules.replace_cp.output, start=CP_STARTS) + expand(rules.finetune_cp.output, start=CP_STARTS)
+TARGETS += expand(rules.replace_cp.output, start=KS_STARTS) + expand(rules.finetune_cp.output, start=KS_STARTS)
 TARGETS += expand(rules.search_kernels.output, search=KS["search"]) + expand(
     rules.recompose.output, search=KS["search"]
 )
 TARGETS += expand(rules.finetune_recomposed.output, search=KS["search"])
 
-FINAL[STUDY] = {stage: KS["model"] for stage in KS_STAGES if not stage.startswith("search_kernels")}
+FINAL["kernel_search"] = {stage: KS["model"] for stage in KS_STAGES if not stage.startswith("search_kernels")}
 
 
-def all_epochs(search):
+def ks_epochs(search):
     """Epochs of the chain that ends in a recomposed network; a branch starts from the dense kernels."""
     before = 0 if KS["search"][search]["mask"] == "branch" else KS["finetune_cp"]["epochs"]
     return before + KS["search"][search]["training"]["epochs"] + KS["finetune_recomposed"]["epochs"]
 
 
-EPOCHS[STUDY] = {f"finetune_recomposed-{search}": all_epochs(search) for search in KS["search"]}
+EPOCHS["kernel_search"] = {f"finetune_recomposed-{search}": ks_epochs(search) for search in KS["search"]}

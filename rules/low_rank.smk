@@ -16,7 +16,7 @@ SHARED_STARTS["low_rank"] = lambda variant: (
 )
 
 
-def chains(kind):
+def lr_chains(kind):
     """Names of the variants that end with a training of this kind."""
     return [name for name, (_, last, _) in LR_CHAINS.items() if last == kind]
 
@@ -62,7 +62,7 @@ rule match_outputs:
     log:
         f"{LOGS}/match_outputs/{{variant}}.log",
     wildcard_constraints:
-        variant="|".join(chains("l2")) or "none",
+        variant="|".join(lr_chains("l2")) or "none",
     threads: THREADS
     params:
         recipe=lr_recipe,
@@ -87,7 +87,7 @@ use rule finetune as finetune_low_rank with:
     log:
         f"{LOGS}/finetune_low_rank/{{variant}}.log",
     wildcard_constraints:
-        variant="|".join(chains("ce")) or "none",
+        variant="|".join(lr_chains("ce")) or "none",
     params:
         recipe=lr_recipe,
         resume=f"{RESULTS}/resume/low_rank/{{variant}}.pt",
@@ -229,8 +229,8 @@ rule low_rank_figures:
 
 TARGETS += [rules.low_rank_tables.input, rules.low_rank_tables.output, rules.low_rank_figures.output]
 TARGETS += expand(rules.expand_low_rank.output, expansion=LR_EXPANSIONS)
-TARGETS += expand(rules.match_outputs.output, variant=chains("l2"))
-TARGETS += expand(rules.finetune_low_rank.output, variant=chains("ce")) + [rules.finetune_low_rank_control.output]
+TARGETS += expand(rules.match_outputs.output, variant=lr_chains("l2"))
+TARGETS += expand(rules.finetune_low_rank.output, variant=lr_chains("ce")) + [rules.finetune_low_rank_control.output]
 TARGETS += [rules.compare_bases.output, rules.low_rank_distances.output, rules.low_rank_latency.output]
 
 

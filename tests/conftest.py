@@ -40,6 +40,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupSchedul
     return GroupScheduling(config, log)
 
 
+@pytest.fixture
+def _no_mirror_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inputs come from where the test says, and the local server is asked itself."""
+    monkeypatch.delenv("CONVPRESS_MIRROR", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the longest groups come first."""
     shared = list(SHARED)

@@ -8,11 +8,7 @@ import pytest
 from convpress.download import CHUNK, DownloadError, Unreachable, download
 from local_server import Server, accepts, nowhere
 
-
-@pytest.fixture(autouse=True)
-def _no_mirror_no_proxy(monkeypatch):
-    monkeypatch.delenv("CONVPRESS_MIRROR", raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+pytestmark = pytest.mark.usefixtures("_no_mirror_no_proxy")
 
 
 CONTENT = bytes(range(256)) * 4000

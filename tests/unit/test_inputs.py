@@ -14,11 +14,7 @@ from local_server import Server, nowhere
 from made_cifar import RECORDS, binary_archive, binary_folder, made_batches, python_archive, spoilt
 from mirror import mirrored
 
-
-@pytest.fixture(autouse=True)
-def _no_mirror_no_proxy(monkeypatch):
-    monkeypatch.delenv("CONVPRESS_MIRROR", raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+pytestmark = pytest.mark.usefixtures("_no_mirror_no_proxy")
 
 
 def checkpoint():

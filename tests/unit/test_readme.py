@@ -1,9 +1,15 @@
 """The README's figures are those of the committed tables."""
 
+import json
 from pathlib import Path
 
+import pytest
+
+from convpress.report.benchmarks_table import benchmark_rows, reference
+from convpress.report.contents import Run
 from convpress.report.page import LARGEST_PAGE
-from convpress.report.readme import results, with_results
+from convpress.report.readme import cost, results, with_results
+from convpress.report.wording import SPACE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,21 +28,60 @@ def test_the_committed_page_opens_fast():
 def test_a_run_with_tables_has_all_parts(tmp_path):
     quickstart = {
         "baselines": "model,variant,test_accuracy\nresnet32,baseline,0.9263\n",
-        "kernel_search": "stage,variant,accuracy_before,test_accuracy,ci_low,ci_high,delta_control,epochs,kernel_sizes,"
-        "macs,latency_ms,validation_accuracy,selected\nfinetune_cp,plain,0.8,0.91,0.9,0.92,-0.01,4,,9000000,5.5,0.9,False\n",
+        "kernel_search": "stage,variant,accuracy_before,test_accuracy,test_n,ci_low,ci_high,delta_control,"
+        "mcnemar_p,epochs,kernel_sizes,macs,latency_ms,validation_accuracy,selected\n"
+        "finetune_cp,plain,0.8,0.91,10000,0.9,0.92,-0.01,0.03,4,,9000000,5.5,0.9,False\n",
         "targets": "study,target,measured,relation,limit,unit,met\nx,accuracy,0.93,>=,0.92,percent,met\n",
     }
     for name, content in quickstart.items():
         (tmp_path / f"{name}.csv").write_text(content)
     benchmarks = tmp_path / "benchmarks.csv"
-    benchmarks.write_text("benchmark,group,case,ratio,machine,date\nb,g,1,2.0,m,d\nb,g,2,4.0,m,d\nb,g,3,2.5,m,d\n")
+    benchmarks.write_text(
+        "benchmark,group,case,unit,ratio,machine,date\n"
+        "b,seconds against x,1,s,2.0,m,d\nb,seconds against x,2,s,4.0,m,d\nb,seconds against x,3,s,2.5,m,d\n"
+    )
     found = results(tmp_path, ROOT / "report" / "reference", benchmarks)
-    assert "2.50×" in found, "the median of the cases"
+    assert "2.50× as fast" in found, "the median of the cases"
     assert "2.00× to 4.00×" in found
     assert "| finetune_cp" in found
     assert "91.52" in found, "the seed's figure"
     assert "92.00" in found
     assert "93.00" in found
+    assert f"p{SPACE}={SPACE}0.03" in found
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "group", "against"),
+    [
+        ("dag_build", "10 x the grid", "1 x the grid"),
+        ("decomposition", "seconds against pyTensorlab", "pyTensorlab, 4 starts"),
+        ("decomposition, all families at 2x", "tucker: error against tensorly", "partial_tucker, the same start"),
+    ],
+)
+def test_each_benchmark_says_what_it_is_held_against(benchmark, group, against):
+    assert reference(benchmark, group) == against
+
+
+def test_what_is_held_against_itself_has_no_row(tmp_path):
+    path = tmp_path / "benchmarks.csv"
+    path.write_text(
+        "benchmark,group,unit,ratio,machine,date\n"
+        'dag_build,"1 x the grid, 9 jobs",s,1.0,m,d\ndag_build,"10 x the grid, 90 jobs",s,0.36,m,d\n'
+    )
+    _, rows = benchmark_rows(path)
+    assert rows == [
+        ("dag_build", "10 x the grid, 90 jobs", "1 x the grid", 1, "0.36× as fast", "0.36× to 0.36×", "m", "d")
+    ]
+
+
+def test_the_cost_of_a_run_is_read(tmp_path):
+    record = {"cores": 2, "processor": "X", "stage_seconds": {"a/b": 3600, "a/c": 7200}}
+    (tmp_path / "provenance.json").write_text(json.dumps(record))
+    lock = tmp_path / "dvc.lock"
+    lock.write_text("stages: {workflow: {outs: [{path: data, size: 2100000000}]}}")
+    found = cost(Run(tmp_path, ROOT / "report"), lock)
+    assert "2 trainings took 3 hours in sum (X)" in found
+    assert f"need 3{SPACE}GB" in found
 
 
 def test_each_study_is_told_in_short():

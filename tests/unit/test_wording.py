@@ -39,6 +39,8 @@ def test_captions_cannot_bring_raw_html() -> None:
         (wording.size(999_600), "1.00 MB"),
         (wording.size(999_400), "999 kB"),
         (wording.number(-0.766, 2), "−0.77"),
+        (wording.quartiles(101.7, 106.6), "102 to 107 ms"),
+        (wording.quartiles(np.nan, np.nan), wording.MISSING),
         (wording.number(-0.001, 2), "0.00"),
         (wording.factor(1.724), "1.72×"),
         (wording.factor(10.72), "10.7×"),

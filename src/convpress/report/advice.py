@@ -9,7 +9,7 @@ import pandas as pd
 from convpress.report import wording as say
 from convpress.report.comparison_replicates import not_worse
 from convpress.report.comparison_tables import ABOUT
-from convpress.report.contents import records
+from convpress.report.frames import records
 from convpress.report.pareto import COSTS, REFERENCES, Cost, label
 from convpress.report.peers_advice import ahead
 

@@ -17,8 +17,8 @@ from convpress.report.contents import (
     Content,
     Run,
     Section,
-    records,
 )
+from convpress.report.frames import records
 
 COLUMNS = (
     "model",

@@ -6,7 +6,7 @@ import pandas as pd
 
 from convpress.report import wording as say
 from convpress.report.clustering_figures import PULLED
-from convpress.report.contents import records
+from convpress.report.frames import records
 
 NEAR = 0.1
 """A norm within this distance of 1 counts as 1."""

@@ -31,9 +31,8 @@ from convpress.report.contents import (
     Run,
     Section,
     beside_seed,
-    records,
 )
-from convpress.report.frames import chosen, is_true
+from convpress.report.frames import chosen, is_true, records
 
 REFERENCE_CHECKPOINT = "resnet20-12fca82f"
 

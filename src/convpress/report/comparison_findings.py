@@ -10,7 +10,7 @@ import pandas as pd
 from convpress.onnx_export import TOLERANCE
 from convpress.report import wording as say
 from convpress.report.comparison_tables import ABOUT
-from convpress.report.contents import records
+from convpress.report.frames import records
 from convpress.report.merging_speed import ARCHITECTURE
 from convpress.report.pareto import REFERENCES, label, networks
 from convpress.report.tables import ROUNDING

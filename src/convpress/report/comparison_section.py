@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pandas as pd
 
@@ -18,6 +17,7 @@ from convpress.report.contents import (
     MACS,
     MCNEMAR,
     PARAMETERS,
+    QUARTILES,
     SPEEDUP,
     TIME,
     TO_CONTROL,
@@ -51,7 +51,7 @@ TABLE = (
     SPEEDUP,
     INTERVAL,
     Column("Control's epochs", lambda row: say.whole(row["control_epochs"])),
-    Column("Quartiles", lambda row: _between(row["latency_q1_ms"], row["latency_q3_ms"])),
+    QUARTILES,
     Column("One image", lambda row: say.milliseconds(row["batch1_ms"])),
     Column("Batch, bfloat16", lambda row: say.milliseconds(row["bf16_ms"])),
     Column("Batch, ONNX Runtime", lambda row: say.milliseconds(row["onnx_ms"])),
@@ -73,11 +73,6 @@ PEERS = (
     Column("Method", lambda row: say.text(row["method"]), numeric=False),
     Column("Library", lambda row: f"{say.text(row['library'])} {say.text(row['version'])}", numeric=False),
 )
-
-
-def _between(low: Any, high: Any) -> str:
-    """Quartiles of a time."""
-    return say.MISSING if say.absent(low) else f"{say.significant(low)} to {say.milliseconds(high)}"
 
 
 def build(run: Run) -> Content:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from convpress.report.contents import records
+from convpress.report.frames import records
 from convpress.report.pareto import REFERENCES, on_front
 from convpress.report.tables import Result, accuracy_columns, compare, last_epoch
 

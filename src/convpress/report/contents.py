@@ -17,6 +17,7 @@ from docutils.core import publish_parts
 from markupsafe import Markup
 
 from convpress.report import wording as say
+from convpress.report.frames import records
 
 TEXT_COLUMNS = ("stage", "variant", "layer", "model", "kernel_sizes", "start", "suffix")
 
@@ -43,6 +44,7 @@ PARAMETERS = Column("Parameters", lambda row: say.count(row["params"]))
 MACS = Column("MACs", lambda row: say.count(row["macs"]))
 FILE = Column("File", lambda row: say.size(row["bytes"]))
 TIME = Column("Time a batch", lambda row: say.milliseconds(row["latency_ms"]))
+QUARTILES = Column("Quartiles", lambda row: say.quartiles(row["latency_q1_ms"], row["latency_q3_ms"]))
 SPEEDUP = Column("Speedup", lambda row: say.factor(row["speedup"]))
 EPOCHS = Column("Epochs", lambda row: say.whole(row["epochs"]))
 
@@ -214,11 +216,6 @@ def beside_seed(
         "columns stand side by side and cannot be compared."
     )
     return run.view(f"{study}_seed", "The seed's figures beside ours.", reference, columns), note if network else ""
-
-
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as dicts with text keys."""
-    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
 def _read(path: Path, columns: Sequence[str], text: Sequence[str] = ()) -> pd.DataFrame:

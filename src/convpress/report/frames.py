@@ -28,3 +28,8 @@ def is_true(value: Any) -> bool:
 def chosen(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows marked as selected."""
     return frame[frame["selected"].map(is_true).astype(bool)]
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as dicts with text keys."""
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]

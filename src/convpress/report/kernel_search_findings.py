@@ -8,7 +8,8 @@ import pandas as pd
 
 from convpress.report import frames
 from convpress.report import wording as say
-from convpress.report.contents import Run, records
+from convpress.report.contents import Run
+from convpress.report.frames import records
 from convpress.report.style import stage_order
 
 NAME = "kernel_search"

@@ -13,6 +13,7 @@ from convpress.report.contents import (
     MACS,
     MCNEMAR,
     PARAMETERS,
+    QUARTILES,
     SPEEDUP,
     TIME,
     TO_CONTROL,
@@ -21,9 +22,8 @@ from convpress.report.contents import (
     Run,
     Section,
     beside_seed,
-    records,
 )
-from convpress.report.frames import chosen, is_true
+from convpress.report.frames import chosen, is_true, records
 from convpress.report.kernel_search_findings import (
     NAME,
     Row,
@@ -61,13 +61,6 @@ def label(row: Row) -> str:
     return f"{stage}: {row['variant']}" if row["variant"] else str(stage)
 
 
-def _quartiles(row: Row) -> str:
-    low, high = row["latency_q1_ms"], row["latency_q3_ms"]
-    if say.absent(low) or say.absent(high):
-        return say.MISSING
-    return f"{say.significant(low)} to {say.significant(high)}"
-
-
 TABLE = (
     Column("Stage", label),
     ACCURACY,
@@ -76,7 +69,7 @@ TABLE = (
     MCNEMAR.blank_for(stage="control"),
     MACS,
     TIME,
-    Column("Quartiles", _quartiles),
+    QUARTILES,
     SPEEDUP,
     Column("Kernel sizes", lambda row: say.sizes(row["kernel_sizes"])),
     PARAMETERS,

@@ -13,7 +13,7 @@ from torch import Tensor
 from convpress.checkpoints import load
 from convpress.kernel_search import searched_layers
 from convpress.layers.surgery import find_conv
-from convpress.report.contents import records
+from convpress.report.frames import records
 from convpress.report.tables import CONDITIONS, EPOCH_COLUMNS, Result, accuracy_columns, compare, last_epoch
 
 SHOWN_FILTERS = 6

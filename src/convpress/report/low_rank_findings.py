@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.contents import Run, records
+from convpress.report.contents import Run
+from convpress.report.frames import records
 
 NAME = "low_rank"
 COLUMNS = (

@@ -18,8 +18,8 @@ from convpress.report.contents import (
     Run,
     Section,
     TableView,
-    records,
 )
+from convpress.report.frames import records
 from convpress.report.low_rank_findings import (
     BASES,
     COLUMNS,
@@ -113,11 +113,11 @@ def build(run: Run) -> Content:
         content.tables.append(run.view("low_rank_bases", "Basis filters.", bases, BASES_TABLE))
         content.findings += bases_findings(bases)
     run.add_figures(FIGURES, content)
-    content.seed, content.seed_note = beside_seed(run, frame)
+    content.seed, content.seed_note = _rows_beside_seed(run, frame)
     return content
 
 
-def beside_seed(run: Run, frame: pd.DataFrame) -> tuple[TableView | None, str]:
+def _rows_beside_seed(run: Run, frame: pd.DataFrame) -> tuple[TableView | None, str]:
     """The seed's table next to ours, row by row."""
     values = {row["figure"]: float(row["value"]) for row in records(run.seeds(NAME))}
     rows = [row for row in records(frame) if f"row{row['row']}_accuracy" in values]

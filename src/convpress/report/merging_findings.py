@@ -8,7 +8,8 @@ import pandas as pd
 
 from convpress.report import merging_speed as speed
 from convpress.report import wording as say
-from convpress.report.contents import Run, records
+from convpress.report.contents import Run
+from convpress.report.frames import records
 from convpress.report.merging_pairs import PAIRS, pair_findings, without_seed
 from convpress.report.merging_tables import COLUMNS
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.contents import records
+from convpress.report.frames import records
 from convpress.report.tables import Result, compare
 
 QUESTIONS = {

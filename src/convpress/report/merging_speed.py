@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.contents import records
+from convpress.report.frames import records
 
 ARCHITECTURE = ("model", "params", "macs")
 """Variants that agree in these run the same network, however its weights came about."""

@@ -13,17 +13,18 @@ import vl_convert
 from markupsafe import Markup
 
 from convpress.report import wording as say
-from convpress.report.contents import FigureView, picture_size, records, rst
+from convpress.report.contents import FigureView, picture_size, rst
+from convpress.report.frames import records
 from convpress.report.pareto import COSTS, FARTHEST, Cost, in_view, label, networks, on_front
-from convpress.report.style import STUDIES, lean_svg
+from convpress.report.style import GRID, INK, STUDIES, STYLE, lean_svg
 
 # The markers of matplotlib, by the names of Vega.
 SHAPES = {"X": "cross", "D": "diamond", "o": "circle", "s": "square", "^": "triangle-up", "v": "triangle-down"}
 SHAPES |= {">": "triangle-right", "P": "cross"}
 PALETTE = {study: (look.color, SHAPES[look.marker]) for study, look in STUDIES.items()}
 SPARE = [("#aa4499", "triangle-left"), ("#999933", "wedge"), ("#661100", "stroke"), ("#44aa99", "arrow")]
-FONT = "DejaVu Sans, Verdana, Arial, sans-serif"
-INK, GRID, HEIGHT = "#222222", "#e4e4e4", 380
+FONT = ", ".join(STYLE["font.sans-serif"])
+HEIGHT = 380
 
 CAPTION = (
     "**Accuracy against cost.** Up and to the left is better. Vertical bars are 95 % intervals; the line is the Pareto "

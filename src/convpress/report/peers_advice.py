@@ -8,7 +8,7 @@ import pandas as pd
 
 from convpress.report import wording as say
 from convpress.report.comparison_tables import ABOUT
-from convpress.report.contents import records
+from convpress.report.frames import records
 from convpress.report.pareto import ALL_COSTS, Cost, label, on_front
 
 

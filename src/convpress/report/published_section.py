@@ -8,7 +8,8 @@ import pandas as pd
 
 from convpress.report import wording as say
 from convpress.report.comparison_tables import KINDS
-from convpress.report.contents import Column, Content, Run, Section, records
+from convpress.report.contents import Column, Content, Run, Section
+from convpress.report.frames import records
 
 COLUMNS = ("model", "method", "family", "base", "result", "cost", "factor", "source")
 OURS = (
@@ -23,9 +24,9 @@ OURS = (
     "finetune_epochs",
 )
 UNCOMPRESSED = ("baseline", "control", "peers")
-ABOUT = 0.05
+SHORTFALL = 0.05
 """A variant is of a published compression when it reaches this much less of it, or more."""
-REACHED = say.percent(1 - ABOUT, 0)
+REACHED = say.percent(1 - SHORTFALL, 0)
 STORED = 0.9
 """Fewer parameters count where the file, with the index it may need, has shrunk this many times as much."""
 FAMILIES = {
@@ -90,7 +91,7 @@ def _ours(frame: pd.DataFrame, published: dict[str, Any]) -> dict[str, Any]:
     frame = frame[frame["model"] == published["model"]]
     base = records(frame[frame["study"] == "baseline"])[0]
     factors = base[published["cost"]] / frame[published["cost"]]
-    found = frame[~frame["study"].isin(UNCOMPRESSED) & (factors >= (1 - ABOUT) * published["factor"])]
+    found = frame[~frame["study"].isin(UNCOMPRESSED) & (factors >= (1 - SHORTFALL) * published["factor"])]
     if published["cost"] == "params":
         found = found[base["bytes"] / found["bytes"] >= STORED * published["factor"]]
     same = (found["study"] + "/" + found["variant"]).str.match(FAMILIES.get(published["family"], "$"))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
 from convpress.report import wording as say
-from convpress.report.contents import Run, records
+from convpress.report.benchmarks_table import NOTE, benchmark_rows
+from convpress.report.contents import Run
+from convpress.report.frames import records
 from convpress.report.headlines import figure, headlines_table, known
 from convpress.report.page import SECTIONS
 
@@ -16,29 +20,52 @@ BEGIN, END = "<!-- results:begin", "<!-- results:end -->"
 FRONTS = ("pareto_params", "pareto_macs", "pareto_ms")
 
 
-def results(tables: Path, reference: Path, benchmarks: Path) -> str:
+def results(tables: Path, reference: Path, benchmarks: Path, lock: Path = Path("dvc.lock")) -> str:
     """Markdown of what the run found.
 
-    Each study in short, the best networks, the seeds' figures beside ours, targets, and benchmarks. Empty
-    when the run has no tables yet; what a run has not computed has no table here.
+    Each study in short, the best networks and the run's cost; folded away the stages of kernel_search, the seeds'
+    figures beside ours, targets, and benchmarks. Empty when the run has no tables yet; what a run has not computed
+    has no table here.
     """
     if not (tables / "baselines.csv").exists():
         return ""
-    parts = [
-        ("In short", _short(Run(tables.parent, reference.parent))),
+    run = Run(tables.parent, reference.parent)
+    shown = [
+        ("In short", _short(run)),
         ("On a front of accuracy against parameters, MACs or time", _comparison(tables)),
+    ]
+    folded = [
         ("The study kernel_search, stage by stage", _kernel_search(tables)),
         ("The seed documents' figures and ours", _headlines(tables, reference)),
         ("Targets", _targets(tables)),
-        ("Benchmarks (`make benchmark`)", _benchmarks(benchmarks)),
+        ("Benchmarks (<code>make benchmark</code>)", _benchmarks(benchmarks)),
     ]
-    return "\n\n".join(f"**{title}**\n\n{table}" for title, table in parts if table)
+    parts = [f"**{title}**\n\n{text}" for title, text in shown if text] + [cost(run, lock)]
+    parts += [f"<details><summary><b>{title}</b></summary>\n\n{text}\n\n</details>" for title, text in folded if text]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _short(run: Run) -> str:
     """What each study found, as at the head of its section on the page."""
     found = ((section.title, section.build(run).summary) for section in SECTIONS)
     return "\n".join(f"- {title}: {' '.join(summary)}" for title, summary in found if summary)
+
+
+def cost(run: Run, lock: Path) -> str:
+    """What computing the run took, by its provenance, and what its files need, by DVC's record of them."""
+    seconds = run.provenance.get("stage_seconds")
+    if not seconds:
+        return ""
+    hours, machine = sum(seconds.values()) / 3600, run.provenance["processor"]
+    found = (
+        f"The run's {len(seconds)} trainings took {hours:.0f} hours in sum ({machine}); "
+        "evaluations, sweeps and timings come on top"
+    )
+    if not lock.exists():
+        return f"{found}."
+    outs = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]["workflow"]["outs"]
+    need = f"{math.ceil(sum(out['size'] for out in outs) / 1e9)}{say.SPACE}GB"
+    return f"{found}. Its inputs and results need {need} of disk, and as much again in the cache of DVC."
 
 
 def _comparison(tables: Path) -> str:
@@ -52,7 +79,7 @@ def _comparison(tables: Path) -> str:
     batch = f"ms a batch of {say.listing(map(str, sizes))}, float32"
     return _markdown(
         (
-            *("network", "variant", "test accuracy", "points to control", "epochs", "control's epochs"),
+            *("network", "variant", _accuracy_header(frame), "points to control", "p", "epochs", "control's epochs"),
             *("parameters", "file", "MACs", batch, "faster than dense"),
         ),
         [
@@ -61,6 +88,7 @@ def _comparison(tables: Path) -> str:
                 f"{row['study']}/{row['variant']}",
                 say.accuracy(row),
                 say.points(row["delta_control"]),
+                say.p_value(row["mcnemar_p"]),
                 say.whole(row["finetune_epochs"]),
                 say.whole(row["control_epochs"]),
                 say.count(row["params"]),
@@ -78,9 +106,14 @@ def _kernel_search(tables: Path) -> str:
     path = tables / "kernel_search.csv"
     if not path.exists():
         return ""
-    frame = pd.read_csv(path, keep_default_na=False, na_values={"latency_ms": "", "delta_control": ""})
+    empty = dict.fromkeys(("latency_ms", "delta_control", "mcnemar_p"), "")
+    frame = pd.read_csv(path, keep_default_na=False, na_values=empty)
+    frame.loc[frame["stage"] == "control", ["delta_control", "mcnemar_p"]] = None
     return _markdown(
-        ("stage", "variant", "before training", "test accuracy", "points to control", "epochs", "sizes", "MACs", "ms"),
+        (
+            *("stage", "variant", "before training", _accuracy_header(frame), "points to control", "p", "epochs"),
+            *("sizes", "MACs", "ms"),
+        ),
         [
             (
                 row["stage"],
@@ -88,6 +121,7 @@ def _kernel_search(tables: Path) -> str:
                 say.percent(row["accuracy_before"]),
                 say.accuracy(row),
                 say.points(row["delta_control"]),
+                say.p_value(row["mcnemar_p"]),
                 row["epochs"],
                 row["kernel_sizes"],
                 say.count(row["macs"]),
@@ -98,10 +132,15 @@ def _kernel_search(tables: Path) -> str:
     )
 
 
+def _accuracy_header(frame: pd.DataFrame) -> str:
+    """The header of accuracies, which says of how many images they are."""
+    return f"test accuracy (n = {say.listing(say.whole(n) for n in sorted(set(frame['test_n'].dropna())))})"
+
+
 def _headlines(tables: Path, reference: Path) -> str:
     frame = known(headlines_table(reference, tables))
     return _markdown(
-        ("study", "figure", "seed", "ours, the seed's way", "ours at our best", "why worse"),
+        ("study", "figure", "seed", "ours, the seed's way", "ours, chosen on validation images", "why worse"),
         [
             (
                 row["study"],
@@ -135,26 +174,8 @@ def _targets(tables: Path) -> str:
 
 
 def _benchmarks(path: Path) -> str:
-    """How many times better ours is than the reference: the median, the worst and the best of a group's cases."""
-    if not path.exists():
-        return ""
-    frame = pd.read_csv(path)
-    keys = ["benchmark", "group", "machine", "date"]
-    return _markdown(
-        ("benchmark", "what", "cases", "times better, median", "worst to best", "machine", "date"),
-        [
-            (
-                benchmark,
-                group,
-                len(part),
-                say.factor(part["ratio"].median()),
-                f"{say.factor(part['ratio'].min())} to {say.factor(part['ratio'].max())}",
-                machine,
-                date,
-            )
-            for (benchmark, group, machine, date), part in frame.groupby(keys, sort=False)
-        ],
-    )
+    header, rows = benchmark_rows(path)
+    return f"{_markdown(header, rows)}\n\n{NOTE}" if rows else ""
 
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

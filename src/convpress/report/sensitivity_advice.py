@@ -6,7 +6,7 @@ import pandas as pd
 
 from convpress.config.sensitivity import STARTS
 from convpress.report import wording as say
-from convpress.report.contents import records
+from convpress.report.frames import records
 from convpress.report.sensitivity_findings import Row, decided, family, inside, network
 from convpress.report.sensitivity_penalty import counted
 

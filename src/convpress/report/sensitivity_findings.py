@@ -10,8 +10,7 @@ import pandas as pd
 
 from convpress.config.sensitivity import STARTS
 from convpress.report import wording as say
-from convpress.report.contents import records
-from convpress.report.frames import is_true
+from convpress.report.frames import is_true, records
 from convpress.report.sensitivity_figures import FAMILIES
 from convpress.report.sensitivity_penalty import AFTER, IDLE, beside_free, idle
 

@@ -16,9 +16,8 @@ from convpress.report.contents import (
     Content,
     Run,
     Section,
-    records,
 )
-from convpress.report.frames import is_true
+from convpress.report.frames import is_true, records
 from convpress.report.sensitivity_advice import advice, summary
 from convpress.report.sensitivity_findings import (
     at_common_rate,

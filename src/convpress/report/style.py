@@ -24,6 +24,7 @@ from convpress.files import atomic_path
 INK = "#222222"
 MUTED = "#6b6b6b"
 BAND = "#d9d9d9"
+GRID = "#e4e4e4"
 PLACES = re.compile(r'\b(?:d|x|y|points|width|height)="[^"]*|(?:translate|rotate)\([^)]*')
 DECIMALS = re.compile(r"-?\d+\.\d{3,}")
 INDENTATION = re.compile(r"\n +(?=<)")
@@ -57,7 +58,7 @@ STYLE: dict[str, Any] = {
     "ytick.labelcolor": INK,
     "xtick.major.size": 3,
     "ytick.major.size": 3,
-    "grid.color": "#e4e4e4",
+    "grid.color": GRID,
     "grid.linewidth": 0.7,
     "axes.grid": True,
     "lines.linewidth": 1.5,

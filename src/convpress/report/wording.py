@@ -100,6 +100,11 @@ def milliseconds(value: Any) -> str:
     return MISSING if absent(value) else f"{significant(value)}{SPACE}ms"
 
 
+def quartiles(low: Any, high: Any) -> str:
+    """Two ends of a time: 102 to 107 ms."""
+    return MISSING if absent(low) or absent(high) else f"{significant(low)} to {milliseconds(high)}"
+
+
 def duration(seconds: Any) -> str:
     """Seconds as people say them: 0.42 s, 41.3 s, 4 min 20 s, 1 h 05 min."""
     if absent(seconds):

@@ -1,0 +1,62 @@
+"""The README's table of benchmarks: how many times better each thing is than what it is held against."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from convpress.report import wording as say
+
+AGAINST = {
+    "alexnet_memory": "6 GiB",
+    "allocator": "the C library's own settings",
+    "dag_build": "1 x the grid",
+    "merging_latency": "the dense network",
+    "strided_gradient": "the strided convolution itself",
+    "sweep_reuse": "each point from the image on",
+    "train_throughput": "a plain loop in float32",
+}
+"""What the cases of a benchmark are held against; the decompositions have several peers, named in their groups."""
+PEERS = {
+    "parafac": "parafac, the same starts, each to its end",
+    "pyTensorlab": "pyTensorlab, 4 starts",
+    "cp: tensorly": "parafac, the same starts, each to its end",
+    "tucker: tensorly": "partial_tucker, the same start",
+    "tensor_chain: tensorly": "tensor_ring_als, a start of its own",
+}
+NOTE = (
+    "Our CP lets starts compete and drops the worse half every 20 iterations: 64 starts for the smallest kernels down "
+    "to 8 for the largest (all families at 2x: 32 to 4), and its seconds are those of all of them. parafac gets the "
+    "same starts but runs each to its end, pyTensorlab gets 4; no row compares one start with one start."
+)
+BETTER = {"": "as exact", "GiB": "as small"}
+"""What more of a ratio means, by the unit; all other units are of time."""
+
+
+def reference(benchmark: str, group: str) -> str:
+    """What the cases of a group are held against, by the names of its benchmark and of the group."""
+    what, _, peer = group.partition(" against ")
+    family = what.rpartition(": ")[0]
+    return PEERS.get(f"{family}: {peer}") or PEERS.get(peer) or AGAINST.get(benchmark, peer)
+
+
+def benchmark_rows(path: Path) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    """Header and rows of the table, a row a group: the median, the worst and the best of its cases."""
+    header = ("benchmark", "what", "against", "cases", "median", "worst to best", "machine", "date")
+    if not path.exists():
+        return header, []
+    frame = pd.read_csv(path, keep_default_na=False)
+    rows: list[tuple[object, ...]] = []
+    for (benchmark, group, machine, date), part in frame.groupby(["benchmark", "group", "machine", "date"], sort=False):
+        what = group.partition(" against ")[0]
+        against = part["against"].iloc[0] if "against" in part else ""
+        against = against or reference(benchmark, group)
+        if what.startswith(against):
+            continue  # held against itself
+        ratio, better = part["ratio"], BETTER.get(part["unit"].iloc[0], "as fast")
+        ends = f"{say.factor(ratio.min())} to {say.factor(ratio.max())}"
+        rows.append(
+            (benchmark, what, against, len(part), f"{say.factor(ratio.median())} {better}", ends, machine, date)
+        )
+    return header, rows
