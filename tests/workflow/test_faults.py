@@ -122,7 +122,9 @@ def test_killed_at_random_moments(unbroken, tmp_path):
     assert any("going on after epoch" in path.read_text() for path in logs), "a training was resumed"
     assert contents(project) == contents(unbroken)
     assert project.jobs(*TARGETS, overlay=TINY) == []
-    assert [path for path in saved.rglob("*.pt") if not path.name.startswith(".")] == []
+    assert list(saved.rglob("*.pt")) == []
+    left = [path for folder in ("data", "results") for path in (project.folder / folder).rglob(".*")]
+    assert left == [], "unfinished files of killed jobs are deleted"
 
 
 def test_the_second_of_two_runs_says_so_and_stops(tmp_path):
