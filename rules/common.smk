@@ -10,7 +10,14 @@ sys.path.insert(0, str(ROOT / "src"))
 from convpress.workflow.codehash import code_hash
 from convpress.config.schema import load_config
 from convpress.errors import ConvpressError
-from convpress.workflow.startup import check_networks, check_writable, keep_freed_memory, lock_folder, nearly_full_disks
+from convpress.workflow.startup import (
+    check_networks,
+    check_writable,
+    keep_freed_memory,
+    lock_folder,
+    nearly_full_disks,
+    remove_leftovers,
+)
 
 try:
     checked = load_config(config)
@@ -58,6 +65,7 @@ onstart:
         LOCKS.append(lock_folder(Path(".snakemake", "run.lock")))
     except ConvpressError as error:
         sys.exit(f"convpress: {error}")
+    remove_leftovers([Path("data"), Path("results")])
 
 
 onerror:

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from common import job
 from convpress.config.low_rank import LowRankConfig
 from convpress.report import low_rank_tables as tables
+from convpress.report.reading import read_rows
 from convpress.report.tables import read_results, write_table
 
 with job(snakemake):
@@ -20,7 +19,7 @@ with job(snakemake):
     rows = tables.rows_table(study, results, inputs.latency, inputs.distances, histories, inputs.original)
     trained = tables.last_trained(study, inputs.models)
     write_table(tables.with_speedup(rows), Path(output.low_rank[0]))
-    write_table(pd.read_csv(inputs.errors), Path(output.bases[0]))
-    write_table(pd.read_csv(inputs.sweeps), Path(output.sweeps[0]))
-    write_table(tables.history_table(histories), Path(output.history[0]))
+    write_table(read_rows(inputs.errors), Path(output.bases[0]))
+    write_table(read_rows(inputs.sweeps), Path(output.sweeps[0]))
+    write_table(tables.history_table(study, histories), Path(output.history[0]))
     write_table(tables.filters_table(study, inputs.original, trained), Path(output.filters[0]))

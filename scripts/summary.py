@@ -1,15 +1,15 @@
 """The test accuracy of every model in one small file, for `dvc metrics` and `dvc exp show`."""
 
-import json
 from pathlib import Path
 
 from common import job
 from convpress.files import write_json
+from convpress.report.reading import read_json
 
 with job(snakemake):
     summary = {}
     for path in snakemake.input:
-        record = json.loads(Path(path).read_text())
+        record = read_json(path)
         if "test_accuracy" in record:
             summary.setdefault(record["study"], {})[record["variant"]] = record["test_accuracy"]
     write_json(summary, Path(snakemake.output.summary))

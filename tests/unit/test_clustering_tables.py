@@ -9,6 +9,7 @@ import yaml
 from torch import nn
 
 from convpress.config.clustering import ClusteringConfig, variants
+from convpress.errors import ConvpressError
 from convpress.report import clustering_tables
 from convpress.report.clustering_tables import finetune_table, history_table, norms_table, points_table
 from convpress.report.tables import Result
@@ -17,7 +18,7 @@ PARAMS = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
 STUDY = ClusteringConfig(
     **{
         "model": "net",
-        "layers": ["conv"],
+        "layers": ["conv", "conv2"],
         "groups": [{"name": "all", "layers": ["conv"]}],
         "plans": {"columns": [{"name": "c", "layers": ["conv"]}], "rows": [[2]], "remedy": "still", "finetune": [0]},
         "ratios": [0.5],
@@ -60,14 +61,18 @@ def write(folder, file, first, last):
 @pytest.fixture
 def history(tmp_path):
     """As the workflow leaves them: the last stage has no number, pulled networks have a folder of their own."""
-    files = [write(tmp_path, name, 0, 1 if name in ("steps-050", "pulled-050") else 2) for name in NAMES]
-    files += [write(tmp_path, "steps-050.stage1", 0, 1), write(tmp_path, "pulled/pulled-s0", 0, 1)]
-    return history_table(files, STUDY)
+    return history_table(left(tmp_path), STUDY)
+
+
+def left(folder):
+    files = [write(folder, name, 0, 1 if name in ("steps-050", "pulled-050") else 2) for name in NAMES]
+    return [*files, write(folder, "steps-050.stage1", 0, 1), write(folder, "pulled/pulled-s0", 0, 1)]
 
 
 @pytest.fixture
 def table(history, monkeypatch):
-    monkeypatch.setattr(clustering_tables, "load", lambda path: nn.ModuleDict({"conv": nn.Conv2d(2, 4, 3)}))
+    network = nn.ModuleDict({name: nn.Conv2d(2, 4, 3) for name in STUDY.layers})
+    monkeypatch.setattr(clustering_tables, "load", lambda path: network)
     results = {("clustering", name): result(name) for name in NAMES} | {("baseline", "net"): result("baseline")}
     return finetune_table(results, dict.fromkeys(NAMES, ""), history, STUDY).set_index("variant")
 
@@ -102,15 +107,20 @@ def test_stages_follow_each_other_without_a_gap(history):
     assert history[history["variant"] == "tied-050-s1"]["epoch"].tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize("name", ["control", "steps-050", "steps-050.stage1", "pulled/pulled-s0"])
+def test_a_history_that_lacks_epochs_is_named(tmp_path, name):
+    files = left(tmp_path)
+    write(tmp_path, name, 0, 0)
+    with pytest.raises(ConvpressError, match=rf"{name}.csv: .*it ends with epoch 0 of .\); delete it"):
+        history_table(files, STUDY)
+
+
 def test_stages_are_in_the_order_of_their_numbers(tmp_path):
     """As text, stage 10 would come before stage 2."""
     lengths = {f"control.stage{number}": number for number in range(1, 11)}
-    files = [write(tmp_path, name, 0, 1) for name in NAMES] + [
-        write(tmp_path, name, 0, length) for name, length in lengths.items()
-    ]
-    rows = history_table(files, STUDY)
+    rows = history_table(left(tmp_path) + [write(tmp_path, name, 0, n) for name, n in lengths.items()], STUDY)
     last = rows[rows["variant"] == "control"].groupby("stage")["epoch"].max().tolist()
-    assert last == [*np.cumsum(range(1, 11)), 56]
+    assert last == [*np.cumsum(range(1, 11)), 57]
 
 
 def test_f_is_accuracy_over_unique_ratio(tmp_path):

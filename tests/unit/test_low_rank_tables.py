@@ -7,10 +7,18 @@ import torch
 
 from convpress.checkpoints import load, save_model
 from convpress.config.low_rank import LowRankConfig
+from convpress.errors import ConvpressError
 from convpress.layers.low_rank import SeparableConv2d
 from convpress.low_rank import expand
 from convpress.models import create_model
-from convpress.report.low_rank_tables import filters_of, filters_table, last_trained, rows_table, with_speedup
+from convpress.report.low_rank_tables import (
+    filters_of,
+    filters_table,
+    history_table,
+    last_trained,
+    rows_table,
+    with_speedup,
+)
 from convpress.report.tables import Result
 
 LAYERS = ["features.3", "features.10"]
@@ -106,6 +114,13 @@ def test_differences_are_taken_from_the_network_that_they_name(table):
 def test_rows_have_the_epochs_of_their_own_trainings(table):
     assert table["l2_epochs"].to_dict() == {"1": 0, "2": 0, "3": 2, "5": 0, "6": 0, "10": 2, "control": 0}
     assert table["ce_epochs"].to_dict() == {"1": 0, "2": 0, "3": 1, "5": 2, "6": 0, "10": 0, "control": 3}
+
+
+def test_a_history_that_lacks_epochs_is_named(tmp_path):
+    path = tmp_path / "separable-l2.csv"
+    pd.DataFrame({"epoch": [0, 1]}).to_csv(path, index=False)
+    with pytest.raises(ConvpressError, match=r"separable-l2\.csv: .*it ends with epoch 1 of 2\)"):
+        history_table(STUDY, {"separable-l2": str(path)})
 
 
 def test_distances_are_sums_and_the_originals_is_zero(table):

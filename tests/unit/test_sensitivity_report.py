@@ -197,7 +197,9 @@ def test_relative_sensitivities_share_one_denominator(monkeypatch):
     layer = CPConv2d.from_conv(nn.Conv2d(3, 2, 3), factors=factors)
     monkeypatch.setattr(sensitivity_tables, "load", lambda path: nn.Sequential(layer))
     monkeypatch.setattr(
-        sensitivity_tables.pd, "read_csv", lambda path: pd.DataFrame({"epoch": [0, 1], "seconds": [np.nan, 3.0]})
+        sensitivity_tables,
+        "read_history",
+        lambda path, epochs: pd.DataFrame({"epoch": [0, epochs], "seconds": [np.nan, 3.0]}),
     )
     metrics = dict.fromkeys(
         ("ci_low", "ci_high", "validation_accuracy", "accuracy_before", "params", "macs", "bytes"), 0.5
@@ -207,7 +209,7 @@ def test_relative_sensitivities_share_one_denominator(monkeypatch):
         [{"model": "m", "decomposition": "cp", "compression": 2, "rank": 1, "dense_params": 54, "params": 14}]
     ).assign(squared_norm=100.0, relative_error=0.9, corrected_error=0.9, seconds=1.0, correction_seconds=1.0)
     layers = layers.assign(sensitivity=sensitivity, corrected_sensitivity=sensitivity)
-    variants = {"v": Variant("m", "cp", 2, "plain", 0, "", SimpleNamespace(lr=0.01))}
+    variants = {"v": Variant("m", "cp", 2, "plain", 0, "", SimpleNamespace(epochs=1, lr=0.01))}
     rates = pd.DataFrame(columns=["model", "decomposition", "compression", "start", "rate", "diverged"])
     results = {("sensitivity", "v"): result, ("control", "m"): result}
     row = variants_table(variants, results, layers, rates, {"v": ""}, {"v": ""}).iloc[0]

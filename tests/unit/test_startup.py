@@ -1,6 +1,7 @@
 """Checks at the start of a run, and the lock that dies with its process."""
 
 import errno
+import fnmatch
 import json
 import os
 import platform
@@ -14,6 +15,7 @@ import yaml
 
 from convpress.config.schema import load_config
 from convpress.errors import ConvpressError
+from convpress.files import atomic_path
 from convpress.models.registry import create_model
 from convpress.workflow import startup
 from convpress.workflow.startup import (
@@ -22,6 +24,7 @@ from convpress.workflow.startup import (
     keep_freed_memory,
     lock_folder,
     nearly_full_disks,
+    remove_leftovers,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -161,3 +164,34 @@ def test_a_nearly_full_disk_is_named(tmp_path, monkeypatch):
     (sentence,) = nearly_full_disks([tmp_path, tmp_path / "absent"])
     assert sentence.startswith(f"{tmp_path}: only ")
     assert "make room and call the same command again" in sentence
+
+
+KILLED = """
+import os, signal, sys
+from convpress.files import atomic_path
+
+with atomic_path(sys.argv[1]) as path:
+    path.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_unfinished_files_of_dead_processes_are_deleted_and_no_others(tmp_path):
+    target = tmp_path / "models" / "study" / "net-1.safetensors"
+    subprocess.run([sys.executable, "-c", KILLED, str(target)], check=False)
+    (left,) = target.parent.iterdir()
+    others = [target, target.with_name(".hidden-12345678-net"), target.with_name("1-12345678-net")]
+    with atomic_path(target) as own:
+        for path in (own, *others[1:]):
+            path.write_text("whole")
+        remove_leftovers([tmp_path / "models", tmp_path / "absent"])
+        assert not left.exists()
+    assert sorted(target.parent.iterdir()) == sorted(others)
+
+
+def test_git_and_dvc_look_past_unfinished_files(tmp_path):
+    (name,) = {line for line in (ROOT / ".gitignore").read_text().splitlines() if line.startswith(".[0-9]")}
+    assert name in (ROOT / ".dvcignore").read_text().splitlines()
+    with atomic_path(tmp_path / "net.csv") as path:
+        path.write_text("half")
+        assert fnmatch.fnmatch(path.name, name)

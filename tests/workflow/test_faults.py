@@ -122,7 +122,9 @@ def test_killed_at_random_moments(unbroken, tmp_path):
     assert any("going on after epoch" in path.read_text() for path in logs), "a training was resumed"
     assert contents(project) == contents(unbroken)
     assert project.jobs(*TARGETS, overlay=TINY) == []
-    assert [path for path in saved.rglob("*.pt") if not path.name.startswith(".")] == []
+    assert list(saved.rglob("*.pt")) == []
+    left = [path for folder in ("data", "results") for path in (project.folder / folder).rglob(".*")]
+    assert left == [], "unfinished files of killed jobs are deleted"
 
 
 def test_the_second_of_two_runs_says_so_and_stops(tmp_path):
@@ -179,17 +181,24 @@ def test_a_read_only_results_folder(tmp_path, mounted):
     assert (project.folder / FIRST).exists()
 
 
-def test_a_truncated_file_is_named_and_made_again(unbroken, tmp_path):
-    damaged = "results/tiny/models/kernel_search/finetune_cp-plain.start.safetensors"
+@pytest.mark.parametrize(
+    ("damaged", "target"),
+    [
+        ("models/kernel_search/finetune_cp-plain.start.safetensors", TARGETS[1]),
+        ("metrics/baseline/resnet8.json", TARGETS[0]),
+        ("predictions/baseline/resnet8.npz", TARGETS[0]),
+        ("histories/control/resnet8.csv", TARGETS[0]),
+    ],
+)
+def test_a_truncated_file_is_named_and_made_again(unbroken, tmp_path, damaged, target):
     project = copy(unbroken, tmp_path / "project")
-    target = TARGETS[1]
-    path = project.folder / damaged
+    path = project.folder / "results" / "tiny" / damaged
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     (project.folder / target).unlink()
     kept = contents(project)
     result = project.snakemake(target, "--cores", "2", overlay=TINY)
     assert result.returncode == 1
-    assert Path(damaged).name in result.stderr
+    assert f"{damaged}: " in result.stderr
     assert "stopped:" in result.stderr
     assert "Traceback" not in result.stderr
     assert contents(project) == kept

@@ -1,6 +1,5 @@
 """The page of an unfinished run, from what is there: `python -m convpress.report results/cifar10`."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import yaml
 
 from convpress.errors import ConvpressError
 from convpress.report.page import write_report
+from convpress.report.reading import read_json
 from convpress.report.tables import write_table
 from convpress.report.targets import targets_table
 
@@ -18,13 +18,13 @@ def draw(results: Path) -> None:
 
     Raises `ConvpressError` when nothing has been evaluated yet.
     """
-    metrics = [json.loads(path.read_text()) for path in sorted(results.glob("metrics/*/*.json"))]
+    metrics = [read_json(path) for path in sorted(results.glob("metrics/*/*.json"))]
     metrics = [record for record in metrics if "provenance" in record]
     if not metrics:
         raise ConvpressError(f"{results}: nothing has been evaluated there yet; run the workflow first.")
     config = configuration(results.name)
     wanted = {config["data"]["name"]} | {config["models"][name].get("checkpoint") for name in config["baselines"]}
-    records = [json.loads(path.read_text()) for path in sorted(Path("data").rglob("*.json"))]
+    records = [read_json(path) for path in sorted(Path("data").rglob("*.json"))]
     inputs = [entry for entry in records if entry["file"].removesuffix(".safetensors") in wanted]
     targets = targets_table(Path("report/reference/targets.csv"), results / "tables")
     write_table(targets, results / "tables" / "targets.csv")

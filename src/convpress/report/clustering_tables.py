@@ -12,8 +12,18 @@ from torch import nn
 
 from convpress.checkpoints import load
 from convpress.clustering.remedies import dense_parameters, filter_norms, unique_parameters
-from convpress.config.clustering import CONTROL, ClusteringConfig, RemedyConfig, Variant, ratio_name, variants
-from convpress.report.tables import EPOCH_COLUMNS, Result, accuracy_columns, compare, last_epoch
+from convpress.config.clustering import (
+    CONTROL,
+    ClusteringConfig,
+    RemedyConfig,
+    Variant,
+    pull_epochs,
+    ratio_name,
+    stages,
+    variants,
+)
+from convpress.report.reading import last_epoch, read_history, read_rows
+from convpress.report.tables import EPOCH_COLUMNS, Result, accuracy_columns, compare
 
 FROZEN = RemedyConfig.model_validate({"filters": "frozen"})
 """The seed's way: frozen centroids and nothing else."""
@@ -21,7 +31,7 @@ FROZEN = RemedyConfig.model_validate({"filters": "frozen"})
 
 def points_table(paths: Sequence[str], kind: str) -> pd.DataFrame:
     """A row a point of a sweep; `kind` (layer, group or plan) names the first column. F = accuracy / unique_ratio."""
-    frame = pd.concat([pd.read_csv(path) for path in paths], ignore_index=True).rename(columns={"name": kind})
+    frame = pd.concat([read_rows(path) for path in paths], ignore_index=True).rename(columns={"name": kind})
     return frame.assign(f_score=frame["accuracy"] / frame["unique_ratio"])[
         [kind, "clusters", "unique_ratio", "accuracy", "f_score", "images"]
     ]
@@ -101,15 +111,17 @@ def history_table(histories: Sequence[str], study: ClusteringConfig) -> pd.DataF
     Where norms were pulled first, these epochs come before the others.
     """
     found: dict[str, list[tuple[int, pd.DataFrame]]] = {}
-    pulled = {Path(path).stem: path for path in histories if Path(path).parent.name == "pulled"}
-    for path in histories:
-        if path not in pulled.values():
-            label, _, number = Path(path).stem.partition(".stage")  # the last stage has no number
-            found.setdefault(label, []).append((int(number or 10**6), pd.read_csv(path)))
+    pulled, epochs = {}, _planned_epochs(study)
+    for path in map(Path, histories):
+        if path.parent.name == "pulled":
+            pulled[path.stem] = read_history(path, epochs.get(f"pulled/{path.stem}"))
+        else:
+            label, _, number = path.stem.partition(".stage")  # the last stage has no number
+            found.setdefault(label, []).append((int(number or 10**6), read_history(path, epochs.get(path.stem))))
     frames = []
     for name, variant in variants(study).items():
         first = pulled.get(f"{variant.remedy}-s{variant.replicate}")
-        parts = [pd.read_csv(first)] if first else []
+        parts = [] if first is None else [first]
         parts += [part for _, part in sorted(found[name], key=lambda item: item[0])]
         done = 0
         for stage, part in enumerate(parts):
@@ -117,6 +129,20 @@ def history_table(histories: Sequence[str], study: ClusteringConfig) -> pd.DataF
             frames.append(shifted)
             done = int(shifted["epoch"].max())
     return pd.concat(frames, ignore_index=True).reindex(columns=["variant", "stage", *EPOCH_COLUMNS])
+
+
+def _planned_epochs(study: ClusteringConfig) -> dict[str, int]:
+    """Epochs of each training by the name of its history."""
+    total = study.training.epochs
+    planned = {}
+    for name, variant in variants(study).items():
+        planned[name] = total
+        if variant.remedy:
+            remedy = study.remedies[variant.remedy]
+            *earlier, last = (stage.epochs for stage in stages(remedy, _layers(study, variant), total))
+            planned |= {f"{name}.stage{number}": epochs for number, epochs in enumerate(earlier, 1)} | {name: last}
+            planned[f"pulled/{variant.remedy}-s{variant.replicate}"] = pull_epochs(remedy, total)
+    return planned
 
 
 def norms_table(networks: Mapping[str, str], layers: Sequence[str]) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,8 @@ import pandas as pd
 
 from convpress.report.frames import records
 from convpress.report.pareto import REFERENCES, on_front
-from convpress.report.tables import Result, accuracy_columns, compare, last_epoch
+from convpress.report.reading import last_epoch, read_history, read_json, read_rows
+from convpress.report.tables import Result, accuracy_columns, compare
 
 Key = tuple[str, str]
 """Study and variant."""
@@ -65,9 +65,9 @@ def final_networks_table(
     the last epoch of the variant's own history. `latencies` are files of times, `exports` of ONNX checks.
     Differences and p-values are against the control of the network; fronts are over all rows of a network.
     """
-    trained = {(Path(path).parent.name, Path(path).stem): last_epoch(pd.read_csv(path)) for path in histories}
+    trained = {(Path(path).parent.name, Path(path).stem): last_epoch(read_history(path)) for path in histories}
     times = _times(latencies)
-    checks = {(item["study"], item["variant"]): item for path in exports for item in _read_json(path)}
+    checks = {(item["study"], item["variant"]): item for path in exports for item in read_json(path)}
     rows = []
     for study, variants in final.items():
         for variant, model in variants.items():
@@ -87,10 +87,6 @@ def final_networks_table(
     return frame[[*FIRST, *(name for name in frame.columns if name not in FIRST)]].reset_index(drop=True)
 
 
-def _read_json(path: str) -> Any:
-    return json.loads(Path(path).read_text())
-
-
 def _against_control(results: Mapping[Key, Result], key: Key, model: str) -> dict[str, float]:
     control = results.get(("control", model))
     if control is None or key == ("control", model):
@@ -106,7 +102,7 @@ def _times(paths: Sequence[str]) -> dict[Key, dict[str, Any]]:
     """
     found: dict[Key, dict[str, Any]] = {}
     for path in paths:
-        frame = pd.read_csv(path)
+        frame = read_rows(path)
         largest = int(frame["batch_size"].max())
         for row in frame.to_dict("records"):
             study, _, variant = row["name"].partition("/")
@@ -158,7 +154,7 @@ def peers_table(frame: pd.DataFrame, compressed: Sequence[str], results: Mapping
     the best on validation images, stands there. `nearest_epochs` tells how long it was trained, `delta_nearest` is the
     peer's accuracy minus its, `nearest_p` the exact McNemar p-value.
     """
-    asked = {item["variant"]: item for item in map(_read_json, compressed)}
+    asked = {item["variant"]: item for item in map(read_json, compressed)}
     ours = frame[~frame["study"].isin([*REFERENCES, "peers"])]
     rows = []
     for peer in records(frame[frame["study"] == "peers"]):

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from convpress.report import style
 from convpress.report.frames import complete
+from convpress.report.reading import read_rows
 
 HISTORY = ("stage", "variant", "epoch", "loss", "train_accuracy", "validation_accuracy")
 
@@ -23,7 +24,7 @@ def draw_from(
     draw_all: Callable[[Mapping[str, pd.DataFrame], Mapping[str, Path]], None],
 ) -> None:
     """Let `draw_all` draw the pictures `outputs` (files by name) from those `inputs` that are CSV, by their names."""
-    tables = {Path(path).stem: pd.read_csv(path) for path in inputs if path.endswith(".csv")}
+    tables = {Path(path).stem: read_rows(path) for path in inputs if path.endswith(".csv")}
     draw_all(tables, {name: Path(path) for name, path in outputs.items()})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,15 @@ from convpress.checkpoints import load
 from convpress.kernel_search import searched_layers
 from convpress.layers.surgery import find_conv
 from convpress.report.frames import records
-from convpress.report.tables import CONDITIONS, EPOCH_COLUMNS, Result, accuracy_columns, compare, last_epoch
+from convpress.report.reading import last_epoch, read_history, read_json, read_rows
+from convpress.report.tables import CONDITIONS, EPOCH_COLUMNS, Result, accuracy_columns, compare
 
 SHOWN_FILTERS = 6
 
 
 def cp_error_table(metrics: Sequence[str]) -> pd.DataFrame:
     """A row a layer: errors, times and sensitivities of the decompositions."""
-    frame = pd.DataFrame([json.loads(Path(path).read_text()) for path in metrics])
+    frame = pd.DataFrame([read_json(path) for path in metrics])
     return frame.drop(columns="provenance", errors="ignore").sort_values("layer", ignore_index=True)
 
 
@@ -32,10 +32,10 @@ def _stage(path: str) -> tuple[str, str]:
 
 def history_table(control: str, histories: Sequence[str]) -> pd.DataFrame:
     """Loss and accuracies by stage, variant and epoch."""
-    frames = [pd.read_csv(control).assign(stage="control", variant="")]
+    frames = [read_history(control).assign(stage="control", variant="")]
     for path in histories:
         stage, variant = _stage(path)
-        frames.append(pd.read_csv(path).assign(stage=stage, variant=variant))
+        frames.append(read_history(path).assign(stage=stage, variant=variant))
     return pd.concat(frames, ignore_index=True).reindex(columns=["stage", "variant", *EPOCH_COLUMNS])
 
 
@@ -43,7 +43,7 @@ def sizes_table(histories: Sequence[str]) -> pd.DataFrame:
     """Sigma and kernel size by variant, layer and epoch."""
     rows = []
     for path in histories:
-        history = pd.read_csv(path)
+        history = read_history(path)
         layers = [column.removeprefix("sigma/") for column in history if column.startswith("sigma/")]
         for layer in layers:
             part = history[["epoch", f"sigma/{layer}", f"size/{layer}"]].set_axis(["epoch", "sigma", "size"], axis=1)
@@ -90,7 +90,7 @@ def stages_table(
     layers: Sequence[str],
 ) -> pd.DataFrame:
     """A row a stage and variant; the best final variant by validation accuracy is marked as selected."""
-    times = pd.read_csv(latency).set_index("stage")
+    times = read_rows(latency).set_index("stage")
     control = next(result for (study, _), result in results.items() if study == "control")
     rows = []
     for (study, name), result in results.items():

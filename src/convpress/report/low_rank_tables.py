@@ -14,7 +14,8 @@ from convpress.config.low_rank import LowRankConfig, RowConfig
 from convpress.layers.low_rank import LowRankConv2d, SeparableConv2d
 from convpress.layers.surgery import find_conv
 from convpress.low_rank import expand
-from convpress.report.tables import EPOCH_COLUMNS, Result, accuracy_columns, compare, last_epoch
+from convpress.report.reading import last_epoch, read_history, read_rows
+from convpress.report.tables import EPOCH_COLUMNS, Result, accuracy_columns, compare
 
 Results = Mapping[tuple[str, str], Result]
 
@@ -34,10 +35,10 @@ def rows_table(
     `macs` are for one image of `size` pixels, times for a batch of them; rows that share their layers share the times.
     `original` is the file of the network that is expanded.
     """
-    costs = pd.read_csv(latency).set_index("network")
-    far = pd.read_csv(distances)
+    costs = read_rows(latency).set_index("network")
+    far = read_rows(distances)
     base, control = results["baseline", study.model], results["control", study.model]
-    filters, control_epochs = filters_of(study, original), last_epoch(pd.read_csv(histories["control"]))
+    filters, control_epochs = filters_of(study, original), last_epoch(_history(study, histories, "control"))
     rows = [
         _fixed("1", "original", 0) | UNMOVED | _row(study, base, base, control, costs.loc["original"]),
         *(
@@ -101,8 +102,8 @@ def _row_of(study: LowRankConfig, row: RowConfig, histories: Mapping[str, str]) 
         "scheme": scheme,
         "layers": " ".join(study.layers),
         "decomposed": "Y" if scheme == "decomposed" else "",
-        "l2_epochs": last_epoch(pd.read_csv(histories[first])) if row.l2 else 0,
-        "ce_epochs": last_epoch(pd.read_csv(histories[row.variant])) if row.ce else 0,
+        "l2_epochs": last_epoch(_history(study, histories, first)) if row.l2 else 0,
+        "ce_epochs": last_epoch(_history(study, histories, row.variant)) if row.ce else 0,
     }
 
 
@@ -127,12 +128,18 @@ def with_speedup(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def history_table(histories: Mapping[str, str]) -> pd.DataFrame:
+def _history(study: LowRankConfig, histories: Mapping[str, str], name: str) -> pd.DataFrame:
+    """The history of a trained variant or of the `control`, whole."""
+    recipe = study.control() if name == "control" else study.recipe(*study.chains()[name][1:])
+    return read_history(histories[name], recipe.epochs)
+
+
+def history_table(study: LowRankConfig, histories: Mapping[str, str]) -> pd.DataFrame:
     """Loss and accuracies by stage (match_outputs, finetune_low_rank), variant (also `control`) and epoch."""
     frames = []
-    for name, path in histories.items():
+    for name in histories:
         stage = "match_outputs" if name.split("-")[-1].startswith("l2") else "finetune_low_rank"
-        frames.append(pd.read_csv(path).assign(stage=stage, variant=name))
+        frames.append(_history(study, histories, name).assign(stage=stage, variant=name))
     return pd.concat(frames, ignore_index=True).reindex(columns=["stage", "variant", *EPOCH_COLUMNS])
 
 

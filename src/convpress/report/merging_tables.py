@@ -13,7 +13,8 @@ from convpress.checkpoints import load
 from convpress.layers.shared import SharedFilterConv2d
 from convpress.layers.shared_kernels import SharedKernelConv2d
 from convpress.report.merging_turns import PAIRED, TURNS, paired_speedups
-from convpress.report.tables import CONDITIONS, EPOCH_COLUMNS, Result, accuracy_columns, compare, last_epoch
+from convpress.report.reading import last_epoch, read_history, read_rows
+from convpress.report.tables import CONDITIONS, EPOCH_COLUMNS, Result, accuracy_columns, compare
 
 COLUMNS = (
     *("stage", "series", "model", "variant", "method", "rule", "features", "allocate", "ratio", "macs_divisor", "seed"),
@@ -26,10 +27,15 @@ IMAGES = 10_000
 """The seed times its networks over CIFAR-10's test images."""
 
 
-def history_table(controls: Sequence[str], histories: Sequence[str]) -> pd.DataFrame:
+def history_table(
+    controls: Sequence[str], histories: Sequence[str], variants: Mapping[str, Mapping[str, Any]]
+) -> pd.DataFrame:
     """Loss and accuracies by stage (control or finetuned), variant (a control's network) and epoch."""
-    files = [("control", path) for path in controls] + [("finetuned", path) for path in histories]
-    frames = [pd.read_csv(path).assign(stage=stage, variant=Path(path).stem) for stage, path in files]
+    frames = [read_history(path).assign(stage="control", variant=Path(path).stem) for path in controls]
+    for path in histories:
+        name = Path(path).stem
+        history = read_history(path, variants[name]["training"]["epochs"])
+        frames.append(history.assign(stage="finetuned", variant=name))
     return pd.concat(frames, ignore_index=True).reindex(columns=["stage", "variant", *EPOCH_COLUMNS])
 
 
@@ -48,7 +54,7 @@ def merging_table(
     `speedup` is the median over turns of the dense network's time divided by the row's, with quartiles in columns of
     their own; where the file of times kept no turns, it is the ratio of the medians.
     """
-    times = pd.read_csv(latency).set_index(["group", "name"])
+    times = read_rows(latency).set_index(["group", "name"])
     rows = []
     for (study, name), result in results.items():
         if study == "merging":
@@ -69,7 +75,7 @@ def merging_table(
             | _time(times, key, entry["model"])
             | {"epochs": last_epoch(spent), "control_epochs": last_epoch(control_spent)}
         )
-    for point in pd.read_csv(sweep).to_dict("records"):
+    for point in read_rows(sweep).to_dict("records"):
         entry = {"stage": "sweep", "model": model, "variant": point["point"], "allocate": False, "seed": seed}
         rows.append(point | entry | _time(times, ("sweep", point["point"]), model))
     frame = pd.DataFrame(rows)

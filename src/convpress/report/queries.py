@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from convpress.errors import ConvpressError
+from convpress.report.reading import read_rows
 
 PICKS = ("first", "min", "max", "mean", "chosen")
 
@@ -18,14 +19,14 @@ def read_number(tables: Path, table: str, column: str, where: str, pick: str) ->
     nothing is picked on test images.
 
     Raises:
-        ConvpressError: a column, a query or a pick that cannot be.
+        ConvpressError: a column, a query or a pick that cannot be, or a table that is cut off or damaged.
     """
     path = tables / f"{table}.csv"
     if not path.is_file():
         return None
     if pick not in PICKS:
         raise ConvpressError(f"pick is {pick!r}; one of {', '.join(PICKS)} is allowed")
-    frame = pd.read_csv(path)
+    frame = read_rows(path)
     texts = frame.select_dtypes(exclude="number").columns
     frame[texts] = frame[texts].astype(object).fillna("")
     try:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +12,9 @@ from scipy import stats
 
 from convpress.checkpoints import load
 from convpress.config.sensitivity import STARTS, Variant
+from convpress.report.reading import last_epoch, read_history, read_json, read_rows
 from convpress.report.sensitivity_penalty import counted
-from convpress.report.tables import Result, accuracy_columns, compare, last_epoch
+from convpress.report.tables import Result, accuracy_columns, compare
 from convpress.sensitivity import total_sensitivity
 
 CELL = ["model", "decomposition", "compression", "suffix"]
@@ -31,7 +30,7 @@ def layers_table(metrics: Sequence[str]) -> pd.DataFrame:
     """A row a decomposed layer: rank, errors, sensitivities, parameters, seconds."""
     rows = []
     for path in metrics:
-        found = json.loads(Path(path).read_text())
+        found = read_json(path)
         key = {"model": found["model"], "decomposition": found["decomposition"], "compression": found["compression"]}
         rows += [key | row for row in found["layers"]]
     return pd.DataFrame(rows)
@@ -39,7 +38,7 @@ def layers_table(metrics: Sequence[str]) -> pd.DataFrame:
 
 def probe_table(paths: Sequence[str]) -> pd.DataFrame:
     """The rows of all probes."""
-    return pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
+    return pd.concat([read_rows(path) for path in paths], ignore_index=True)
 
 
 def slacks_table(layers: pd.DataFrame) -> pd.DataFrame:
@@ -73,7 +72,7 @@ def variants_table(
     """A row a variant: error and sensitivity over all layers, accuracies, comparisons with control and plain twin."""
     rows = []
     for name, variant in variants.items():
-        result, history = results["sensitivity", name], pd.read_csv(histories[name])
+        result, history = results["sensitivity", name], read_history(histories[name], variant.recipe.epochs)
         control = compare(result, results["control", variant.model])
         twin = results.get(("sensitivity", _plain_twin(variant, variants)))
         plain = compare(result, twin) if twin and variant.treatment != "plain" else {}

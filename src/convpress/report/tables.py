@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import pandas as pd
 from convpress.errors import ConvpressError
 from convpress.files import atomic_path, write_csv
 from convpress.measure import mcnemar
+from convpress.report.reading import last_epoch, read_array, read_history, read_json, read_rows
 
 ROUNDING = 1e-9
 """Fractions that differ by less are the same count of images."""
@@ -31,13 +31,12 @@ def read_results(metrics: Sequence[str], predictions: Sequence[str]) -> dict[tup
     """Results by (study, variant).
 
     Raises:
-        ConvpressError: the files at one position are not of one model, so pairs would be compared wrongly.
+        ConvpressError: a file is damaged, or the files at one position are not of one model, so pairs would be
+            compared wrongly.
     """
     results = {}
     for metrics_path, predictions_path in zip(metrics, predictions, strict=True):
-        record = json.loads(Path(metrics_path).read_text())
-        with np.load(predictions_path) as arrays:
-            correct = arrays["correct"]
+        record, correct = read_json(metrics_path), read_array(predictions_path, "correct")
         if abs(correct.mean() - record["test_accuracy"]) > ROUNDING:
             raise ConvpressError(f"{predictions_path} does not belong to {metrics_path}; their accuracies differ")
         results[record["study"], record["variant"]] = Result(record, correct)
@@ -70,11 +69,6 @@ CONDITIONS = ("batch_size", "threads", "dtype", "layout")
 """What a time was measured under; these stand beside it."""
 
 
-def last_epoch(history: pd.DataFrame) -> int:
-    """Epochs of a training by its history; 0 without one."""
-    return int(history["epoch"].max()) if len(history) else 0
-
-
 def accuracy_columns(result: Result) -> dict[str, Any]:
     """The columns that every table of models shares."""
     return {name: result.metrics[name] for name in ACCURACY_COLUMNS}
@@ -85,7 +79,7 @@ def baselines_table(results: Mapping[tuple[str, str], Result], histories: Mappin
     rows = []
     for (study, model), result in results.items():
         row = {"model": model, "variant": study} | accuracy_columns(result)
-        row["epochs"] = last_epoch(pd.read_csv(histories[model])) if study == "control" else 0
+        row["epochs"] = last_epoch(read_history(histories[model])) if study == "control" else 0
         comparison = compare(result, results["baseline", model])
         row["delta_baseline"], row["mcnemar_p"] = comparison["delta"], comparison["mcnemar_p"]
         rows.append(row)
@@ -97,7 +91,7 @@ def stage_seconds(histories: Sequence[str]) -> dict[str, float]:
     found = {}
     for path in histories:
         name = path.rpartition("histories/")[2].removesuffix(".csv")
-        history = pd.read_csv(path)
+        history = read_rows(path)
         found[name] = float(history["seconds"].sum()) if len(history) else 0.0
     return found
 

@@ -12,6 +12,7 @@ import yaml
 
 from convpress.errors import ConvpressError
 from convpress.files import md5_file
+from convpress.workflow.startup import TEMPORARY
 
 STAGE = "workflow"
 
@@ -57,8 +58,9 @@ def _outputs(root: Path) -> Iterator[tuple[dict[str, str], bool]]:
 def _checksum(path: Path) -> str:
     if path.is_file():
         return md5_file(path)
-    files = sorted((file.relative_to(path).parts, file) for file in path.rglob("*") if file.is_file())
-    listing = [{"md5": md5_file(file), "relpath": "/".join(parts)} for parts, file in files]
+    # As .dvcignore says, unfinished files do not count.
+    files = (file for file in path.rglob("*") if file.is_file() and not TEMPORARY.fullmatch(file.name))
+    listing = [{"md5": md5_file(file), "relpath": file.relative_to(path).as_posix()} for file in files]
     listing.sort(key=lambda item: item["relpath"])
     return hashlib.md5(json.dumps(listing, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
 

@@ -1,4 +1,4 @@
-"""When Snakemake starts: a configuration is checked once, one run at a time has the folder, jobs keep their memory."""
+"""When Snakemake starts: checks once a configuration, one run at a time, nothing left over, jobs keep their memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
@@ -25,6 +26,8 @@ ALLOCATOR = {
     "MALLOC_TOP_PAD_": str(1 << 30),
 }
 """Settings of glibc, see mallopt(3): freed memory stays with the process. Other C libraries do not read them."""
+TEMPORARY = re.compile(r"\.(\d{1,9})-[0-9a-f]{8}-.+")
+"""Names that `atomic_path` gives to unfinished files, and in them the process that writes."""
 SOURCES = Path(__file__).resolve().parents[2]
 
 
@@ -115,3 +118,26 @@ def lock_folder(path: Path) -> IO[str]:
     file.write(f"process {os.getpid()} on {os.uname().nodename}")
     file.flush()
     return file
+
+
+def remove_leftovers(folders: Iterable[Path]) -> None:
+    """Delete the unfinished files of killed processes below `folders`; call it under the lock.
+
+    A job of a killed run that is still at work on another machine loses its file and fails; this run does its work.
+    """
+    for folder in folders:
+        for path in folder.rglob(".*"):
+            found = TEMPORARY.fullmatch(path.name)
+            if found and not _lives(int(found[1])):
+                with contextlib.suppress(OSError):  # what cannot be deleted does no harm
+                    path.unlink()
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
