@@ -32,7 +32,7 @@ from convpress.report.sensitivity_findings import (
     penalty_findings,
     probe_findings,
 )
-from convpress.report.sensitivity_penalty import counted
+from convpress.report.sensitivity_penalty import counted, noise_findings
 
 NAME = "sensitivity"
 COLUMNS = (
@@ -149,6 +149,7 @@ def _told(run: Run, study: pd.DataFrame, pairs: pd.DataFrame, correlation: pd.Da
     """What the numbers say, and the answer; `pairs` are those that count."""
     rates, harm = run.table("sensitivity_rates", ("rate", "steps")), harm_findings(study)
     findings = probe_findings(study, rates) + penalty_findings(study) + harm + pair_findings(pairs)
+    findings += noise_findings(study, pairs)
     findings += [*correlation_findings(correlation), " ".join(advice(study, pairs))]
     return findings, summary(study, pairs) + confounder(study) + overall(correlation)
 
