@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from convpress.report import wording as say
 from convpress.report.contents import (
@@ -19,21 +20,36 @@ COLUMNS = ("study", "target", "measured", "relation", "limit", "unit", "met")
 
 
 SIGNS = {">=": "≥", "<=": "≤", "<": "<", ">": ">"}
+
+
+def _aim(row: dict[str, Any]) -> str:
+    """The limit of a target with its relation; a dash for an attempt at a target that is no longer set."""
+    if say.absent(row["relation"]):
+        return say.MISSING
+    return f"{SIGNS[row['relation']]} {say.quantity(row['limit'], row['unit'])}"
+
+
+def _measured(row: dict[str, Any]) -> str:
+    return say.quantity(row["measured"], row["unit"])
+
+
 TABLE = (
     Column("Target", lambda row: say.text(row["target"])),
     Column("Study", lambda row: say.text(row["study"]), numeric=False),
-    Column("Aim", lambda row: f"{SIGNS[row['relation']]} {say.quantity(row['limit'], row['unit'])}"),
-    Column("Measured", lambda row: say.quantity(row["measured"], row["unit"])),
+    Column("Aim", _aim),
+    Column("Measured", _measured),
     Column("Met", lambda row: say.text(row["met"]), numeric=False),
 )
 
 ATTEMPTS = (
-    *("target", "configuration", "variant", "validation_accuracy", "test_accuracy"),
+    *("target", "configuration", "variant", "measured", "validation_accuracy", "test_accuracy"),
     *("control_accuracy", "delta_control", "mcnemar_p", "commit"),
 )
 TRIED = (
     Column("Target", lambda row: say.text(row["target"]), numeric=False),
     Column("Variant", lambda row: say.text(row["variant"]), numeric=False),
+    Column("Aim", _aim),
+    Column("Measured, as the target counts", _measured),
     Column("Configuration", lambda row: _laid_over(row["configuration"]), numeric=False),
     Column("Validation", lambda row: say.percent(row["validation_accuracy"])),
     ACCURACY,
@@ -75,6 +91,7 @@ def build(run: Run) -> Content:
     content.tables.append(run.view("targets", "Targets and what came out.", frame, TABLE))
     tried = run.attempts(ATTEMPTS)
     if len(tried):
+        tried = tried.merge(frame[["target", "relation", "limit", "unit"]], on="target", how="left")
         content.tables.append(run.view("attempts", "What was tried to meet targets.", tried, TRIED))
     measured = frame[frame["met"] != "not measured"]
     met = int((measured["met"] == "met").sum())
