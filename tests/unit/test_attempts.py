@@ -13,8 +13,11 @@ from convpress.report.targets import targets_table
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE, RESULTS = ROOT / "report" / "reference" / "targets.csv", ROOT / "results"
-UNTRIED: set[str] = set()
-"""Accuracy targets that are missed and for which nothing was tried beyond the committed run."""
+UNTRIED = {
+    f"Best remedy that shares whole filters at a unique ratio of {ratio} (its index not counted)"
+    for ratio in ("0.87", "0.5")
+}
+"""Accuracy targets that are missed and for which nothing was tried beyond the remedies that the run itself compares."""
 
 
 @pytest.fixture

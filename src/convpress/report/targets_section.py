@@ -104,7 +104,8 @@ TARGETS = Section(
     title="Targets",
     question="What was aimed at, and what came out?",
     method=(
-        "The targets were set before the results were known. Each is judged by the committed tables alone; a target "
+        "The aims were set before the results were known; rows that hold a study to its aim in further settings came "
+        "later. Each is judged by the committed tables alone; a target "
         "whose number no table of this run has counts as not measured."
     ),
     build=build,
