@@ -16,7 +16,7 @@ from convpress.report.contents import (
     Section,
 )
 
-COLUMNS = ("study", "target", "measured", "relation", "limit", "unit", "met")
+COLUMNS = ("study", "target", "measured", "relation", "limit", "unit", "met", "test", "p")
 
 
 SIGNS = {">=": "≥", "<=": "≤", "<": "<", ">": ">"}
@@ -33,12 +33,20 @@ def _measured(row: dict[str, Any]) -> str:
     return say.quantity(row["measured"], row["unit"])
 
 
+def _note(row: dict[str, Any]) -> str:
+    """The p-value of a tested difference, and how often the target was tried."""
+    tested = [] if say.absent(row["p"]) else [f"{say.text(row['test'])}, {say.p_value(row['p'])}"]
+    tried = [f"{row['attempts']} attempt{'s' if row['attempts'] > 1 else ''}"] if row["attempts"] else []
+    return "; ".join([*tested, *tried])
+
+
 TABLE = (
     Column("Target", lambda row: say.text(row["target"])),
     Column("Study", lambda row: say.text(row["study"]), numeric=False),
     Column("Aim", _aim),
     Column("Measured", _measured),
     Column("Met", lambda row: say.text(row["met"]), numeric=False),
+    Column("Note", _note, numeric=False),
 )
 
 ATTEMPTS = (
@@ -88,8 +96,10 @@ def build(run: Run) -> Content:
     if frame.empty:
         content.missing.append("the table of targets (tables/targets.csv)")
         return content
-    content.tables.append(run.view("targets", "Targets and what came out.", frame, TABLE))
     tried = run.attempts(ATTEMPTS)
+    counts = tried["target"].value_counts()
+    frame = frame.assign(attempts=[int(counts.get(target, 0)) for target in frame["target"]])
+    content.tables.append(run.view("targets", "Targets and what came out.", frame, TABLE))
     if len(tried):
         tried = tried.merge(frame[["target", "relation", "limit", "unit"]], on="target", how="left")
         content.tables.append(run.view("attempts", "What was tried to meet targets.", tried, TRIED))
