@@ -12,7 +12,7 @@ import pytest
 from made_run import REPORT, run  # noqa: F401
 from test_pareto import compared_run, frame_of, made_comparison  # noqa: F401
 
-from convpress.report.comparison_findings import NAMED, findings, kind, kinds
+from convpress.report.comparison_findings import NAMED, findings, kind, kinds, unlike
 from convpress.report.comparison_section import COMPARISON, fronts
 from convpress.report.comparison_timings import timed_twice
 from convpress.report.contents import Run
@@ -77,6 +77,22 @@ def test_long_lists_name_kinds_and_count_the_rest() -> None:
     words = kinds(pd.DataFrame({"study": "merging", "model": "resnet20", "variant": names}))
     assert words.startswith("cp-2x (merging, 2 networks), v0-plain (merging), ")
     assert words.endswith(" and 2 more kinds")
+
+
+def test_peers_beside_another_kind_or_a_longer_training_are_named() -> None:
+    rows = [
+        ("cp", 1, "sensitivity/resnet20-cp-2x", 1),
+        ("magnitude", 1, "merging/merged-50", 3),
+        ("magnitude", 1, "merging/merged-50", 3),
+        ("group_norm", 1, "sensitivity/resnet20-cp-2x", 1),
+    ]
+    peers = pd.DataFrame(rows, columns=["method", "finetune_epochs", "nearest", "nearest_epochs"]).assign(model="net")
+    (sentence,) = unlike(peers)
+    assert sentence.endswith(
+        "Not at equal epochs: magnitude of net (1) beside merging/merged-50 (3). "
+        "Not of one kind: group_norm of net beside sensitivity/resnet20-cp-2x."
+    )
+    assert unlike(peers[:1]) == unlike(peers[:0]) == []
 
 
 def test_the_file_is_a_cost_with_a_front_of_its_own() -> None:

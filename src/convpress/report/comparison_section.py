@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.comparison_findings import caveats, findings
+from convpress.report.comparison_findings import caveats, findings, unlike
 from convpress.report.comparison_tables import ASKED, NEAREST
 from convpress.report.comparison_timings import timed_twice
 from convpress.report.contents import (
@@ -97,7 +97,7 @@ def build(run: Run) -> Content:
     if len(peers):
         content.tables.append(run.view("peers", "Peers beside our variant of the nearest size.", peers, PEERS))
     content.findings += findings(frame)
-    content.caveats += caveats(frame) + timed_twice(run, frame)
+    content.caveats += caveats(frame) + unlike(peers) + timed_twice(run, frame)
     run.add_figures([RUNTIMES], content)
     return content
 
