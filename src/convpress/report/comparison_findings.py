@@ -122,7 +122,7 @@ def caveats(frame: pd.DataFrame) -> list[str]:
 
 def unlike(peers: pd.DataFrame) -> list[str]:
     """Which peers have a network of ours beside them that was trained for other epochs, or is of another kind."""
-    beside = peers[peers["nearest"].fillna("") != ""]
+    beside = peers[~peers["nearest"].map(say.absent).astype(bool)]
     longer = beside[beside["nearest_epochs"] != beside["finetune_epochs"]]
     same = [bool(re.match(KINDS.get(row["method"], "$"), row["nearest"])) for row in records(beside)]
     told = [
