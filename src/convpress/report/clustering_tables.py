@@ -13,6 +13,7 @@ from torch import nn
 from convpress.checkpoints import load
 from convpress.clustering.remedies import dense_parameters, filter_norms, unique_parameters
 from convpress.config.clustering import CONTROL, ClusteringConfig, RemedyConfig, Variant, ratio_name, variants
+from convpress.measure import wilson
 from convpress.report.tables import EPOCH_COLUMNS, Result, accuracy_columns, compare, last_epoch
 
 FROZEN = RemedyConfig.model_validate({"filters": "frozen"})
@@ -20,10 +21,16 @@ FROZEN = RemedyConfig.model_validate({"filters": "frozen"})
 
 
 def points_table(paths: Sequence[str], kind: str) -> pd.DataFrame:
-    """A row a point of a sweep; `kind` (layer, group or plan) names the first column. F = accuracy / unique_ratio."""
+    """A row a point of a sweep; `kind` (layer, group or plan) names the first column. F = accuracy / unique_ratio.
+
+    Accuracies carry Wilson's 95 % interval.
+    """
     frame = pd.concat([pd.read_csv(path) for path in paths], ignore_index=True).rename(columns={"name": kind})
+    right = (frame["accuracy"] * frame["images"]).round().astype(int)
+    ends = [wilson(k, n) for k, n in zip(right, frame["images"], strict=True)]
+    frame = frame.assign(ci_low=[end.ci_low for end in ends], ci_high=[end.ci_high for end in ends])
     return frame.assign(f_score=frame["accuracy"] / frame["unique_ratio"])[
-        [kind, "clusters", "unique_ratio", "accuracy", "f_score", "images"]
+        [kind, "clusters", "unique_ratio", "accuracy", "ci_low", "ci_high", "f_score", "images"]
     ]
 
 
