@@ -14,7 +14,7 @@ from test_pareto import compared_run, frame_of, made_comparison  # noqa: F401
 
 from convpress.report.comparison_findings import NAMED, findings, kind, kinds, unlike
 from convpress.report.comparison_section import COMPARISON, fronts
-from convpress.report.comparison_timings import timed_twice
+from convpress.report.comparison_timings import timed_twice, with_times
 from convpress.report.contents import Run
 from convpress.report.targets_section import TRIED
 from convpress.report.wording import SPACE
@@ -126,6 +126,16 @@ def test_times_of_two_tables_that_differ_are_said(
     if named:
         assert found[0].startswith("Of 2 networks")
         assert re.search(rf"1 differs .* small \(merging\): 1.41× in the comparison, {speedup:.2f}× in", found[0])
+
+
+def test_tables_without_times_of_their_own_take_those_of_the_comparison(compared_run: Path) -> None:  # noqa: F811
+    found = Run(compared_run, REPORT)
+    times = made().set_index("variant")["latency_ms"]
+    frame = with_times(found, pd.DataFrame({"variant": ["good", "absent"]}), "sensitivity")
+    assert frame["latency_ms"].tolist()[0] == times["good"]
+    assert frame["latency_ms"].isna().tolist() == [False, True]
+    baselines = pd.DataFrame({"variant": ["baseline", "control"], "model": ["resnet20", "resnet20"]})
+    assert with_times(found, baselines)["latency_ms"].tolist() == [times["resnet20"].iloc[0]] * 2
 
 
 def test_what_was_laid_over_is_shown_with_dotted_keys() -> None:

@@ -14,7 +14,7 @@ from convpress.checkpoints import load
 from convpress.kernel_search import searched_layers
 from convpress.layers.surgery import find_conv
 from convpress.report.contents import records
-from convpress.report.tables import CONDITIONS, EPOCH_COLUMNS, Result, accuracy_columns, compare, last_epoch
+from convpress.report.tables import CONDITIONS, EPOCH_COLUMNS, Result, accuracy_columns, compare, device, last_epoch
 
 SHOWN_FILTERS = 6
 
@@ -108,6 +108,7 @@ def stages_table(
                 "speedup": times.loc["baseline", "median_ms"] / time["median_ms"],
             }
             | {name: time[name] for name in CONDITIONS}
+            | {"device": device(results)}
             | {"kernel_sizes": _sizes(searched.get(variant), layers)}
             | {"epochs": last_epoch(spent)}
         )

@@ -13,12 +13,13 @@ from convpress.checkpoints import load
 from convpress.layers.shared import SharedFilterConv2d
 from convpress.layers.shared_kernels import SharedKernelConv2d
 from convpress.report.merging_turns import PAIRED, TURNS, paired_speedups
-from convpress.report.tables import CONDITIONS, EPOCH_COLUMNS, Result, accuracy_columns, compare, last_epoch
+from convpress.report.tables import CONDITIONS, EPOCH_COLUMNS, Result, accuracy_columns, compare, device, last_epoch
 
 COLUMNS = (
     *("stage", "series", "model", "variant", "method", "rule", "features", "allocate", "ratio", "macs_divisor", "seed"),
     *("params", "bytes", "macs", "latency_ms", "latency_q1_ms", "latency_q3_ms", "speedup", "seconds_10k"),
     *CONDITIONS,
+    "device",
     *("validation_before", "validation_recalibrated", "accuracy_before", "test_accuracy", "test_n", "ci_low"),
     *("ci_high", "validation_accuracy", "delta_control", "mcnemar_p", "epochs", "control_epochs"),
 )
@@ -72,7 +73,7 @@ def merging_table(
     for point in pd.read_csv(sweep).to_dict("records"):
         entry = {"stage": "sweep", "model": model, "variant": point["point"], "allocate": False, "seed": seed}
         rows.append(point | entry | _time(times, ("sweep", point["point"]), model))
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(rows).assign(device=device(results))
     frame = frame.reindex(columns=_with_quartiles(frame))
     # The rule is a matter of merged channels alone.
     frame["rule"] = frame["rule"].where(frame["method"] == "merged")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pandas as pd
 
 from convpress.report import wording as say
+from convpress.report.comparison_timings import with_times
 from convpress.report.contents import (
     ACCURACY,
     EPOCHS,
     INTERVAL,
     MACS,
     PARAMETERS,
+    TIME,
     TO_CONTROL,
     Column,
     Content,
@@ -64,6 +66,7 @@ TABLE = (
     Column("Compression", lambda row: say.factor(row["layer_compression"])),
     PARAMETERS,
     MACS,
+    TIME,
     EPOCHS,
     Column("Training time", lambda row: say.duration(row["seconds"])),
 )
@@ -130,7 +133,7 @@ def build(run: Run) -> Content:
     study, pairs = (frame.assign(suffix=frame["suffix"].fillna("").astype(str)) for frame in (study, pairs))
     correlation, slacks = run.table("sensitivity_correlation", CORRELATION), run.table("sensitivity_slacks", SLACKS)
     tables = (
-        (NAME, "Factorised networks by treatment.", study, TABLE),
+        (NAME, "Factorised networks by treatment.", with_times(run, study, NAME), TABLE),
         ("sensitivity_pairs", "Treated minus plain.", pairs, PAIR_TABLE),
         ("sensitivity_correlation", "Rank correlation of sensitivity and accuracy.", correlation, CORRELATION_TABLE),
         ("sensitivity_slacks", "What slack buys in the correction.", slacks, SLACK_TABLE),

@@ -75,6 +75,12 @@ def last_epoch(history: pd.DataFrame) -> int:
     return int(history["epoch"].max()) if len(history) else 0
 
 
+def device(results: Mapping[tuple[str, str], Result]) -> str:
+    """The device that a study's networks were evaluated and timed on, as their metrics say; empty where they do not."""
+    records = (result.metrics.get("provenance", {}).get("compute", {}) for result in results.values())
+    return ", ".join(dict.fromkeys(record["device"] for record in records if "device" in record))
+
+
 def accuracy_columns(result: Result) -> dict[str, Any]:
     """The columns that every table of models shares."""
     return {name: result.metrics[name] for name in ACCURACY_COLUMNS}
