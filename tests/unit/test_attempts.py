@@ -1,17 +1,27 @@
-"""Attempts are rows of measured numbers."""
+"""Attempts are rows of measured numbers, in the quantity that their target is in."""
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from convpress.report import attempts
+from convpress.report.targets import targets_table
+
+ROOT = Path(__file__).resolve().parents[2]
+REFERENCE, RESULTS = ROOT / "report" / "reference" / "targets.csv", ROOT / "results"
+UNTRIED = {
+    f"Best remedy that shares whole filters at a unique ratio of {ratio} (its index not counted)"
+    for ratio in ("0.87", "0.5")
+}
+"""Accuracy targets that are missed and for which nothing was tried beyond the remedies that the run itself compares."""
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, monkeypatch):
     for study, variant, right in (("x", "small", [1, 1, 0, 0]), ("control", "net", [1, 1, 1, 0])):
         correct = np.array(right, dtype=bool)
         record = {"study": study, "variant": variant, "test_accuracy": float(correct.mean()), "test_n": 4}
@@ -21,17 +31,47 @@ def run(tmp_path):
         (tmp_path / "metrics" / study / f"{variant}.json").write_text(json.dumps(record))
         np.savez(tmp_path / "predictions" / study / f"{variant}.npz", correct=correct)
     (tmp_path / "attempt.yaml").write_text("x: {epochs: 3}\n")
+    (tmp_path / "targets.csv").write_text("target,unit\nsmall enough,percent\nno worse,points\nfast,times\n")
+    monkeypatch.setattr(attempts, "TARGETS", tmp_path / "targets.csv")
     return tmp_path
 
 
-def test_attempts_are_appended_as_measured(run, monkeypatch):
+def append(run, monkeypatch, target, *more):
     files = [str(run / "metrics" / "x" / "small.json"), str(run / "metrics" / "control" / "net.json")]
-    options = ["--overlay", str(run / "attempt.yaml"), "--file", str(run / "attempts.csv")]
-    monkeypatch.setattr(sys, "argv", ["attempts", "x", "small enough", *files, *options])
+    options = ["--overlay", str(run / "attempt.yaml"), "--file", str(run / "attempts.csv"), *more]
+    monkeypatch.setattr(sys, "argv", ["attempts", "x", target, *files, *options])
     attempts.main()
-    attempts.main()
+
+
+def test_attempts_are_appended_as_measured(run, monkeypatch):
+    append(run, monkeypatch, "small enough")
+    append(run, monkeypatch, "no worse", "--against", str(run / "metrics" / "control" / "net.json"))
+    append(run, monkeypatch, "fast")
     frame = pd.read_csv(run / "attempts.csv")
-    assert len(frame) == 2
-    assert frame["configuration"].tolist() == ['{"x": {"epochs": 3}}'] * 2
-    assert frame["delta_control"].tolist() == [-0.25] * 2
-    assert frame["mcnemar_p"].tolist() == [1.0] * 2
+    assert frame["configuration"].tolist() == ['{"x": {"epochs": 3}}'] * 3
+    assert frame["measured"].tolist()[:2] == [0.5, -0.25]
+    assert frame["measured"].isna().tolist() == [False, False, True]
+    assert frame["delta_control"].tolist() == [-0.25] * 3
+    assert frame["mcnemar_p"].tolist() == [1.0] * 3
+
+
+@pytest.mark.parametrize(
+    ("target", "more", "said"),
+    [
+        ("absent", [], "no target 'absent'"),
+        ("no worse", [], "is a difference; name with --against"),
+        ("small enough", ["--against", "net.json"], "takes no --against"),
+    ],
+)
+def test_an_attempt_at_no_target_or_in_another_quantity_is_refused(run, monkeypatch, capsys, target, more, said):
+    with pytest.raises(SystemExit):
+        append(run, monkeypatch, target, *more)
+    assert said in capsys.readouterr().err
+
+
+def test_what_is_missed_in_accuracy_was_tried():
+    judged, tried = targets_table(REFERENCE, RESULTS / "cifar10" / "tables"), pd.read_csv(RESULTS / "attempts.csv")
+    missed = judged[(judged["met"] == "not met") & (judged["unit"] != "times")]
+    assert set(missed["target"]) - set(tried["target"]) == UNTRIED
+    assert set(tried["target"]) <= set(judged["target"])
+    assert tried["measured"].notna().all()

@@ -16,6 +16,7 @@ from convpress.report.clustering_findings import (
     replicate_findings,
     summary,
     sweep_findings,
+    whole_filters,
 )
 from convpress.report.clustering_norms import norms_findings
 from convpress.report.clustering_section import CLUSTERING, _ours
@@ -138,6 +139,16 @@ def test_the_best_two_are_those_on_validation_images(replicated, words):
     text = plain(best_remedies(finetuned(replicated))[0])
     assert "over the ratios 0.87 and 0.5, the two best remedies are tied (92.15 %) and progressive (90.15 %); " in text
     assert words in text
+
+
+def test_the_best_of_whole_filters_stands_beside_values_clustered_each_by_itself():
+    assert whole_filters(finetuned()) == []
+    single = row("elementwise-087", "elementwise", 0.87, 0.99, 0.915, bytes=9e5)
+    (text,) = map(plain, whole_filters(pd.concat([finetuned(), pd.DataFrame([single])])))
+    assert text.endswith(
+        "at each ratio are tied-087 with 86.00 %, 800 kB (elementwise +5.50 points, 900 kB) and tied-050 with 82.30 %, "
+        "800 kB (without elementwise)."
+    )
 
 
 def test_a_remedy_that_lacks_a_ratio_is_not_among_the_best():

@@ -10,6 +10,7 @@ from torch import nn
 
 from convpress.config.clustering import ClusteringConfig, variants
 from convpress.errors import ConvpressError
+from convpress.measure import wilson
 from convpress.report import clustering_tables
 from convpress.report.clustering_tables import finetune_table, history_table, norms_table, points_table
 from convpress.report.tables import Result
@@ -127,7 +128,8 @@ def test_f_is_accuracy_over_unique_ratio(tmp_path):
     frame = pd.DataFrame({"name": ["a"], "clusters": [4], "unique_ratio": [0.5], "accuracy": [0.8], "images": [10]})
     frame.to_csv(tmp_path / "a.csv", index=False)
     assert points_table([str(tmp_path / "a.csv")], "layer").iloc[0].to_dict() == {
-        **{"layer": "a", "clusters": 4, "unique_ratio": 0.5, "accuracy": 0.8, "f_score": 1.6, "images": 10}
+        **{"layer": "a", "clusters": 4, "unique_ratio": 0.5, "accuracy": 0.8, "f_score": 1.6, "images": 10},
+        **{"ci_low": wilson(8, 10).ci_low, "ci_high": wilson(8, 10).ci_high},
     }
 
 

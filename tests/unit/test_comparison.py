@@ -18,6 +18,7 @@ from convpress.measure import mcnemar, wilson
 from convpress.predict import predict
 from convpress.report import comparison_tables as tables
 from convpress.report.comparison_figures import draw_all
+from convpress.report.pareto import on_front
 from convpress.report.tables import Result
 
 CONTRACT = (
@@ -31,7 +32,7 @@ POINTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, m
 @given(POINTS)
 def test_a_front_is_what_nobody_beats(points):
     cost, accuracy = (np.array(values, dtype=float) for values in zip(*points, strict=True))
-    front = tables.on_front(cost, accuracy)
+    front = on_front(cost, accuracy)
 
     def beats(a, b):
         return a[0] <= b[0] and a[1] >= b[1] and a != b
@@ -42,7 +43,7 @@ def test_a_front_is_what_nobody_beats(points):
 
 
 def test_a_network_without_a_cost_is_on_no_front():
-    assert tables.on_front(np.array([1.0, math.nan]), np.array([0.5, 0.9])) == [True, False]
+    assert on_front(np.array([1.0, math.nan]), np.array([0.5, 0.9])) == [True, False]
 
 
 FINAL = {

@@ -12,9 +12,9 @@ import pytest
 from made_run import REPORT, run  # noqa: F401
 from test_pareto import compared_run, frame_of, made_comparison  # noqa: F401
 
-from convpress.report.comparison_findings import NAMED, findings, kind, kinds
+from convpress.report.comparison_findings import NAMED, findings, kind, kinds, unlike
 from convpress.report.comparison_section import COMPARISON, fronts
-from convpress.report.comparison_timings import timed_twice
+from convpress.report.comparison_timings import timed_twice, with_times
 from convpress.report.contents import Run
 from convpress.report.targets_section import TRIED
 from convpress.report.wording import SPACE
@@ -79,6 +79,22 @@ def test_long_lists_name_kinds_and_count_the_rest() -> None:
     assert words.endswith(" and 2 more kinds")
 
 
+def test_peers_beside_another_kind_or_a_longer_training_are_named() -> None:
+    rows = [
+        ("cp", 1, "sensitivity/resnet20-cp-2x", 1),
+        ("magnitude", 1, "merging/merged-50", 3),
+        ("magnitude", 1, "merging/merged-50", 3),
+        ("group_norm", 1, "sensitivity/resnet20-cp-2x", 1),
+    ]
+    peers = pd.DataFrame(rows, columns=["method", "finetune_epochs", "nearest", "nearest_epochs"]).assign(model="net")
+    (sentence,) = unlike(peers)
+    assert sentence.endswith(
+        "Not at equal epochs: magnitude of net (1) beside merging/merged-50 (3). "
+        "Not of one kind: group_norm of net beside sensitivity/resnet20-cp-2x."
+    )
+    assert unlike(peers[:1]) == unlike(peers[:0]) == []
+
+
 def test_the_file_is_a_cost_with_a_front_of_its_own() -> None:
     frame = made()
     frame.loc[frame["variant"] == "tiny", "bytes"] = 9e6
@@ -110,6 +126,16 @@ def test_times_of_two_tables_that_differ_are_said(
     if named:
         assert found[0].startswith("Of 2 networks")
         assert re.search(rf"1 differs .* small \(merging\): 1.41× in the comparison, {speedup:.2f}× in", found[0])
+
+
+def test_tables_without_times_of_their_own_take_those_of_the_comparison(compared_run: Path) -> None:  # noqa: F811
+    found = Run(compared_run, REPORT)
+    times = made().set_index("variant")["latency_ms"]
+    frame = with_times(found, pd.DataFrame({"variant": ["good", "absent"]}), "sensitivity")
+    assert frame["latency_ms"].tolist()[0] == times["good"]
+    assert frame["latency_ms"].isna().tolist() == [False, True]
+    baselines = pd.DataFrame({"variant": ["baseline", "control"], "model": ["resnet20", "resnet20"]})
+    assert with_times(found, baselines)["latency_ms"].tolist() == [times["resnet20"].iloc[0]] * 2
 
 
 def test_what_was_laid_over_is_shown_with_dotted_keys() -> None:

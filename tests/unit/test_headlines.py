@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from convpress.errors import ConvpressError
-from convpress.report.headlines import headlines_table
+from convpress.report.headlines import figure, headlines_table
+from convpress.report.wording import MISSING
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = "study,figure,headline,unit,better,table,column,same,best,pick,reason\n"
@@ -49,7 +50,15 @@ def test_every_headline_says_why_ours_may_be_worse():
     lines = pd.read_csv(ROOT / "report" / "reference" / "headlines.csv")
     assert lines["reason"].notna().all()
     assert set(lines["better"]) <= {"higher", "lower"}
-    assert set(lines["unit"]) <= {"percent", "points", "times", "ms"}
+    assert set(lines["unit"]) <= {"percent", "points", "times", "ms", "sizes"}
+
+
+def test_sizes_stand_as_they_are(tmp_path):
+    line = "x,sizes,Sizes,sizes,higher,u,sizes,variant == 'a',,first,none"
+    pd.DataFrame({"variant": ["a", "b"], "sizes": ["5 7", "9 9"]}).to_csv(tmp_path / "u.csv", index=False)
+    row = folder(tmp_path, line).iloc[0]
+    assert [figure(row[key], row["unit"]) for key in ("seed", "same", "best")] == ["3, 5", "5, 7", MISSING]
+    assert row["reason"] == ""
 
 
 def test_a_figure_that_the_seed_lacks_is_named(tmp_path):

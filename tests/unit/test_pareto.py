@@ -19,7 +19,7 @@ from test_report import Outline
 from convpress.report import pareto_chart, wording
 from convpress.report.comparison_section import build, fronts
 from convpress.report.contents import Run
-from convpress.report.pareto import COSTS, compared, on_front
+from convpress.report.pareto import COSTS, compared, front, on_front
 
 ACCURACY = {"baseline": 0.92, "control": 0.93, "small": 0.926, "tiny": 0.90, "worse": 0.91, "good": 0.935}
 PARAMS = {"baseline": 400e3, "control": 400e3, "small": 200e3, "tiny": 100e3, "worse": 300e3, "good": 380e3}
@@ -91,6 +91,15 @@ def test_the_front_is_what_nothing_dominates(pairs: list[tuple[int, int]]) -> No
 
 def test_a_cost_that_is_not_known_is_on_no_front() -> None:
     assert on_front([math.nan, 2.0, 1.0], [0.99, 0.9, 0.8]) == [False, True, True]
+
+
+def test_times_that_overlap_are_equal_but_not_what_overlaps_in_turn() -> None:
+    times, accuracies = [10.0, 9.9, 11.0, 12.0, 15.0], [0.90, 0.89, 0.91, 0.92, 0.92]
+    rows = pd.DataFrame({"latency_ms": times, "test_accuracy": accuracies})
+    assert front(rows, "latency_ms") == [True, True, True, True, False]
+    rows = rows.assign(latency_q1_ms=rows["latency_ms"] - 0.6, latency_q3_ms=rows["latency_ms"] + 0.6)
+    assert front(rows, "latency_ms") == [True, False, False, True, False]
+    assert front(rows.assign(latency_q1_ms=math.nan, latency_q3_ms=math.nan), "latency_ms") == [True] * 4 + [False]
 
 
 def test_fronts_are_those_of_each_network_by_itself(compared_run: Path) -> None:

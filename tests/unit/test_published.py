@@ -77,6 +77,7 @@ def test_imported_checkpoints_make_the_choice_biased(run, monkeypatch):
     assert PUBLISHED.build(run).caveats == []
     monkeypatch.setattr(Run, "used", lambda self, name: name in ("cifar10", ".th"))
     assert "memorised" in PUBLISHED.build(run).caveats[0]
+    assert "weaker than usual trainings" in PUBLISHED.build(run).caveats[1]
 
 
 def test_every_published_figure_has_a_source_and_a_family_of_ours():

@@ -31,6 +31,7 @@ from made_run import (
 
 from convpress.errors import ConvpressError
 from convpress.report import figures, kernel_search_figures, style, wording
+from convpress.report import page as report_page
 from convpress.report.contents import Content, Section, picture_size, rst
 from convpress.report.kernel_search_findings import size_findings
 from convpress.report.kernel_search_findings import summary as kernel_summary
@@ -105,6 +106,17 @@ def test_page_is_the_same_bytes_twice_and_needs_no_network(run: Path) -> None:
     assert all(link.startswith(("#", "data:")) for link in links)
     assert "default-src 'none'" in page
     assert len(page) < 5_000_000
+
+
+def test_provenance_leaves_out_compiling_which_evaluations_never_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_page, "render_page", lambda run_folder, output: output.write_text("page"))
+    provenance = {"compute": {"device": "cpu", "compile": False}, "processor": "x", "packages": {}}
+    report_page.write_report(tmp_path, {"run": "made", "seed": 0}, [], [{"provenance": provenance}], [])
+    record = json.loads((tmp_path / "provenance.json").read_text())
+    assert record["device"] == "cpu"
+    assert "compile" not in record
 
 
 class Outline(HTMLParser):

@@ -21,6 +21,7 @@ from convpress.report import (
 )
 from convpress.report.contents import Run
 from convpress.report.page import render_page
+from convpress.report.sensitivity_penalty import AFTER, counted, noise_findings
 from convpress.report.sensitivity_section import SENSITIVITY
 from convpress.report.sensitivity_tables import correlation_table, pairs_table, variants_table
 from convpress.report.tables import Result
@@ -169,6 +170,19 @@ def test_trainings_with_an_idle_penalty_are_no_comparisons():
     assert correlation_table(frame)["points"].tolist() == [4] * 4
     unnamed = frame.assign(suffix=pd.Series(np.nan, frame.index, dtype=object))
     assert correlation_table(unnamed)["points"].tolist() == [4] * 4
+
+
+def test_pairs_that_an_idle_penalty_tells_apart_show_the_noise():
+    frame = study()
+    assert noise_findings(frame, pairs_table(frame)) == []
+    for treatment, free, gap in (("regularised", "plain", -0.004), ("both", "corrected", 0.0)):
+        same = frame[frame["treatment"] == free]
+        frame.loc[frame["treatment"] == treatment, "relative_sensitivity_after"] = same[AFTER].to_numpy()
+        frame.loc[frame["treatment"] == treatment, "test_accuracy"] = same["test_accuracy"].to_numpy() + gap
+    frame.loc[frame.index[2], "test_accuracy"] += 0.034
+    (sentence,) = noise_findings(frame, counted(pairs_table(frame), frame))
+    assert "regularised less plain −0.40 to +3.00 points (4 pairs) and both less corrected 0.00 to 0.00" in sentence
+    assert sentence.endswith("with one seed, 0 of 4 of corrected to plain are larger than 3.00 points.")
 
 
 def test_the_penalty_is_told_from_the_training_without_it():

@@ -35,6 +35,15 @@ def test_a_target_is_judged_by_the_table(tmp_path, changes, measured, met):
     assert row["met"] == met
 
 
+def test_a_tested_difference_has_its_p_value(tmp_path):
+    table = TABLE.assign(delta_control=[-0.1, 0.1, 0.2], mcnemar_p=[0.01, 0.3, 0.4])
+    assert pd.isna(judge(tmp_path)["p"])
+    table.to_csv(tmp_path / "d.csv", index=False)
+    row = judge(tmp_path, table="d", column="delta_control", where="variant == 'b'", pick="first")
+    assert list(row[["test", "p"]]) == ["McNemar", 0.3]
+    assert judge(tmp_path, table="d", column="delta_control", pick="chosen")["p"] == 0.01
+
+
 @pytest.mark.parametrize("changes", [{"table": "absent"}, {"where": "variant == 'c'"}, {"where": "variant == 'z'"}])
 def test_what_no_table_has_is_not_measured(tmp_path, changes):
     row = judge(tmp_path, **changes)

@@ -1,7 +1,8 @@
 """results/attempts.csv: what was tried to meet a target. `python -m convpress.report.attempts --help`.
 
 A row is one attempt: the target, the configuration laid over params.yaml, and what `evaluate` measured, so no number
-is typed. An attempt runs in a copy of the project: `snakemake --configfile attempt.yaml` and the metrics file wanted.
+is typed. `measured` is in the target's own quantity; a time is not told by metrics, there it is empty. An attempt runs
+in a copy of the project: `snakemake --configfile attempt.yaml` and the metrics file wanted.
 """
 
 from __future__ import annotations
@@ -14,15 +15,26 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from convpress.errors import ConvpressError
 from convpress.files import write_csv
 from convpress.report.project_state import project_state
 from convpress.report.tables import compare, read_results
 
 FILE = Path("results/attempts.csv")
+TARGETS = Path("report/reference/targets.csv")
 
 
-def attempt(study: str, target: str, metrics: Path, overlay: Path | None, control: Path) -> dict[str, Any]:
-    """One row; `metrics` and `control` are results/<run>/metrics/<study>/<variant>.json, their predictions beside."""
+def attempt(
+    study: str, target: str, metrics: Path, overlay: Path | None, control: Path, against: Path | None = None
+) -> dict[str, Any]:
+    """One row; `metrics` and `control` are results/<run>/metrics/<study>/<variant>.json, their predictions beside.
+
+    `against` are the metrics whose accuracy the target subtracts.
+
+    Raises:
+        ConvpressError: there is no such target, or it is a difference and `against` is missing, or the other way.
+    """
+    measured = _measured(target, metrics, against)
     files = [str(metrics), str(control)]
     predictions = [file.replace("/metrics/", "/predictions/").removesuffix(".json") + ".npz" for file in files]
     mine, reference = read_results(files, predictions).values()
@@ -33,6 +45,7 @@ def attempt(study: str, target: str, metrics: Path, overlay: Path | None, contro
         "target": target,
         "configuration": json.dumps(configuration, sort_keys=True),
         "variant": mine.metrics["variant"],
+        "measured": measured,
         "validation_accuracy": mine.metrics["validation_accuracy"],
         "test_accuracy": mine.metrics["test_accuracy"],
         "test_n": mine.metrics["test_n"],
@@ -44,6 +57,18 @@ def attempt(study: str, target: str, metrics: Path, overlay: Path | None, contro
     }
 
 
+def _measured(target: str, metrics: Path, against: Path | None) -> float | None:
+    units = pd.read_csv(TARGETS).set_index("target")["unit"]
+    if target not in units.index:
+        raise ConvpressError(f"{TARGETS} has no target {target!r}; take one of its names")
+    difference = units[target] == "points"
+    if difference != (against is not None):
+        needed = "is a difference; name with --against what it subtracts" if difference else "takes no --against"
+        raise ConvpressError(f"target {target!r} {needed}")
+    accuracy, *other = (json.loads(path.read_text())["test_accuracy"] for path in (metrics, against) if path)
+    return accuracy - sum(other) if units[target] in ("points", "percent") else None
+
+
 def main() -> None:
     """Append one attempt to the file."""
     parser = argparse.ArgumentParser(description="Append an attempt at a target to results/attempts.csv.")
@@ -51,11 +76,16 @@ def main() -> None:
     parser.add_argument("target", help="as in report/reference/targets.csv")
     parser.add_argument("metrics", type=Path, help="results/<run>/metrics/<study>/<variant>.json of the attempt")
     parser.add_argument("control", type=Path, help="the same of the control")
+    parser.add_argument("--against", type=Path, help="the same of the network whose accuracy the target subtracts")
     parser.add_argument("--overlay", type=Path, help="what was laid over params.yaml; absent: nothing")
     parser.add_argument("--file", type=Path, default=FILE)
     options = parser.parse_args()
     rows = pd.read_csv(options.file).to_dict("records") if options.file.is_file() else []
-    rows.append(attempt(options.study, options.target, options.metrics, options.overlay, options.control))
+    places = (options.metrics, options.overlay, options.control, options.against)
+    try:
+        rows.append(attempt(options.study, options.target, *places))
+    except ConvpressError as error:
+        parser.error(str(error))
     write_csv(rows, options.file)  # type: ignore[arg-type]
 
 

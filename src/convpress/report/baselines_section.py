@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from convpress.report import wording as say
+from convpress.report.comparison_timings import with_times
 from convpress.report.contents import (
     ACCURACY,
     EPOCHS,
@@ -13,6 +14,7 @@ from convpress.report.contents import (
     MACS,
     MCNEMAR,
     PARAMETERS,
+    TIME,
     Column,
     Content,
     Run,
@@ -42,6 +44,7 @@ TABLE = (
     MCNEMAR.blank_for(variant="baseline"),
     PARAMETERS,
     MACS,
+    TIME,
     FILE,
     EPOCHS,
 )
@@ -54,7 +57,7 @@ def build(run: Run) -> Content:
     if frame.empty:
         content.missing.append("the table of baselines (tables/baselines.csv)")
         return content
-    content.tables.append(run.view("baselines", "Baselines and controls.", frame, TABLE))
+    content.tables.append(run.view("baselines", "Baselines and controls.", with_times(run, frame), TABLE))
     content.findings += control_findings(frame)
     if run.used(".th"):
         content.caveats.append(

@@ -18,6 +18,7 @@ from convpress.report.clustering_findings import (
     variant_row,
 )
 from convpress.report.clustering_norms import norms_findings
+from convpress.report.comparison_timings import with_times
 from convpress.report.contents import (
     ACCURACY,
     EPOCHS,
@@ -26,6 +27,7 @@ from convpress.report.contents import (
     MACS,
     MCNEMAR,
     PARAMETERS,
+    TIME,
     Column,
     Content,
     Run,
@@ -49,6 +51,7 @@ TABLE = (
     PARAMETERS,
     FILE,
     MACS,
+    TIME,
     EPOCHS,
 )
 
@@ -110,7 +113,7 @@ def build(run: Run) -> Content:
         content.missing.append("the table of remedies (tables/clustering_finetune.csv)")
     else:
         marked = ["chosen" if is_true(value) else "" for value in frame["selected"]]
-        content.tables.append(run.view("clustering_finetune", "Remedies.", frame, TABLE, marked))
+        content.tables.append(run.view("clustering_finetune", "Remedies.", with_times(run, frame, NAME), TABLE, marked))
         content.summary, content.cards = summary(frame), cards(frame)
         content.findings += remedy_findings(frame)
         content.caveats += caveats(run, frame)

@@ -22,6 +22,7 @@ from convpress.config.clustering import (
     stages,
     variants,
 )
+from convpress.measure import wilson
 from convpress.report.reading import last_epoch, read_history, read_rows
 from convpress.report.tables import EPOCH_COLUMNS, Result, accuracy_columns, compare
 
@@ -30,10 +31,16 @@ FROZEN = RemedyConfig.model_validate({"filters": "frozen"})
 
 
 def points_table(paths: Sequence[str], kind: str) -> pd.DataFrame:
-    """A row a point of a sweep; `kind` (layer, group or plan) names the first column. F = accuracy / unique_ratio."""
+    """A row a point of a sweep; `kind` (layer, group or plan) names the first column. F = accuracy / unique_ratio.
+
+    Accuracies carry Wilson's 95 % interval.
+    """
     frame = pd.concat([read_rows(path) for path in paths], ignore_index=True).rename(columns={"name": kind})
+    right = (frame["accuracy"] * frame["images"]).round().astype(int)
+    ends = [wilson(k, n) for k, n in zip(right, frame["images"], strict=True)]
+    frame = frame.assign(ci_low=[end.ci_low for end in ends], ci_high=[end.ci_high for end in ends])
     return frame.assign(f_score=frame["accuracy"] / frame["unique_ratio"])[
-        [kind, "clusters", "unique_ratio", "accuracy", "f_score", "images"]
+        [kind, "clusters", "unique_ratio", "accuracy", "ci_low", "ci_high", "f_score", "images"]
     ]
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from convpress.onnx_export import TOLERANCE
 from convpress.report import wording as say
-from convpress.report.comparison_tables import ABOUT
+from convpress.report.comparison_tables import ABOUT, KINDS
 from convpress.report.frames import records
 from convpress.report.merging_speed import ARCHITECTURE
 from convpress.report.pareto import REFERENCES, label, networks
@@ -118,3 +118,30 @@ def caveats(frame: pd.DataFrame) -> list[str]:
             f"the control count longer training as well: {names}. Networks with fewer epochs are at a disadvantage."
         )
     return found
+
+
+def unlike(peers: pd.DataFrame) -> list[str]:
+    """Which peers have a network of ours beside them that was trained for other epochs, or is of another kind."""
+    beside = peers[~peers["nearest"].map(say.absent).astype(bool)]
+    longer = beside[beside["nearest_epochs"] != beside["finetune_epochs"]]
+    same = [bool(re.match(KINDS.get(row["method"], "$"), row["nearest"])) for row in records(beside)]
+    told = [
+        f"Not at equal epochs: {_pairs(longer, epochs=True)}." if len(longer) else "",
+        f"Not of one kind: {_pairs(beside[[not one for one in same]])}." if not all(same) else "",
+    ]
+    found = " ".join(text for text in told if text)
+    return [f"Some peers and ours beside them are no pairs of like with like. {found}"] if found else []
+
+
+def _pairs(rows: pd.DataFrame, *, epochs: bool = False) -> str:
+    """`magnitude of resnet20 (1) beside merging/merged-seed-50 (3)`, each pair once; in brackets epochs, if asked."""
+
+    def spent(number: float) -> str:
+        return f" ({say.whole(number)})" if epochs else ""
+
+    pairs = [
+        f"{row['method']} of {row['model']}{spent(row['finetune_epochs'])} beside {row['nearest']}"
+        f"{spent(row['nearest_epochs'])}"
+        for row in records(rows)
+    ]
+    return say.listing(dict.fromkeys(pairs))

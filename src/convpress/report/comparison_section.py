@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.comparison_findings import caveats, findings
+from convpress.report.comparison_findings import caveats, findings, unlike
 from convpress.report.comparison_tables import ASKED, NEAREST
 from convpress.report.comparison_timings import timed_twice
 from convpress.report.contents import (
@@ -26,7 +26,7 @@ from convpress.report.contents import (
     Run,
     Section,
 )
-from convpress.report.pareto import ALL_COSTS, COLUMNS, compared, label, on_front
+from convpress.report.pareto import ALL_COSTS, COLUMNS, compared, front, label
 
 NAME = "comparison"
 RUNTIMES = (
@@ -92,7 +92,7 @@ def build(run: Run) -> Content:
     if len(peers):
         content.tables.append(run.view("peers", "Peers beside our variant of the nearest size.", peers, PEERS))
     content.findings += findings(frame)
-    content.caveats += caveats(frame) + timed_twice(run, frame)
+    content.caveats += caveats(frame) + unlike(peers) + timed_twice(run, frame)
     run.add_figures([RUNTIMES], content)
     return content
 
@@ -102,8 +102,8 @@ def fronts(frame: pd.DataFrame) -> list[str]:
     words: list[list[str]] = [[] for _ in range(len(frame))]
     for _, part in frame.groupby("model"):
         for cost in ALL_COSTS:
-            for index, front in zip(part.index, on_front(part[cost.column], part["test_accuracy"]), strict=True):
-                if front:
+            for index, stands in zip(part.index, front(part, cost.column), strict=True):
+                if stands:
                     words[frame.index.get_loc(index)].append(cost.name)
     return [", ".join(names) for names in words]
 
@@ -116,7 +116,7 @@ COMPARISON = Section(
         "Every final variant of every study stands in one table with the baselines, the controls and peers from other "
         "libraries that were fine-tuned by the same engine; epochs differ and stand beside each. Times of one "
         "network's variants are measured in turns on the same machine. A variant is on a front when no other variant "
-        "of its network is as cheap and as accurate."
+        "of its network is as cheap and as accurate; times whose quartiles overlap count as equal."
     ),
     build=build,
     general=True,

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from convpress.report.frames import records
-from convpress.report.pareto import REFERENCES, on_front
+from convpress.report.pareto import REFERENCES, front
 from convpress.report.reading import last_epoch, read_history, read_json, read_rows
 from convpress.report.tables import Result, accuracy_columns, compare
 
@@ -131,12 +131,15 @@ def with_speedups(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_fronts(frame: pd.DataFrame) -> pd.DataFrame:
-    """Add the columns of `PARETO`: whether no other row of the network is as accurate, as cheap, and better in one."""
+    """Add the columns of `PARETO`: whether no other row of the network is as accurate, as cheap, and better in one.
+
+    Times whose quartiles overlap are equal.
+    """
     frame = frame.copy()
     for column, cost in PARETO.items():
         frame[column] = False
         for _, part in frame.groupby("model"):
-            frame.loc[part.index, column] = on_front(part[cost].to_numpy(), part["test_accuracy"].to_numpy())
+            frame.loc[part.index, column] = front(part, cost)
     return frame
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.contents import Run
+from convpress.report.contents import Run, records
 from convpress.report.pareto import REFERENCES, label
 
 APART = 0.10
@@ -31,6 +33,21 @@ def timed_twice(run: Run, frame: pd.DataFrame) -> list[str]:
         f"{say.factor(most['speedup'])} in the comparison, {say.factor(most['there'])} in its study. The rows of one "
         "table were timed in turns and compare with each other, not with those of another table."
     ]
+
+
+def with_times(run: Run, frame: pd.DataFrame, study: str = "") -> pd.DataFrame:
+    """Add the comparison's `latency_ms` to a study's table that has multiply-accumulates but no times of its own.
+
+    Without `study` the table is that of baselines and controls. NaN for what the comparison does not time.
+    """
+    timed = run.table("comparison", ("study", "variant", "model", "latency_ms"))
+    known = dict(zip(zip(timed["study"], timed["variant"], strict=True), timed["latency_ms"], strict=True))
+    if not study:
+        return frame.assign(latency_ms=[known.get((row["variant"], row["model"]), math.nan) for row in records(frame)])
+    models = timed[timed["study"] == study]["model"].unique()
+    if len(models) == 1:
+        known[study, "baseline"] = known.get(("baseline", models[0]), math.nan)
+    return frame.assign(latency_ms=[known.get((study, variant), math.nan) for variant in frame["variant"]])
 
 
 def _merging(run: Run) -> pd.DataFrame:

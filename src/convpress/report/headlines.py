@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from convpress.errors import ConvpressError
 from convpress.report import wording as say
-from convpress.report.queries import read_number
+from convpress.report.queries import read_number, read_text
 
 COLUMNS = ("study", "headline", "unit", "seed", "same", "best", "reason")
 
 
 def headlines_table(reference: Path, tables: Path) -> pd.DataFrame:
-    """Rows (study, headline, unit, seed, same, best, reason): theirs, ours under their conditions, ours at our best.
+    """Rows (study, headline, unit, seed, same, best, reason): theirs, ours under their conditions, ours chosen.
 
     `reference` is the folder with headlines.csv (which number of which table, its unit, and whether higher or lower
-    is better) and seeds.csv (the seeds' figures). A reason stands only where one of ours is worse than theirs; a
-    number that no table has is empty.
+    is better; sizes of kernels are neither) and seeds.csv (the seeds' figures). A reason stands only where one of ours
+    is worse than theirs; a number that no table has is empty.
 
     Raises:
         ConvpressError: a headline names a figure that seeds.csv lacks, or a query that cannot be read.
@@ -29,13 +31,15 @@ def headlines_table(reference: Path, tables: Path) -> pd.DataFrame:
         key = (line["study"], line["figure"])
         if key not in seeds.index:
             raise ConvpressError(f"headlines.csv: seeds.csv has no figure {line['figure']!r} of {line['study']}")
-        seed = float(seeds[key])
+        text = line["unit"] == "sizes"
+        seed: Any = seeds[key] if text else float(seeds[key])
+        read: Callable[..., Any] = read_text if text else read_number
         same, best = (
-            read_number(tables, line["table"], line["column"], line[where], line["pick"]) if line[where] else None
+            read(tables, line["table"], line["column"], line[where], line["pick"]) if line[where] else None
             for where in ("same", "best")
         )
         sign = -1 if line["better"] == "lower" else 1
-        worse = any(value is not None and sign * value < sign * seed for value in (same, best))
+        worse = not text and any(value is not None and sign * value < sign * seed for value in (same, best))
         reason = line["reason"] if worse else ""
         rows.append((line["study"], line["headline"], line["unit"], seed, same, best, reason))
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -46,6 +50,8 @@ def known(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["same"].notna() | frame["best"].notna()]
 
 
-def figure(value: float, unit: str) -> str:
-    """A headline's number with its unit: percent, points, times or ms."""
+def figure(value: Any, unit: str) -> str:
+    """A headline's number with its unit: percent, points, times, ms, or sizes of kernels as they stand."""
+    if unit == "sizes":
+        return say.MISSING if say.absent(value) else str(value).replace(" ", ", ")
     return say.milliseconds(value) if unit == "ms" else say.quantity(value, unit)

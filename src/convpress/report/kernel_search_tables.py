@@ -14,7 +14,7 @@ from convpress.kernel_search import searched_layers
 from convpress.layers.surgery import find_conv
 from convpress.report.frames import records
 from convpress.report.reading import last_epoch, read_history, read_json, read_rows
-from convpress.report.tables import CONDITIONS, EPOCH_COLUMNS, Result, accuracy_columns, compare
+from convpress.report.tables import CONDITIONS, EPOCH_COLUMNS, Result, accuracy_columns, compare, device
 
 SHOWN_FILTERS = 6
 
@@ -108,6 +108,7 @@ def stages_table(
                 "speedup": times.loc["baseline", "median_ms"] / time["median_ms"],
             }
             | {name: time[name] for name in CONDITIONS}
+            | {"device": device(results)}
             | {"kernel_sizes": _sizes(searched.get(variant), layers)}
             | {"epochs": last_epoch(spent)}
         )

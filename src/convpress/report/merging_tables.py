@@ -14,12 +14,13 @@ from convpress.layers.shared import SharedFilterConv2d
 from convpress.layers.shared_kernels import SharedKernelConv2d
 from convpress.report.merging_turns import PAIRED, TURNS, paired_speedups
 from convpress.report.reading import last_epoch, read_history, read_rows
-from convpress.report.tables import CONDITIONS, EPOCH_COLUMNS, Result, accuracy_columns, compare
+from convpress.report.tables import CONDITIONS, EPOCH_COLUMNS, Result, accuracy_columns, compare, device
 
 COLUMNS = (
     *("stage", "series", "model", "variant", "method", "rule", "features", "allocate", "ratio", "macs_divisor", "seed"),
     *("params", "bytes", "macs", "latency_ms", "latency_q1_ms", "latency_q3_ms", "speedup", "seconds_10k"),
     *CONDITIONS,
+    "device",
     *("validation_before", "validation_recalibrated", "accuracy_before", "test_accuracy", "test_n", "ci_low"),
     *("ci_high", "validation_accuracy", "delta_control", "mcnemar_p", "epochs", "control_epochs"),
 )
@@ -78,7 +79,7 @@ def merging_table(
     for point in read_rows(sweep).to_dict("records"):
         entry = {"stage": "sweep", "model": model, "variant": point["point"], "allocate": False, "seed": seed}
         rows.append(point | entry | _time(times, ("sweep", point["point"]), model))
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(rows).assign(device=device(results))
     frame = frame.reindex(columns=_with_quartiles(frame))
     # The rule is a matter of merged channels alone.
     frame["rule"] = frame["rule"].where(frame["method"] == "merged")

@@ -95,13 +95,33 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-def on_front(costs: Sequence[float], accuracies: Sequence[float]) -> list[bool]:
-    """Whether nothing else is at least as cheap and as accurate, and better in one of the two; False without a cost."""
-    pairs = list(zip(costs, accuracies, strict=True))
-    return [
-        cost == cost and not any((c <= cost and a >= accuracy) and (c < cost or a > accuracy) for c, a in pairs)
-        for cost, accuracy in pairs
-    ]
+def on_front(
+    costs: Sequence[float], accuracies: Sequence[float], spans: tuple[Sequence[float], Sequence[float]] | None = None
+) -> list[bool]:
+    """Whether nothing on the front is at least as cheap and as accurate, and better in one; False without a cost.
+
+    Costs whose `spans` (low, high ends) overlap are equal.
+    """
+    low, high = spans or (costs, costs)
+    flags = [False] * len(costs)
+    known = (i for i, cost in enumerate(costs) if cost == cost)
+    # Only the front puts others off it: what overlaps need not be alike with what overlaps in turn.
+    for i in sorted(known, key=lambda i: (-accuracies[i], costs[i])):
+        flags[i] = not any(
+            flags[j] and low[j] <= high[i] and (accuracies[j] > accuracies[i] or high[j] < low[i])
+            for j in range(len(costs))
+        )
+    return flags
+
+
+def front(rows: pd.DataFrame, cost: str) -> list[bool]:
+    """Which of `rows`, of one network, are on the front of the column `cost`; quartiles of times are their spans."""
+    costs, accuracies = rows[cost].tolist(), rows["test_accuracy"].tolist()
+    quartiles = [f"latency_{end}_ms" for end in ("q1", "q3")]
+    if cost != "latency_ms" or not set(quartiles) <= set(rows.columns):
+        return on_front(costs, accuracies)
+    low, high = (rows[name].fillna(rows[cost]).tolist() for name in quartiles)
+    return on_front(costs, accuracies, (low, high))
 
 
 def in_view(frame: pd.DataFrame) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from convpress.report import wording as say
 from convpress.report.contents import FigureView, picture_size, rst
 from convpress.report.frames import records
-from convpress.report.pareto import COSTS, FARTHEST, Cost, in_view, label, networks, on_front
+from convpress.report.pareto import COSTS, FARTHEST, Cost, front, in_view, label, networks
 from convpress.report.style import GRID, INK, STUDIES, STYLE, lean_svg
 
 # The markers of matplotlib, by the names of Vega.
@@ -45,7 +45,7 @@ def points(frame: pd.DataFrame) -> list[dict[str, Any]]:
     rows, frame = [], in_view(frame)
     for network in networks(frame):
         part = frame[frame["model"] == network]
-        fronts = {cost.column: on_front(part[cost.column], part["test_accuracy"]) for cost in COSTS}
+        fronts = {cost.column: front(part, cost.column) for cost in COSTS}
         for index, row in enumerate(records(part)):
             rows.append(_point(row) | {f"front_{name}": flags[index] for name, flags in fronts.items()})
     return rows

@@ -9,7 +9,7 @@ import pandas as pd
 from convpress.report import wording as say
 from convpress.report.comparison_tables import ABOUT
 from convpress.report.frames import records
-from convpress.report.pareto import ALL_COSTS, Cost, label, on_front
+from convpress.report.pareto import ALL_COSTS, Cost, front, label
 
 
 def ahead(rows: pd.DataFrame) -> list[str]:
@@ -56,8 +56,8 @@ def _is_ahead(ours: pd.DataFrame, peer: dict, cost: Cost) -> bool:
         return False
     dearer = ratio > 1 + ABOUT
     beaten = ((ratio >= 1 / (1 + ABOUT)) & ~dearer) | (dearer & (gaps >= 0))
-    front = pd.Series(on_front(ours[cost.column], ours["test_accuracy"]), index=ours.index)
-    return bool((beaten & front).any())
+    best = pd.Series(front(ours, cost.column), index=ours.index)
+    return bool((beaten & best).any())
 
 
 def _gap(peer: dict, row: dict) -> int:

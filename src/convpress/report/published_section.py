@@ -76,9 +76,11 @@ def build(run: Run) -> Content:
         "than the published one."
     )
     if run.used(".th"):
-        content.caveats.append(
+        content.caveats += (
             "Ours is chosen on validation images, which the imported checkpoints were trained on: among variants that "
-            "are compressed enough, the choice favours those that have kept most of what was memorised."
+            "are compressed enough, the choice favours those that have kept most of what was memorised.",
+            "The imported checkpoints are weaker than usual trainings of these networks; points lost from a weak "
+            "baseline need not be those lost from a strong one.",
         )
     return content
 

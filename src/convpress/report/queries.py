@@ -12,6 +12,12 @@ from convpress.report.reading import read_rows
 PICKS = ("first", "min", "max", "mean", "chosen")
 
 
+def read_text(tables: Path, table: str, column: str, where: str, pick: str) -> str | None:
+    """As `read_number`, of a column of text; `pick` is first or chosen."""
+    values = _picked(tables, table, column, where, pick)
+    return None if values is None or values.empty else str(values.iloc[0])
+
+
 def read_number(tables: Path, table: str, column: str, where: str, pick: str) -> float | None:
     """The `pick` of `column` over the rows `where` (a pandas query; empty takes all) of a table, or None without any.
 
@@ -21,6 +27,15 @@ def read_number(tables: Path, table: str, column: str, where: str, pick: str) ->
     Raises:
         ConvpressError: a column, a query or a pick that cannot be, or a table that is cut off or damaged.
     """
+    values = _picked(tables, table, column, where, pick)
+    values = None if values is None else pd.to_numeric(values, errors="coerce").dropna()
+    if values is None or values.empty:
+        return None
+    return float(values.iloc[0] if pick in ("first", "chosen") else getattr(values, pick)())
+
+
+def _picked(tables: Path, table: str, column: str, where: str, pick: str) -> pd.Series | None:
+    """What `column` says of the rows `where`, the chosen one first; None without the table."""
     path = tables / f"{table}.csv"
     if not path.is_file():
         return None
@@ -32,9 +47,6 @@ def read_number(tables: Path, table: str, column: str, where: str, pick: str) ->
     try:
         rows = frame.query(where) if where else frame
         rows = rows.sort_values("validation_accuracy", ascending=False) if pick == "chosen" else rows
-        values = pd.to_numeric(rows.eval(column)).dropna()
+        return rows.eval(column)
     except Exception as error:  # pandas raises many kinds for a query it cannot read
         raise ConvpressError(f"{table}.{column} where {where!r} cannot be read: {error}") from error
-    if values.empty:
-        return None
-    return float(values.iloc[0] if pick in ("first", "chosen") else getattr(values, pick)())

@@ -235,8 +235,8 @@ def penalty_findings(study: pd.DataFrame) -> list[str]:
     if idle(study):
         return [
             "At this weight the penalty does nothing: trainings with it end within "
-            f"{say.percent(IDLE, 0)} of the sensitivity of those without it. Regularised is plain, and both is "
-            "corrected, but for chance, so their rows stand in the tables and count in no comparison below."
+            f"{say.percent(IDLE, 0)} of the sensitivity of those without it. Regularised is plain and both is "
+            "corrected but for the noise from run to run, so their rows stand in the tables and count in no comparison."
         ]
     found = []
     for (name, treatment), part in beside_free(study).groupby(["decomposition", "treatment"], sort=False):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pandas as pd
 
 from convpress.report import wording as say
+from convpress.report.comparison_timings import with_times
 from convpress.report.contents import (
     ACCURACY,
     EPOCHS,
     INTERVAL,
     MACS,
     PARAMETERS,
+    TIME,
     TO_CONTROL,
     Column,
     Content,
@@ -32,7 +34,7 @@ from convpress.report.sensitivity_findings import (
     penalty_findings,
     probe_findings,
 )
-from convpress.report.sensitivity_penalty import counted
+from convpress.report.sensitivity_penalty import counted, noise_findings
 from convpress.report.sensitivity_recipes import each_at_its_best, other_rates
 
 NAME = "sensitivity"
@@ -66,6 +68,7 @@ TABLE = (
     PARAMETERS,
     MACS,
     Column("Learning rate", lambda row: say.MISSING if say.absent(row["lr"]) else f"{row['lr']:g}"),
+    TIME,
     EPOCHS,
     Column("Training time", lambda row: say.duration(row["seconds"])),
 )
@@ -132,7 +135,7 @@ def build(run: Run) -> Content:
     study, pairs = (frame.assign(suffix=frame["suffix"].fillna("").astype(str)) for frame in (study, pairs))
     correlation, slacks = run.table("sensitivity_correlation", CORRELATION), run.table("sensitivity_slacks", SLACKS)
     tables = (
-        (NAME, "Factorised networks by treatment.", study, TABLE),
+        (NAME, "Factorised networks by treatment.", with_times(run, study, NAME), TABLE),
         ("sensitivity_pairs", "Treated minus plain.", pairs, PAIR_TABLE),
         ("sensitivity_correlation", "Rank correlation of sensitivity and accuracy.", correlation, CORRELATION_TABLE),
         ("sensitivity_slacks", "What slack buys in the correction.", slacks, SLACK_TABLE),
@@ -151,7 +154,7 @@ def _told(run: Run, study: pd.DataFrame, pairs: pd.DataFrame, correlation: pd.Da
     """What the numbers say, and the answer; `pairs` are those that count."""
     rates, harm = run.table("sensitivity_rates", ("rate", "steps")), harm_findings(study)
     findings = probe_findings(study, rates) + penalty_findings(study) + harm + pair_findings(at_common_rate(pairs))
-    findings += [*other_rates(study, pairs), *each_at_its_best(study)]
+    findings += [*noise_findings(study, at_common_rate(pairs)), *other_rates(study, pairs), *each_at_its_best(study)]
     findings += [*correlation_findings(correlation), " ".join(advice(study, pairs))]
     return findings, summary(study, pairs) + confounder(study) + each_at_its_best(study) + overall(correlation)
 

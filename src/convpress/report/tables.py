@@ -69,6 +69,12 @@ CONDITIONS = ("batch_size", "threads", "dtype", "layout")
 """What a time was measured under; these stand beside it."""
 
 
+def device(results: Mapping[tuple[str, str], Result]) -> str:
+    """The device that a study's networks were evaluated and timed on, as their metrics say; empty where they do not."""
+    records = (result.metrics.get("provenance", {}).get("compute", {}) for result in results.values())
+    return ", ".join(dict.fromkeys(record["device"] for record in records if "device" in record))
+
+
 def accuracy_columns(result: Result) -> dict[str, Any]:
     """The columns that every table of models shares."""
     return {name: result.metrics[name] for name in ACCURACY_COLUMNS}

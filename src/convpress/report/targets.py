@@ -14,13 +14,20 @@ from convpress.report.queries import read_number
 RELATIONS = {">=": operator.ge, "<=": operator.le, "<": operator.lt, ">": operator.gt}
 COLUMNS = ("study", "target", "table", "column", "where", "against", "pick", "relation", "limit", "unit")
 
+TESTS = {
+    "delta_control": ("McNemar", "mcnemar_p"),
+    "delta_original": ("McNemar", "mcnemar_original"),
+    "delta_plain": ("Paired t", "t_p"),
+}
+"""By the column of a difference: the test that tells it from 0, and the column of its p-value."""
+
 
 def targets_table(reference: Path, tables: Path) -> pd.DataFrame:
-    """Rows (study, target, measured, relation, limit, unit, met) of the tables' folder `tables`.
+    """Rows (study, target, measured, relation, limit, unit, met, test, p) of the tables' folder `tables`.
 
     A target picks (see :func:`read_number`) a `column` of the rows `where` (a pandas query) in a table, less the same
     of the rows `against` where there is one. `unit` (percent, points or times) is for people. A value that no table
-    has is empty, and its target "not measured".
+    has is empty, and its target "not measured". `test` and `p` stand where the target is a tested difference.
 
     Raises:
         ConvpressError: a target names a column, query, pick or relation that cannot be.
@@ -29,12 +36,21 @@ def targets_table(reference: Path, tables: Path) -> pd.DataFrame:
     for target in pd.read_csv(reference, keep_default_na=False, dtype={"limit": float}).to_dict("records"):
         try:
             measured = _measure(target, tables)
+            test, p = _tested(target, tables)
             met = "not measured" if measured is None else "met" if _holds(target, measured) else "not met"
         except ConvpressError as error:
             raise ConvpressError(f"target {target['target']!r}: {error}") from error
         kept = {str(key): target[key] for key in ("study", "target", "relation", "limit", "unit")}
-        rows.append(kept | {"measured": measured, "met": met})
-    return pd.DataFrame(rows)[["study", "target", "measured", "relation", "limit", "unit", "met"]]
+        rows.append(kept | {"measured": measured, "met": met, "test": test, "p": p})
+    return pd.DataFrame(rows)[["study", "target", "measured", "relation", "limit", "unit", "met", "test", "p"]]
+
+
+def _tested(target: dict[Any, Any], tables: Path) -> tuple[str, float | None]:
+    test, column = TESTS.get(target["column"], ("", ""))
+    if not test or target["against"]:
+        return "", None
+    p = read_number(tables, target["table"], column, target["where"], target["pick"])
+    return (test, p) if p is not None else ("", None)
 
 
 def _holds(target: dict[Any, Any], measured: float) -> bool:

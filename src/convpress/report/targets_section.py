@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from convpress.report import wording as say
 from convpress.report.contents import (
@@ -15,25 +16,48 @@ from convpress.report.contents import (
     Section,
 )
 
-COLUMNS = ("study", "target", "measured", "relation", "limit", "unit", "met")
+COLUMNS = ("study", "target", "measured", "relation", "limit", "unit", "met", "test", "p")
 
 
 SIGNS = {">=": "≥", "<=": "≤", "<": "<", ">": ">"}
+
+
+def _aim(row: dict[str, Any]) -> str:
+    """The limit of a target with its relation; a dash for an attempt at a target that is no longer set."""
+    if say.absent(row["relation"]):
+        return say.MISSING
+    return f"{SIGNS[row['relation']]} {say.quantity(row['limit'], row['unit'])}"
+
+
+def _measured(row: dict[str, Any]) -> str:
+    return say.quantity(row["measured"], row["unit"])
+
+
+def _note(row: dict[str, Any]) -> str:
+    """The p-value of a tested difference, and how often the target was tried."""
+    tested = [] if say.absent(row["p"]) else [f"{say.text(row['test'])}, {say.p_value(row['p'])}"]
+    tried = [f"{row['attempts']} attempt{'s' if row['attempts'] > 1 else ''}"] if row["attempts"] else []
+    return "; ".join([*tested, *tried])
+
+
 TABLE = (
     Column("Target", lambda row: say.text(row["target"])),
     Column("Study", lambda row: say.text(row["study"]), numeric=False),
-    Column("Aim", lambda row: f"{SIGNS[row['relation']]} {say.quantity(row['limit'], row['unit'])}"),
-    Column("Measured", lambda row: say.quantity(row["measured"], row["unit"])),
+    Column("Aim", _aim),
+    Column("Measured", _measured),
     Column("Met", lambda row: say.text(row["met"]), numeric=False),
+    Column("Note", _note, numeric=False),
 )
 
 ATTEMPTS = (
-    *("target", "configuration", "variant", "validation_accuracy", "test_accuracy"),
+    *("target", "configuration", "variant", "measured", "validation_accuracy", "test_accuracy"),
     *("control_accuracy", "delta_control", "mcnemar_p", "commit"),
 )
 TRIED = (
     Column("Target", lambda row: say.text(row["target"]), numeric=False),
     Column("Variant", lambda row: say.text(row["variant"]), numeric=False),
+    Column("Aim", _aim),
+    Column("Measured, as the target counts", _measured),
     Column("Configuration", lambda row: _laid_over(row["configuration"]), numeric=False),
     Column("Validation", lambda row: say.percent(row["validation_accuracy"])),
     ACCURACY,
@@ -72,9 +96,12 @@ def build(run: Run) -> Content:
     if frame.empty:
         content.missing.append("the table of targets (tables/targets.csv)")
         return content
-    content.tables.append(run.view("targets", "Targets and what came out.", frame, TABLE))
     tried = run.attempts(ATTEMPTS)
+    counts = tried["target"].value_counts()
+    frame = frame.assign(attempts=[int(counts.get(target, 0)) for target in frame["target"]])
+    content.tables.append(run.view("targets", "Targets and what came out.", frame, TABLE))
     if len(tried):
+        tried = tried.merge(frame[["target", "relation", "limit", "unit"]], on="target", how="left")
         content.tables.append(run.view("attempts", "What was tried to meet targets.", tried, TRIED))
     measured = frame[frame["met"] != "not measured"]
     met = int((measured["met"] == "met").sum())
@@ -87,7 +114,8 @@ TARGETS = Section(
     title="Targets",
     question="What was aimed at, and what came out?",
     method=(
-        "The targets were set before the results were known. Each is judged by the committed tables alone; a target "
+        "The aims were set before the results were known; rows that hold a study to its aim in further settings came "
+        "later. Each is judged by the committed tables alone; a target "
         "whose number no table of this run has counts as not measured."
     ),
     build=build,
