@@ -1,12 +1,14 @@
-"""How long a dry run of the cifar10 workflow takes, and how that grows with ten times the grid.
+"""How long a dry run of the finished cifar10 workflow takes, and how that grows with ten times the grid.
 
-`python benchmarks/dag_build.py` copies the project into a temporary folder; nothing is computed there.
+`python benchmarks/dag_build.py` copies the project into a temporary folder; nothing is computed there. It ends with 1
+when the finished workflow of params.yaml takes longer than `LIMIT` seconds.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import re
 import resource
 import shutil
 import subprocess
@@ -23,6 +25,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("Snakefile", "params.yaml", "profiles", "report", "rules", "scripts", "src")
 GROWTH = (1, 10)
 BETWEEN = "_x"
+LIMIT = 8.0
+"""Seconds on 2 cores."""
+REPEATS = 3
+"""Dry runs of which the fastest counts: what else the machine does comes on top."""
 
 
 def larger(config: dict, times: int) -> dict:
@@ -34,6 +40,10 @@ def larger(config: dict, times: int) -> dict:
     merging["train"] = list(_repeated(dict.fromkeys(merging["train"]), times))
     clustering["remedies"] = _repeated(clustering["remedies"], times)
     clustering["compare"] = list(_repeated(dict.fromkeys(clustering["compare"]), times))
+    plans, groups = clustering["plans"], clustering["groups"]
+    plans["finetune"] = [plan + n * len(plans["rows"]) for n in range(times) for plan in plans["finetune"]]
+    plans["rows"] = plans["rows"] * times
+    clustering["groups"] = [group | {"name": _name(group["name"], n)} for group in groups for n in range(times)]
     grids = config["sensitivity"]["grids"]
     config["sensitivity"]["grids"] = [
         grid | {"suffix": grid.get("suffix", "") + (f"x{n}" if n else "")} for grid in grids for n in range(times)
@@ -42,51 +52,85 @@ def larger(config: dict, times: int) -> dict:
     config["peers"]["targets"] = [
         target | {"fraction": target["fraction"] - 0.01 * n} for target in targets for n in range(times)
     ]
+    low_rank = config["low_rank"]
+    low_rank["expansions"] = _repeated(low_rank["expansions"], times)
+    low_rank["rows"] = [
+        row | {"row": row["row"] + 1000 * n, "expansion": _name(row["expansion"], n)}
+        for row in low_rank["rows"]
+        for n in range(times)
+    ]
     return config
 
 
 def _repeated(entries: dict, times: int) -> dict:
-    return {name if n == 0 else f"{name}{BETWEEN}{n}": entry for name, entry in entries.items() for n in range(times)}
+    return {_name(name, n): entry for name, entry in entries.items() for n in range(times)}
 
 
-def dry_run(folder: Path) -> tuple[float, float, int]:
-    """Seconds of `snakemake -n` on the clock and on the processor, and the number of jobs it lists."""
-    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "snakemake", "-n"]
+def _name(name: str, n: int) -> str:
+    return f"{name}{BETWEEN}{n}" if n else name
+
+
+def snakemake(folder: Path, *arguments: str) -> str:
+    """What Snakemake says in `folder`; its failure ends the benchmark."""
+    command = [sys.executable, "-m", "snakemake", *arguments]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     if result.returncode:
         sys.exit(result.stderr[-3000:])
-    said = result.stdout + result.stderr
-    return seconds, busy, sum(line.startswith(("rule ", "localrule ")) for line in said.splitlines())
+    return result.stdout + result.stderr
 
 
-def main() -> None:
-    """Print one line a size of the grid; the first run of each checks the networks, the second knows them."""
+def finish(folder: Path) -> int:
+    """Put an empty file in the place of every output, let Snakemake note it as made, and return the number of jobs."""
+    outputs = snakemake(folder, "--summary").partition("output_file\t")[2].splitlines()[1:]
+    for line in outputs:
+        path = folder / line.partition("\t")[0]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    said = snakemake(folder, "--touch", "--forceall", "--cores", "2")
+    return int(re.findall(r"^total +(\d+)", said, flags=re.MULTILINE)[0])
+
+
+def dry_run(folder: Path) -> tuple[float, float]:
+    """Seconds of `snakemake -n` on the clock and on the processor; it must find nothing to do."""
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    said = snakemake(folder, "-n")
+    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if "Nothing to be done" not in said or "missing provenance" in said:
+        sys.exit(f"the run should be finished, but Snakemake says:\n{said[-3000:]}")
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def main() -> int:
+    """Print one line a size of the grid; 1 when the grid as it is takes too long."""
     config = yaml.safe_load((ROOT / "params.yaml").read_text())
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for part in PARTS:
-            source = ROOT / part
-            shutil.copytree(source, folder / part) if source.is_dir() else shutil.copy2(source, folder / part)
-        kept: list[dict[str, object]] = []
-        print("grid  jobs  first_s  again_s  again_cpu_s")
-        for times in GROWTH:
+    kept: list[dict[str, object]] = []
+    fastest: list[float] = []
+    print("grid  jobs  seconds  cpu_s")
+    for times in GROWTH:
+        with tempfile.TemporaryDirectory() as name:
+            folder = copied(Path(name))
             # JSON is YAML, and needs no anchors.
             (folder / "params.yaml").write_text(json.dumps(larger(config, times)))
-            first, _, jobs = dry_run(folder)
-            again, busy, _ = dry_run(folder)
-            print(f"{times:4d}  {jobs:4d}  {first:7.1f}  {again:7.1f}  {busy:11.1f}", flush=True)
-            row: dict[str, object] = {
-                "case": f"{times} x the grid, {jobs} jobs",
-                "quantity": "dry run",
-                "unit": "s",
-            }
-            base = kept[0]["ours"] if kept else again
-            kept.append(row | {"ours": again, "reference": base, "ratio": base / again})  # type: ignore[operator]
-        record("dag_build", kept)
+            jobs = finish(folder)
+            seconds, busy = min(dry_run(folder) for _ in range(REPEATS))
+        print(f"{times:4d}  {jobs:4d}  {seconds:7.1f}  {busy:5.1f}", flush=True)
+        fastest.append(seconds)
+        row = {"case": f"{times} x the grid, {jobs} jobs, finished", "quantity": "dry run", "unit": "s"}
+        kept.append(row | {"ours": seconds, "reference": fastest[0], "ratio": fastest[0] / seconds})
+    record("dag_build", kept)
+    if fastest[0] > LIMIT:
+        print(f"a dry run of the finished workflow takes {fastest[0]:.1f} s, more than {LIMIT:.0f} s", file=sys.stderr)
+        return 1
+    return 0
+
+
+def copied(folder: Path) -> Path:
+    """The project's parts that a dry run needs, in `folder`."""
+    for part in PARTS:
+        source = ROOT / part
+        shutil.copytree(source, folder / part) if source.is_dir() else shutil.copy2(source, folder / part)
+    return folder
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -58,6 +58,12 @@ def test_a_history_tells_what_it_lacks(files):
         read_history(files[".csv"], 6)
 
 
+def test_a_history_of_the_start_alone_is_no_training(files):
+    write_csv(HISTORY[:1], files[".csv"])
+    with pytest.raises(ConvpressError, match="it ends with epoch 0 of more"):
+        read_history(files[".csv"])
+
+
 def test_a_merged_variant_has_the_epochs_of_its_recipe(files):
     with pytest.raises(ConvpressError, match=r"net\.csv: .*it ends with epoch 3 of 6\)"):
         history_table([], [str(files[".csv"])], {"net": {"training": {"epochs": 6}}})

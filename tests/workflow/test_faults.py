@@ -201,7 +201,7 @@ def test_a_truncated_file_is_named_and_made_again(unbroken, tmp_path, damaged, t
     assert f"{damaged}: " in result.stderr
     assert "stopped:" in result.stderr
     assert "Traceback" not in result.stderr
-    assert contents(project) == kept
+    assert contents(project).items() <= kept.items()
     path.unlink()
     project.done(target, "--cores", "2", overlay=TINY)
     assert contents(project) == contents(unbroken)

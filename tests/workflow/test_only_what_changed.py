@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -72,16 +73,24 @@ def own_checkpoint(project: Project, name: str, **arguments: int) -> None:
     torch.save(create_model(name, **arguments).state_dict(), path)
 
 
+def following(jobs: list[Job], changed: list[Job]) -> set[Job]:
+    """The `changed` jobs and those that read, directly or not, what they write."""
+    found = set(changed)
+    dirty = {path for job in found for path in job.outputs}
+    while more := {job for job in jobs if job.rule != "all" and dirty & set(job.inputs)} - found:
+        found |= more
+        dirty |= {path for job in more for path in job.outputs}
+    return found
+
+
 def dependents(jobs: list[Job], changed: set[str]) -> set[str]:
     """Rules with a job that reads, directly or not, what the `changed` rules write."""
-    dirty = {path for job in jobs if job.rule in changed for path in job.outputs}
-    rules = set(changed)
-    while more := [
-        job for job in jobs if job.rule != "all" and dirty & set(job.inputs) and not dirty >= set(job.outputs)
-    ]:
-        dirty |= {path for job in more for path in job.outputs}
-        rules |= {job.rule for job in more}
-    return rules
+    return changed | {job.rule for job in following(jobs, [job for job in jobs if job.rule in changed])}
+
+
+def written(jobs: Iterable[Job]) -> set[str]:
+    """All outputs."""
+    return {path for job in jobs for path in job.outputs}
 
 
 def scripts_importing(folder: Path, module: str) -> set[str]:
@@ -136,15 +145,56 @@ def test_touching_everything(finished):
     assert finished.jobs(overlay=TINY) == []
 
 
-def test_one_parameter(finished, all_jobs):
-    finished.write("small.yaml", "kernel_search: {finetune_recomposed: {lr: 0.011}}")
-    changed = finished.jobs(overlay=(*TINY, "small.yaml"))
-    assert {job.rule for job in changed} == dependents(all_jobs, {"finetune_recomposed"})
-    assert {job.rule for job in changed} >= {"finetune_recomposed", "evaluate", "kernel_search_tables", "report_page"}
-    evaluated = [path for job in changed if job.rule == "evaluate" for path in job.outputs]
+# One parameter of each study, and the rules that have it among their own.
+PARAMETERS = {
+    "kernel_search": ({"finetune_recomposed": {"lr": 0.011}}, {"finetune_recomposed"}),
+    "sensitivity": (
+        {"training": {"lr": 0.011}},
+        {"finetune_factorised", "sensitivity_probe", "sensitivity_tables"},
+    ),
+    "clustering": ({"training": {"lr": 0.011}}, {"finetune_clusters", "clustering_tables"}),
+    "merging": (
+        {"variants": {"merged-allocated-80": {"training": {"lr": 0.011}}}},
+        {"merge", "finetune_merged", "merging_tables"},
+    ),
+    "low_rank": (
+        {"ce": {"lr": 0.0011}},
+        {"finetune_low_rank", "finetune_low_rank_control", "low_rank_tables"},
+    ),
+}
+
+
+@pytest.mark.parametrize("study", PARAMETERS)
+def test_one_parameter(finished, all_jobs, study):
+    parameter, rules = PARAMETERS[study]
+    finished.write("small.yaml", json.dumps({study: parameter}))
+    jobs = finished.jobs(overlay=(*TINY, "small.yaml"))
+    changed = [job for job in all_jobs if job.rule in rules]
+    assert {job.rule for job in changed} == rules
+    assert written(jobs) == written(following(all_jobs, changed))
+    evaluated = [path for job in jobs if job.rule == "evaluate" for path in job.outputs]
     assert evaluated
-    assert all("finetune_recomposed-" in path for path in evaluated)
-    assert finished.jobs(overlay=TINY) == []
+    assert {Path(path).parent.name for path in evaluated} <= {study, "control"}
+    assert not {"train_baseline", "teacher_logits"} & {job.rule for job in jobs}
+
+
+@pytest.mark.parametrize(("module", "network"), [("alexnet", "alexnet"), ("resnet_cifar", "resnet8")])
+def test_the_code_of_a_network(finished, all_jobs, module, network):
+    """No script imports it; the rules find it by the network's name."""
+    path = finished.folder / "src" / "convpress" / "models" / f"{module}.py"
+    before = path.read_text()
+    path.write_text(f"{before}\n\nNEW = 1\n")
+    try:
+        jobs = finished.jobs(overlay=TINY)
+    finally:
+        path.write_text(before)
+    model = f"results/tiny/models/baseline/{network}.safetensors"
+    changed = [job for job in all_jobs if model in job.outputs]
+    assert len(changed) == 1
+    assert written(jobs) == written(following(all_jobs, changed))
+    trained = [path for job in jobs if job.rule == "train_baseline" for path in job.outputs]
+    assert model in trained
+    assert all(Path(path).stem == network for path in trained)
 
 
 @pytest.mark.parametrize("module", ["convpress.train", "convpress.measure", "convpress.report.figures"])
@@ -217,9 +267,9 @@ def test_rule_all_asks_for_every_output_of_every_rule(project, all_jobs, whole_r
     runs = (all_jobs, whole_run, own_run)
     for jobs in runs:
         asked = {path for job in jobs if job.rule == "all" for path in job.inputs}
-        written = {path for job in jobs if job.rule != "all" for path in job.outputs}
-        assert len(written) > 50
-        assert written - asked == set()
+        made = written(job for job in jobs if job.rule != "all")
+        assert len(made) > 50
+        assert made - asked == set()
     used = {job.rule for jobs in runs for job in jobs}
     assert set(script_of(project.folder)) - used == set()
 
@@ -227,9 +277,9 @@ def test_rule_all_asks_for_every_output_of_every_rule(project, all_jobs, whole_r
 def test_dvc_tracks_every_output_of_the_cifar10_run(whole_run):
     stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     tracked = [path for out in stage["stages"]["workflow"]["outs"] for path in out]
-    written = {path for job in whole_run for path in job.outputs}
-    assert [path for path in written if not any(path == out or path.startswith(f"{out}/") for out in tracked)] == []
-    folders = {path.rsplit("/", 1)[0] for path in written if path.endswith(".start.safetensors")}
+    made = written(whole_run)
+    assert [path for path in made if not any(path == out or path.startswith(f"{out}/") for out in tracked)] == []
+    folders = {path.rsplit("/", 1)[0] for path in made if path.endswith(".start.safetensors")}
     offered = {artifact["path"] for artifact in stage["artifacts"].values()}
     assert folders
     assert folders <= offered, "every study's models are an artifact"

@@ -249,7 +249,11 @@ def test_committed_results_are_checked_against_the_lock(published, tmp_path):
     said = clone.call(*check)
     assert "5 outputs compared" in said, "what git holds can be checked without a pull"
     clone.dvc("pull")
-    assert "11 outputs compared with dvc.lock, 0 differ" in clone.call(*check)
+    said = clone.call(*check)
+    assert "11 outputs compared with dvc.lock, 0 differ" in said
+    assert "warning" not in said
+    clone.dvc("remote", "modify", "share", "verify", "false")
+    assert "call `dvc remote modify share verify true`" in clone.call(*check)
     table = clone.folder / "results/cifar10/tables/baselines.csv"
     table.write_text(table.read_text() + "\n")
     (clone.folder / "results/cifar10/summary.json").unlink()

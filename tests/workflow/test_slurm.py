@@ -165,8 +165,10 @@ def test_a_job_that_dies_is_tried_again_once_and_then_reported(cluster, tmp_path
     die = '\n    with Path("tries").open("a") as file:\n        file.write("x")\n    raise SystemExit(7)'
     project.replace("scripts/stub.py", "def make(snakemake):", f"def make(snakemake):{die}")
     result = often(project).snakemake(target, *SLURM, overlay=TINY)
-    said = result.stdout + result.stderr
     assert result.returncode == 1
     assert (project.folder / "tries").read_text() == "xx"
-    assert "logs/tiny/fetch_data.log" in said
+    # The announcement of a job names the log as well, so only what follows the last error counts.
+    _, error, after = result.stderr.rpartition("Error in rule fetch_data:")
+    assert error
+    assert "log: logs/tiny/fetch_data.log" in after
     assert not (project.folder / target).exists()

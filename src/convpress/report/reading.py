@@ -56,15 +56,16 @@ def read_rows(path: Path | str) -> pd.DataFrame:
 
 
 def read_history(path: Path | str, epochs: int | None = None) -> pd.DataFrame:
-    """The history of a training, a row an epoch; of all its `epochs`, where it is known how many these are.
+    """The history of a training, a row an epoch: of all its `epochs`, or of one at least where these are not known.
 
     Raises:
-        ConvpressError: the file is cut off or damaged, or is not of so many epochs.
+        ConvpressError: the file is cut off or damaged, or has other epochs.
     """
     history = read_rows(path)
     with _naming(path):
-        if epochs is not None and (last := last_epoch(history)) != epochs:
-            raise ValueError(f"it ends with epoch {last} of {epochs}")
+        last = last_epoch(history)
+        if last != (epochs or max(last, 1)):
+            raise ValueError(f"it ends with epoch {last} of {epochs or 'more'}")
     return history
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import configparser
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +57,25 @@ def _outputs(root: Path) -> Iterator[tuple[dict[str, str], bool]]:
     return ((entry, entry["path"] not in in_git) for entry in outputs)
 
 
+def unverified_remotes(root: Path) -> list[str]:
+    """Names of the DVC remotes of this folder whose objects are taken unchecked; .dvc/config.local has the last word.
+
+    Raises `ConvpressError` when DVC's configuration cannot be read.
+    """
+    verified: dict[str, bool] = {}
+    for path in (root / ".dvc" / "config", root / ".dvc" / "config.local"):
+        config = configparser.ConfigParser(interpolation=None)
+        try:
+            config.read(path, encoding="utf-8")
+        except (configparser.Error, UnicodeDecodeError) as error:
+            raise ConvpressError(f"{path}: cannot be read ({type(error).__name__}); take it from git again") from None
+        for section in config.sections():
+            if remote := re.fullmatch(r"'remote \"(.+)\"'", section):
+                verify = config.get(section, "verify", fallback=str(verified.get(remote[1], False)))
+                verified[remote[1]] = verify.lower() in ("true", "yes", "on", "1")
+    return [name for name, is_verified in verified.items() if not is_verified]
+
+
 def _checksum(path: Path) -> str:
     if path.is_file():
         return md5_file(path)
@@ -66,15 +87,22 @@ def _checksum(path: Path) -> str:
 
 
 def main(root: Path) -> int:
-    """Print what differs; 0 when nothing does."""
+    """Print what differs, and remotes to be wary of; 0 when nothing differs."""
     try:
         found = list(differences(root))
         number = compared(root)
+        unverified = unverified_remotes(root)
     except ConvpressError as error:
         print(f"convpress: {error}", file=sys.stderr)
         return 1
     for sentence in found:
         print(sentence)
+    for name in unverified:
+        print(
+            f"convpress: warning: damaged objects of the remote {name} would go unnoticed; "
+            f"call `dvc remote modify {name} verify true`",
+            file=sys.stderr,
+        )
     print(f"{number} outputs compared with dvc.lock, {len(found)} differ or are missing")
     return 1 if found else 0
 
