@@ -1,6 +1,8 @@
 """The schema: clear errors, and a reference that does not drift."""
 
 import copy
+import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,12 +11,16 @@ import torch
 import yaml
 from pydantic import Field
 
+from convpress.cifar import RECORDS
 from convpress.config.reference import markdown, rows, type_name
-from convpress.config.schema import load_config
+from convpress.config.schema import TRAINING_IMAGES, load_config
+from convpress.data import load_digits
 from convpress.errors import ConvpressError
+from convpress.files import sha256_file
+from convpress.inputs import mirror_folders
 from convpress.models.registry import create_model
 from convpress.workflow.preflight import check_layers
-from convpress.workflow.startup import check_writable
+from convpress.workflow.startup import check_writable, checkpoint_places
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -122,6 +128,45 @@ def test_params_are_valid():
         ("control.warmup", 1.0, r"control\.warmup is 1, so that nothing would be learned"),
         ("kernel_search.finetune_cp.ema", 1.0, r"kernel_search\.finetune_cp\.ema is 1, .* below 1"),
         ("run", "My Run", r"^run: string should match pattern"),
+        (
+            "kernel_search.decompose",
+            [*PARAMS["kernel_search"]["decompose"], "layer1.0.conv2"],
+            r"kernel_search\.decompose: 'layer1\.0\.conv2' stands .* twice",
+        ),
+        ("kernel_search.layers", ["layer1.1.conv2"] * 2, r"kernel_search\.layers: 'layer1\.1\.conv2' stands .* twice"),
+        ("low_rank.layers", ["features.3"] * 4, r"low_rank\.layers: 'features\.3' stands there twice; name it once"),
+        (
+            "clustering.groups",
+            [{"name": "a", "layers": ["conv1"] * 2}],
+            r"groups\.0\.layers: 'conv1' stands there twice",
+        ),
+        ("baselines", [*PARAMS["baselines"], "resnet20"], r"baselines: 'resnet20' stands there twice; name it once"),
+        ("merging.train", ["shared-50"] * 2, r"merging\.train: 'shared-50' stands there twice"),
+        (
+            "models.resnet20.checkpoint",
+            "resnet20.th",
+            r"models\.resnet20\.checkpoint: 'resnet20\.th' .* checksum .*mine/",
+        ),
+        (
+            "models.resnet20.checkpoint",
+            "resnet20-12fca82f.pt",
+            r"models\.resnet20\.checkpoint: 'resnet20-12fca82f\.pt'",
+        ),
+        ("models.resnet20.checkpoint", "", r"models\.resnet20\.checkpoint: '' cannot be fetched"),
+        ("data.validation", 60_000, r"data\.validation is 60000, but cifar10 has 50000 .*; 1 to 49999 are possible"),
+        ("data.validation", 50_000, r"data\.validation is 50000"),
+        ("control.batch_size", 45_001, r"control\.batch_size is 45001, but 45000 training images of cifar10 are left"),
+        ("low_rank.ce.batch_size", 50_000, r"low_rank\.ce\.batch_size is 50000, .*; 1 to 45000 is possible"),
+        (
+            "data.validation",
+            49_900,
+            r"\.batch_size is 128, but 100 training images .* are left beside data\.validation",
+        ),
+        (
+            "sensitivity.probe.steps",
+            352,
+            r"probe\.steps: 352 steps of 128 .*need 45056, but 45000 .*; 1 to 351 are possible",
+        ),
     ],
 )
 def test_mistakes_name_the_key_and_what_is_allowed(path, value, words):
@@ -139,6 +184,11 @@ def test_mistakes_name_the_key_and_what_is_allowed(path, value, words):
         ("low_rank.bases", [8, 8, 6, 10], r"low_rank\.bases\.3: .*is 10; .*from 1 to 9"),
         ("low_rank.layers", ["features.3", "features.6", "features.8", "features.9"], r"low_rank\.layers\.3: .*ReLU"),
         ("clustering.layers", ["conv1", "layer1.0.conv3"], r"clustering\.layers\.1: .*'layer1.0.conv3'.*layer1.0.conv"),
+        (
+            "clustering.plans.columns",
+            [{"name": "a", "layers": ["nowhere"]}, *PARAMS["clustering"]["plans"]["columns"][1:]],
+            r"clustering\.plans\.columns\.0\.layers\.0: .*'nowhere'",
+        ),
         ("clustering.groups", [{"name": "a", "layers": ["nowhere"]}], r"clustering\.groups\.0\.layers\.0: .*'nowhere'"),
         (
             "clustering.groups",
@@ -176,6 +226,66 @@ def test_an_own_checkpoint_of_another_network_is_refused_at_once(tmp_path):
     torch.save({"state_dict": create_model("resnet8", width=8).state_dict()}, path)
     with pytest.raises(ConvpressError, match=rf"models\.resnet20\.checkpoint: {path}"):
         check_layers(load_config(changed("models.resnet20.checkpoint", str(path))).model_dump(mode="json"))
+
+
+def fetched(folder, architecture, **arguments):
+    """A checkpoint in `folder`, named by its checksum as those that are fetched; gives back the name."""
+    path = folder / "new.th"
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save({"state_dict": create_model(architecture, **arguments).state_dict()}, path)
+    return path.rename(folder / f"{architecture}-{sha256_file(path)[:8]}.th").name
+
+
+@pytest.mark.parametrize("folder", ["data/checkpoints", "mirror/checkpoints"])
+def test_the_checkpoint_of_another_network_is_refused_as_soon_as_it_is_there(tmp_path, monkeypatch, folder):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CONVPRESS_MIRROR", f"nowhere{os.pathsep}mirror")
+    name = fetched(Path(folder), "resnet32")
+    check_layers(load_config(changed("models.resnet32.checkpoint", name)).model_dump(mode="json"))
+    config = load_config(changed("models.resnet20.checkpoint", name)).model_dump(mode="json")
+    with pytest.raises(ConvpressError, match=rf"models\.resnet20\.checkpoint: {folder}/{name}: .*looks like resnet32"):
+        check_layers(config)
+
+
+def test_a_file_without_its_checksum_is_left_to_the_fetch_step(tmp_path, monkeypatch):
+    """It looks further: for a mirror, then for a download."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CONVPRESS_MIRROR", raising=False)
+    Path("data/checkpoints").mkdir(parents=True)
+    Path("data/checkpoints/resnet20-12fca82f.th").write_bytes(b"damaged")
+    check_layers(load_config(PARAMS).model_dump(mode="json"))
+
+
+def test_checkpoints_are_looked_for_where_the_fetch_step_looks(monkeypatch):
+    monkeypatch.setenv("CONVPRESS_MIRROR", f"{os.pathsep}a{os.pathsep}b/c")
+    places = [folder / "checkpoints" / "x-12345678.th" for folder in mirror_folders()]
+    assert checkpoint_places("x-12345678.th") == [Path("data/checkpoints/x-12345678.th"), *places]
+    assert len(places) == 2
+
+
+def test_the_numbers_of_training_images_are_those_of_the_data_sets():
+    assert len(load_digits()[0]) == TRAINING_IMAGES["digits"]
+    assert TRAINING_IMAGES["cifar10"] == 5 * RECORDS
+
+
+@pytest.mark.parametrize(
+    ("clusters", "ratios", "words"),
+    [
+        (15, [0.5], None),
+        (16, [0.5], r"clustering\.plans\.rows\.0: 16 clusters for conv1, .* 1 to 15 are possible"),
+        (15, [0.5, 1.0], r"clustering\.ratios\.1: 16 clusters for conv1, .* 1 to 15 are possible"),
+    ],
+)
+def test_more_clusters_than_distinct_filters_of_a_checkpoint_are_refused(tmp_path, clusters, ratios, words):
+    model = create_model("resnet20")
+    model.conv1.weight.data[3] = model.conv1.weight.data[8]
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "mine.th")
+    params = changed("models.resnet20.checkpoint", str(tmp_path / "mine.th"))
+    plans = {"columns": [{"name": "first", "layers": ["conv1"]}], "rows": [[clusters]], "remedy": "frozen"}
+    params["clustering"] |= {"plans": plans, "ratios": ratios}
+    config = load_config(params).model_dump(mode="json")
+    with pytest.raises(ConvpressError, match=words) if words else nullcontext():
+        check_layers(config)
 
 
 def test_rows_of_the_low_rank_study_continue_each_other():
