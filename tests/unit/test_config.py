@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-import torch
 import yaml
 from pydantic import Field
+from torch.nn import Conv2d
 
+from convpress.cifar import RECORDS
 from convpress.config.reference import markdown, rows, type_name
-from convpress.config.schema import load_config
+from convpress.config.schema import TRAINING_IMAGES, load_config
+from convpress.data import load_digits
 from convpress.errors import ConvpressError
 from convpress.models.registry import create_model
 from convpress.workflow.preflight import check_layers
@@ -122,6 +124,45 @@ def test_params_are_valid():
         ("control.warmup", 1.0, r"control\.warmup is 1, so that nothing would be learned"),
         ("kernel_search.finetune_cp.ema", 1.0, r"kernel_search\.finetune_cp\.ema is 1, .* below 1"),
         ("run", "My Run", r"^run: string should match pattern"),
+        (
+            "kernel_search.decompose",
+            [*PARAMS["kernel_search"]["decompose"], "layer1.0.conv2"],
+            r"kernel_search\.decompose: 'layer1\.0\.conv2' stands .* twice",
+        ),
+        ("kernel_search.layers", ["layer1.1.conv2"] * 2, r"kernel_search\.layers: 'layer1\.1\.conv2' stands .* twice"),
+        ("low_rank.layers", ["features.3"] * 4, r"low_rank\.layers: 'features\.3' stands there twice; name it once"),
+        (
+            "clustering.groups",
+            [{"name": "a", "layers": ["conv1"] * 2}],
+            r"groups\.0\.layers: 'conv1' stands there twice",
+        ),
+        ("baselines", [*PARAMS["baselines"], "resnet20"], r"baselines: 'resnet20' stands there twice; name it once"),
+        ("merging.train", ["shared-50"] * 2, r"merging\.train: 'shared-50' stands there twice"),
+        (
+            "models.resnet20.checkpoint",
+            "resnet20.th",
+            r"models\.resnet20\.checkpoint: 'resnet20\.th' .* checksum .*mine/",
+        ),
+        (
+            "models.resnet20.checkpoint",
+            "resnet20-12fca82f.pt",
+            r"models\.resnet20\.checkpoint: 'resnet20-12fca82f\.pt'",
+        ),
+        ("models.resnet20.checkpoint", "", r"models\.resnet20\.checkpoint: '' cannot be fetched"),
+        ("data.validation", 60_000, r"data\.validation is 60000, but cifar10 has 50000 .*; 1 to 49999 are possible"),
+        ("data.validation", 50_000, r"data\.validation is 50000"),
+        ("control.batch_size", 45_001, r"control\.batch_size is 45001, but 45000 training images of cifar10 are left"),
+        ("low_rank.ce.batch_size", 50_000, r"low_rank\.ce\.batch_size is 50000, .*; 1 to 45000 is possible"),
+        (
+            "data.validation",
+            49_900,
+            r"\.batch_size is 128, but 100 training images .* are left beside data\.validation",
+        ),
+        (
+            "sensitivity.probe.steps",
+            352,
+            r"probe\.steps: 352 steps of 128 .*need 45056, but 45000 .*; 1 to 351 are possible",
+        ),
     ],
 )
 def test_mistakes_name_the_key_and_what_is_allowed(path, value, words):
@@ -129,53 +170,9 @@ def test_mistakes_name_the_key_and_what_is_allowed(path, value, words):
         load_config(changed(path, value))
 
 
-@pytest.mark.parametrize(
-    ("path", "value", "words"),
-    [
-        ("kernel_search.decompose", None, "field required"),
-        ("kernel_search.cp.rank", 0, r"kernel_search\.cp\.rank: 0 gives rank 0.*ranks from 1 to 144"),
-        ("kernel_search.cp.rank", 10_000, r"kernel_search\.cp\.rank: 10000 .*ranks from 1 to 144"),
-        ("kernel_search.cp.rank_divisor", 17, r"kernel_search\.cp\.rank_divisor: 17 gives rank 0 for layer1.0.conv2"),
-        ("low_rank.bases", [8, 8, 6, 10], r"low_rank\.bases\.3: .*is 10; .*from 1 to 9"),
-        ("low_rank.layers", ["features.3", "features.6", "features.8", "features.9"], r"low_rank\.layers\.3: .*ReLU"),
-        ("clustering.layers", ["conv1", "layer1.0.conv3"], r"clustering\.layers\.1: .*'layer1.0.conv3'.*layer1.0.conv"),
-        ("clustering.groups", [{"name": "a", "layers": ["nowhere"]}], r"clustering\.groups\.0\.layers\.0: .*'nowhere'"),
-        (
-            "clustering.groups",
-            [{"name": "a", "layers": ["conv1", "layer2.0.conv1"]}],
-            r"clustering\.groups\.0: its layers have \[16, 32\] filters; they must have equally many",
-        ),
-        (
-            "clustering.plans.rows",
-            [[17] + [1] * 7] * 23,
-            r"clustering\.plans\.rows\.0: 17 clusters for column layer1; 1 to 16 are possible",
-        ),
-        ("clustering.ratios", [0.5, 0.001], r"clustering\.ratios\.1: a ratio of 0.001 is below one filter a layer"),
-        ("models.resnet20.checkpoint", "/nowhere/my.th", r"models\.resnet20\.checkpoint: there is no file /nowhere/my"),
-        ("models.resnet20.architecture", "resnet21", r"models\.resnet20: there is no model 'resnet21'.*resnet20"),
-    ],
-)
-def test_impossible_layers_and_ranks_name_what_is_possible(path, value, words):
-    with pytest.raises(ConvpressError, match=words):
-        check_layers(load_config(changed(path, value)).model_dump(mode="json"))
-
-
-def test_layers_whose_size_cannot_be_searched_are_refused():
-    params = changed("kernel_search.model", "alexnet")
-    params["kernel_search"] |= {"decompose": ["features.0"], "layers": ["features.0"]}
-    with pytest.raises(ConvpressError, match=r"kernel_search\.layers\.0: .*no odd, square kernel with 'same' padding"):
-        check_layers(load_config(params).model_dump(mode="json"))
-    params["kernel_search"] |= {"decompose": ["features.3"], "layers": ["features.3"]}
-    params["kernel_search"]["search"]["seed"]["extent"] = 3
-    with pytest.raises(ConvpressError, match=r"search\.seed\.extent: 3 is less than the 5 of kernel_search\.layers\.0"):
-        check_layers(load_config(params).model_dump(mode="json"))
-
-
-def test_an_own_checkpoint_of_another_network_is_refused_at_once(tmp_path):
-    path = tmp_path / "mine.th"
-    torch.save({"state_dict": create_model("resnet8", width=8).state_dict()}, path)
-    with pytest.raises(ConvpressError, match=rf"models\.resnet20\.checkpoint: {path}"):
-        check_layers(load_config(changed("models.resnet20.checkpoint", str(path))).model_dump(mode="json"))
+def test_the_numbers_of_training_images_are_those_of_the_data_sets():
+    assert len(load_digits()[0]) == TRAINING_IMAGES["digits"]
+    assert TRAINING_IMAGES["cifar10"] == 5 * RECORDS
 
 
 def test_rows_of_the_low_rank_study_continue_each_other():
@@ -191,11 +188,28 @@ def test_rows_of_the_low_rank_study_continue_each_other():
     assert study.control().epochs == 3
 
 
-def test_unknown_layer_names_near_ones():
-    params = changed("kernel_search.decompose", ["layer1.1.conv3"])
-    params["kernel_search"]["layers"] = ["layer1.1.conv3"]
-    with pytest.raises(ConvpressError, match=r"kernel_search\.decompose\.0: .*'layer1.1.conv3'.*layer1.1.conv"):
-        check_layers(load_config(params).model_dump(mode="json"))
+def test_rows_2_to_9_of_the_low_rank_study_are_those_of_the_seed():
+    """Scheme, epochs of L2 and of CE, before `epochs_scale`."""
+    study = load_config(PARAMS).low_rank
+    scheme_1 = [row for row in study.rows if row.row < 10]
+    table = {
+        row.row: (study.expansions[row.expansion].scheme, row.l2 * study.l2.epochs, row.ce * study.ce.epochs)
+        for row in scheme_1
+    }
+    assert table == {
+        2: ("grouped", 0, 0),
+        3: ("grouped", 20, 0),
+        4: ("grouped", 20, 10),
+        5: ("grouped", 0, 10),
+        6: ("decomposed", 0, 0),
+        7: ("decomposed", 20, 0),
+        8: ("decomposed", 20, 10),
+        9: ("decomposed", 0, 20),
+    }
+    assert {study.expansions[row.expansion].bases for row in scheme_1} == {"shared"}
+    assert (study.layers, study.bases) == (["features.3", "features.6", "features.8", "features.10"], [8, 8, 6, 4])
+    convolutions = [name for name, module in create_model("alexnet").named_modules() if isinstance(module, Conv2d)]
+    assert study.layers == convolutions[1:], "layers 2 to 5"
 
 
 def test_every_key_is_described():

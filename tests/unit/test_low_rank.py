@@ -90,17 +90,35 @@ def test_filters_by_channel_are_never_worse_than_shared_ones(seed, count, size):
 BASES_CHOICES = ("shared", "per_channel")
 
 
+def shared(weight):
+    """The error of three filters, the kernel as matrices whose rows they span, and the filters as such rows."""
+    basis, coefficients = expand_kernel(weight, 3)
+    return squared(weight, basis, coefficients), weight.reshape(1, 24, 9), basis[:1].flatten(2)
+
+
+def per_channel(weight):
+    basis, coefficients = expand_kernel(weight, 3, "per_channel")
+    return squared(weight, basis, coefficients), weight.permute(1, 0, 2, 3).flatten(2), basis.flatten(2)
+
+
+def separable(weight):
+    vertical, horizontal = separate_kernel(weight, 3)
+    error = float((weight - separated(vertical, horizontal)).square().sum())
+    return error, weight.permute(0, 3, 1, 2).reshape(1, 18, 12), vertical.flatten(1)[None]
+
+
+@pytest.mark.parametrize("expansion", [shared, per_channel, separable])
 @settings(max_examples=25)
 @given(seed=st.integers(0, 999), scale=st.floats(1e-3, 1.0))
-def test_no_other_filters_are_better(seed, scale):
-    weight = kernel(seed=seed)
+def test_no_other_filters_are_better(expansion, seed, scale):
+    best, rows, filters = expansion(kernel(seed=seed))
     generator = torch.Generator().manual_seed(seed + 1)
-    basis, coefficients = expand_kernel(weight, 3)
-    best = squared(weight, basis, coefficients)
-    # Any other three shared filters, with their best coefficients by least squares.
-    other = basis[0].flatten(1) + scale * torch.randn(3, 9, generator=generator, dtype=torch.float64)
-    fitted = torch.linalg.lstsq(other.T, weight.reshape(24, 9).T).solution.T
-    assert float((weight.reshape(24, 9) - fitted @ other).square().sum()) >= best - 1e-9
+    # Any other three filters, with their best coefficients by least squares.
+    other = filters + scale * torch.randn(filters.shape, generator=generator, dtype=torch.float64)
+    fitted = torch.linalg.lstsq(other.mT, rows.mT).solution.mT
+    assert float((rows - fitted @ other).square().sum()) >= best - 1e-9
+    same = torch.linalg.lstsq(filters.mT, rows.mT).solution.mT
+    assert float((rows - same @ filters).square().sum()) == pytest.approx(best)
 
 
 def test_the_alternating_method_never_rises_and_stays_above_the_closed_form():

@@ -15,7 +15,7 @@ import yaml
 
 from convpress.config.schema import load_config
 from convpress.errors import ConvpressError
-from convpress.files import atomic_path
+from convpress.files import atomic_path, sha256_file
 from convpress.models.registry import create_model
 from convpress.workflow import startup
 from convpress.workflow.startup import (
@@ -109,6 +109,19 @@ def test_an_own_checkpoint_that_changed_is_checked_again(tmp_path, config):
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(ConvpressError, match="damaged"):
         check_networks(config, records)
+
+
+def test_a_checkpoint_that_has_come_is_checked(tmp_path, config, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CONVPRESS_MIRROR", raising=False)
+    torch.save({"state_dict": create_model("resnet8").state_dict()}, "new.th")
+    name = f"resnet20-{sha256_file('new.th')[:8]}.th"
+    config["models"]["resnet20"]["checkpoint"] = name
+    check_networks(config, Path("records"))
+    Path("data/checkpoints").mkdir(parents=True)
+    Path("new.th").rename(f"data/checkpoints/{name}")
+    with pytest.raises(ConvpressError, match=rf"models\.resnet20\.checkpoint: data/checkpoints/{name}: does not fit"):
+        check_networks(config, Path("records"))
 
 
 def test_a_mistake_is_not_remembered_as_checked(tmp_path, config):

@@ -28,6 +28,10 @@ def said(project, overlay_text, *arguments, **environment):
     ("overlay", "words"),
     [
         ("kernel_search: {epocs: 3}", "kernel_search.epocs: unknown key; allowed here: cp, decompose"),
+        (
+            "models: {resnet20: {checkpoint: resnet20.th}}",
+            "models.resnet20.checkpoint: 'resnet20.th' cannot be fetched",
+        ),
         ("low_rank: {input_size: 64}", "low_rank.input_size is 64, but models.alexnet.arguments.input_size is 96"),
         ("kernel_search: {decompose: [layer4.0.conv2], layers: [layer4.0.conv2]}", "no layer 'layer4.0.conv2'"),
     ],

@@ -1,16 +1,28 @@
 """Same seed, same machine: the same tables and models, whatever runs beside a job."""
 
+import shutil
+
 import pytest
 
-from conftest import TARGETS, TINY, contents, tiny_project
+from conftest import TARGETS, TINY, Project, contents, tiny_project
 
 pytestmark = pytest.mark.workflow
+
+# The numbers of other studies' tables, from one job each.
+STUDIES = tuple(
+    f"results/tiny/metrics/{name}.csv"
+    for name in ("merging/sweep", "clustering/layers/layer3.0.conv2", "low_rank/bases")
+)
 
 
 def test_one_core_and_two_give_the_same_bits(unbroken, tmp_path):
     one = tiny_project(tmp_path / "one")
-    one.done(*TARGETS, "--cores", "1", overlay=TINY)
-    found, wanted = contents(one), contents(unbroken)  # the unbroken run had two cores
+    one.done(*TARGETS, *STUDIES, "--cores", "1", overlay=TINY)
+    two = Project(shutil.copytree(unbroken.folder, tmp_path / "two"))  # the unbroken run had two cores
+    two.done(*STUDIES, "--cores", "2", overlay=TINY)
+    found, wanted = contents(one), contents(two)
     assert len(found) > 8
     assert found.keys() == wanted.keys()
     assert [name for name in found if found[name] != wanted[name]] == []
+    different = [name for name in STUDIES if (one.folder / name).read_bytes() != (two.folder / name).read_bytes()]
+    assert different == []

@@ -26,6 +26,10 @@ from convpress.config.sections import (
 from convpress.config.sensitivity import SensitivityConfig
 from convpress.errors import ConvpressError
 
+TRAINING_IMAGES = {"cifar10": 50_000, "digits": 1_437}
+"""Training images of each data set, before `data.validation` of them are set aside."""
+_FETCHED = re.compile(r".+-[0-9a-f]{8,64}\.th")
+
 
 class Config(Section):
     """Everything about a run."""
@@ -78,6 +82,48 @@ class Config(Section):
     def _studied_are_baselines(self) -> Config:
         if missing := set(self.controlled()) - set(self.baselines):
             raise ValueError(f"baselines: lacks {sorted(missing)}, which studies compress; add them")
+        return self
+
+    @model_validator(mode="after")
+    def _names_stand_once(self) -> Config:
+        lists = {"baselines": self.baselines, "merging.train": self.merging.train}
+        lists |= {f"kernel_search.{key}": getattr(self.kernel_search, key) for key in ("decompose", "layers")}
+        lists |= {f"clustering.groups.{i}.layers": group.layers for i, group in enumerate(self.clustering.groups)}
+        for place, names in (lists | {"low_rank.layers": self.low_rank.layers}).items():
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{place}: {twice[0]!r} stands there twice; name it once")
+        return self
+
+    @model_validator(mode="after")
+    def _checkpoints_can_be_fetched(self) -> Config:
+        for name, model in self.models.items():
+            file = model.checkpoint
+            if file is not None and "/" not in file and not _FETCHED.fullmatch(file):
+                raise ValueError(
+                    f"models.{name}.checkpoint: {file!r} cannot be fetched, which needs a checksum in the name, as in "
+                    "resnet20-12fca82f.th; a file of your own is given by a path with a slash in it, as in mine/own.th"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _images_suffice(self) -> Config:
+        whole, data, study = TRAINING_IMAGES[self.data.name], self.data, self.sensitivity
+        left = whole - data.validation
+        if left < 1:
+            raise ValueError(
+                f"data.validation is {data.validation}, but {data.name} has {whole} training images; "
+                f"1 to {whole - 1} are possible"
+            )
+        there = f"{left} training images of {data.name} are left beside data.validation"
+        for place, recipe in _recipes(self):
+            if recipe.batch_size > left:
+                raise ValueError(f"{place}.batch_size is {recipe.batch_size}, but {there}; 1 to {left} is possible")
+        size = study.training.batch_size
+        if study.probe.steps * size > left:
+            raise ValueError(
+                f"sensitivity.probe.steps: {study.probe.steps} steps of {size} images, the batch_size of "
+                f"sensitivity.training, need {study.probe.steps * size}, but {there}; 1 to {left // size} are possible"
+            )
         return self
 
     @model_validator(mode="after")

@@ -13,17 +13,22 @@ from torch import nn
 from convpress.blocks import residual_blocks
 from convpress.checkpoints import import_pretrained
 from convpress.clustering.checks import check_clustering
-from convpress.config.clustering import ClusteringConfig
+from convpress.clustering.remedies import plan_for
+from convpress.config.clustering import ClusteringConfig, RemedyConfig
 from convpress.config.kernel_search import CPConfig
 from convpress.errors import ConvpressError
+from convpress.files import sha256_file
 from convpress.layers.base import check_rank, conv_geometry
 from convpress.layers.surgery import find_conv
 from convpress.models.registry import create_model
 from convpress.sensitivity import factorised_layers, ranks_for
+from convpress.workflow.startup import checkpoint_places
 
 
 def check_layers(config: Mapping[str, Any]) -> None:
-    """Check layer names and ranks against the networks themselves; builds them without weights.
+    """Check layer names and ranks against the networks themselves, and the checkpoints that are there.
+
+    The networks are built without weights, but for those whose checkpoint is read.
 
     Raises `ConvpressError` that names the key and what is possible.
     """
@@ -33,11 +38,14 @@ def check_layers(config: Mapping[str, Any]) -> None:
                 model = create_model(entry["architecture"], **entry["arguments"])
         except ConvpressError as error:
             raise ConvpressError(f"models.{name}: {error}") from None
-        _check_checkpoint(name, entry)
+        weighted = _check_checkpoint(name, entry)
         _check_kernel_search(name, model, config["kernel_search"])
         _check_sensitivity(name, model, config["sensitivity"])
         if name == config["clustering"]["model"]:
-            check_clustering(ClusteringConfig(**config["clustering"]), model)
+            study = ClusteringConfig(**config["clustering"])
+            check_clustering(study, model)
+            if weighted is not None:
+                _check_distinct(study, weighted)
         _check_merging(name, model, config["merging"])
         _check_low_rank(name, model, config["low_rank"])
 
@@ -116,17 +124,50 @@ def _check_low_rank(name: str, model: nn.Module, study: Mapping[str, Any]) -> No
             raise ConvpressError(f"{key}: {error}") from None
 
 
-def _check_checkpoint(name: str, entry: Mapping[str, Any]) -> None:
-    """A path must lead to weights of the network; a bare name is looked for by the fetch step."""
-    checkpoint = entry["checkpoint"]
-    if not checkpoint or "/" not in checkpoint:
-        return
-    if not Path(checkpoint).is_file():
+def _check_checkpoint(name: str, entry: Mapping[str, Any]) -> nn.Module | None:
+    """A checkpoint that is there fits the network, which is given back with its weights; others are yet to come."""
+    path = _present(name, entry["checkpoint"]) if entry["checkpoint"] else None
+    if path is None:
+        return None
+    model = create_model(entry["architecture"], **entry["arguments"])
+    try:
+        return import_pretrained(path, model, entry["key_prefix"])
+    except ConvpressError as error:
+        raise ConvpressError(f"models.{name}.checkpoint: {error}") from None
+
+
+def _present(name: str, checkpoint: str) -> Path | None:
+    """The file of a path; of a bare name the first with the checksum in it, which the fetch step takes as well."""
+    files = [path for path in checkpoint_places(checkpoint) if path.is_file()]
+    if "/" not in checkpoint:
+        digits = checkpoint.rpartition("-")[2].removesuffix(".th")
+        return next((path for path in files if sha256_file(path).startswith(digits)), None)
+    if not files:
         raise ConvpressError(
             f"models.{name}.checkpoint: there is no file {checkpoint}; give the path of your own checkpoint, or a bare "
             "name such as resnet20-12fca82f.th to have it fetched"
         )
-    try:
-        import_pretrained(checkpoint, create_model(entry["architecture"], **entry["arguments"]), entry["key_prefix"])
-    except ConvpressError as error:
-        raise ConvpressError(f"models.{name}.checkpoint: {error}") from None
+    return files[0]
+
+
+def _check_distinct(study: ClusteringConfig, model: nn.Module) -> None:
+    """No plan or ratio wants more clusters than a layer has distinct filters; `model` has its weights."""
+    wanted = [(f"plans.rows.{number}", study.plans.plan(number)) for number in range(len(study.plans.rows))]
+    for number, ratio in enumerate(study.ratios):
+        plans = [plan_for(model, study.layers, ratio, remedy, {}) for remedy in _at_once(study)]
+        wanted += [(f"ratios.{number}", plan) for plan in plans]
+    layers = {layer for _, plan in wanted for layer in plan}
+    distinct = {layer: len(find_conv(model, layer).weight.detach().flatten(1).unique(dim=0)) for layer in layers}
+    for place, plan in wanted:
+        for layer, clusters in plan.items():
+            if clusters > distinct[layer]:
+                raise ConvpressError(
+                    f"clustering.{place}: {clusters} clusters for {layer}, some of whose filters are equal in the "
+                    f"checkpoint; 1 to {distinct[layer]} are possible, the number of distinct ones"
+                )
+
+
+def _at_once(study: ClusteringConfig) -> list[RemedyConfig]:
+    """The compared remedies that cluster whole filters of the checkpoint, before any training or sweep."""
+    remedies = [study.remedies[name] for name in study.compare]
+    return [r for r in remedies if not (r.elementwise or r.adaptive_k or r.progressive or r.norm_penalty)]

@@ -51,18 +51,28 @@ def keep_freed_memory(environment: MutableMapping[str, str]) -> None:
         environment.setdefault(name, value)
 
 
+def checkpoint_places(checkpoint: str) -> list[Path]:
+    """Where a checkpoint is looked for without a download: a path is its own place, a bare name may have several."""
+    if "/" in checkpoint:
+        return [Path(checkpoint)]
+    # As in convpress.inputs, which imports torch.
+    mirrors = [Path(text) for text in os.environ.get("CONVPRESS_MIRROR", "").split(os.pathsep) if text]
+    return [Path("data", "checkpoints", checkpoint), *(mirror / "checkpoints" / checkpoint for mirror in mirrors)]
+
+
 def check_networks(config: Mapping[str, Any], records: Path) -> None:
     """Call `preflight.check_layers`, unless the same configuration has passed it with the same code before.
 
     That check builds the networks and so imports torch, which takes longer than all the rest of a dry run. An empty
-    file in `records`, named by the hash of configuration, code and the time stamps of own checkpoints, remembers that
-    it passed.
+    file in `records`, named by the hash of configuration, code and the time stamps of the checkpoints that are there,
+    remembers that it passed.
 
     Raises `ConvpressError` as the check does.
     """
     code = code_hash(Path(__file__).with_name("preflight.py"), (SOURCES,))
-    own = [Path(entry["checkpoint"]) for entry in config["models"].values() if entry["checkpoint"]]
-    files = [(str(path), path.stat().st_mtime_ns) for path in own if path.is_file()]
+    named = [entry["checkpoint"] for entry in config["models"].values() if entry["checkpoint"]]
+    places = [path for checkpoint in named for path in checkpoint_places(checkpoint)]
+    files = [(str(path), path.stat().st_mtime_ns) for path in places if path.is_file()]
     text = json.dumps([config, files], sort_keys=True) + code
     record = records / hashlib.sha256(text.encode()).hexdigest()[:16]
     if record.exists():
