@@ -5,6 +5,7 @@ The jobs are stubs; all files, records, checksums, git and DVC are real.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import os
@@ -14,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,7 @@ SHARED = (
     ".gitignore",
     "dvc.yaml",
 )
+LOST = "results/cifar10/models/control/resnet8.safetensors"
 BIN = str(Path(sys.executable).parent)
 
 
@@ -61,6 +64,10 @@ class Repository(Project):
         """The commands of the README."""
         self.dvc("remote", "add", "--default", name, url)
         self.dvc("remote", "modify", name, "verify", "true")
+
+    def let_in(self, server: Server) -> None:
+        """Give the key for the remote `lab` here."""
+        self.dvc("remote", "modify", "--local", "lab", "keyfile", str(server.key))
 
     def clone(self, folder: Path) -> Repository:
         shutil.rmtree(folder, ignore_errors=True)
@@ -98,49 +105,80 @@ def store(published) -> Path:
     return published.folder.parent / "store"
 
 
+class Server:
+    """An SSH server on the loopback interface, which lets in who has the key `folder`/user."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self.folder, self.key = folder, folder / "user"
+        for name in ("host", "user"):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        settings = {
+            "Port": self.port,
+            "ListenAddress": "127.0.0.1",
+            "HostKey": folder / "host",
+            "PidFile": folder / "pid",
+            "AuthorizedKeysFile": folder / "user.pub",
+            "PasswordAuthentication": "no",
+            "KbdInteractiveAuthentication": "no",
+            "PermitRootLogin": "prohibit-password",
+            "UsePAM": "no",
+            "StrictModes": "no",
+            "Subsystem": "sftp internal-sftp",
+        }
+        (folder / "config").write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
+        self.command = [program, "-D", "-f", str(folder / "config"), "-E", str(folder / "log")]
+        self.url = f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}{folder}/store"
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """As long as the block lasts."""
+        with subprocess.Popen(self.command) as process:
+            try:
+                for _ in range(100):
+                    with socket.socket() as probe:
+                        if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                            break
+                    time.sleep(0.1)
+                else:
+                    raise AssertionError((self.folder / "log").read_text())
+                yield
+            finally:
+                process.terminate()
+                process.wait(10)
+
+
 @pytest.fixture(scope="module")
-def sshd(tmp_path_factory):
-    """An SSH server on the loopback interface: its address, and the key that it lets in."""
+def server(tmp_path_factory) -> Server:
+    """An SSH server that is not running yet."""
     program = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:" + os.environ["PATH"])
     if not program or not shutil.which("ssh-keygen"):
         assert not os.environ.get("CI"), "openssh-server must be installed where CI is set"
         pytest.skip("openssh-server is not installed")
-    folder = tmp_path_factory.mktemp("sshd")
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    for name in ("host", "user"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = {
-        "Port": port,
-        "ListenAddress": "127.0.0.1",
-        "HostKey": folder / "host",
-        "PidFile": folder / "pid",
-        "AuthorizedKeysFile": folder / "user.pub",
-        "PasswordAuthentication": "no",
-        "KbdInteractiveAuthentication": "no",
-        "PermitRootLogin": "prohibit-password",
-        "UsePAM": "no",
-        "StrictModes": "no",
-        "Subsystem": "sftp internal-sftp",
-    }
-    (folder / "config").write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
-    command = [program, "-D", "-f", str(folder / "config"), "-E", str(folder / "log")]
-    with subprocess.Popen(command) as server:
-        try:
-            for _ in range(100):
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.1)
-            else:
-                raise AssertionError((folder / "log").read_text())
-            yield f"ssh://{getpass.getuser()}@127.0.0.1:{port}{folder}/store", folder / "user"
-        finally:
-            server.terminate()
-            server.wait(10)
+    return Server(program, tmp_path_factory.mktemp("sshd"))
+
+
+@pytest.fixture(scope="module")
+def lab(published, server, tmp_path_factory) -> Repository:
+    """A clone that has pushed its results to the SSH server."""
+    clone = published.clone(tmp_path_factory.mktemp("lab") / "clone")
+    clone.dvc("pull")
+    clone.add_remote("lab", server.url)
+    with server.running():
+        assert "ermission denied" in clone.dvc("push", check=False)
+        clone.let_in(server)
+        clone.dvc("push")
+    clone.commit()
+    return clone
+
+
+def object_of(content: bytes, store: Path) -> Path:
+    """The file of a remote that holds `content`."""
+    return next(path for path in store.rglob("*") if path.is_file() and path.read_bytes() == content)
 
 
 def assert_complete(clone: Repository) -> None:
@@ -158,23 +196,37 @@ def test_a_folder(published, tmp_path):
     assert "didn't change, skipping" in clone.dvc("repro")
 
 
-def test_an_ssh_server(published, sshd, tmp_path):
-    url, key = sshd
-    clone = published.clone(tmp_path / "first")
-    clone.dvc("pull")
-    clone.add_remote("lab", url)
-    said = clone.dvc("push", check=False)
-    assert "ermission denied" in said
-    clone.dvc("remote", "modify", "--local", "lab", "keyfile", str(key))
-    clone.dvc("push")
-    clone.commit()
-    second = clone.clone(tmp_path / "second")
-    said = second.dvc("pull", check=False)
-    assert "ermission denied" in said
-    assert not (second.folder / "results/cifar10/models").exists()
-    second.dvc("remote", "modify", "--local", "lab", "keyfile", str(key))
-    second.dvc("pull")
-    assert_complete(second)
+def test_an_ssh_server(lab, server, tmp_path):
+    clone = lab.clone(tmp_path / "clone")
+    with server.running():
+        assert "ermission denied" in clone.dvc("pull", check=False)
+        assert not (clone.folder / "results/cifar10/models").exists()
+        clone.let_in(server)
+        clone.dvc("pull")
+    assert_complete(clone)
+
+
+def test_an_ssh_server_that_is_away_loses_nothing(lab, server, tmp_path):
+    clone = lab.clone(tmp_path / "clone")
+    clone.let_in(server)
+    assert "failed to pull" in clone.dvc("pull", check=False)
+    assert clone.git("status", "--porcelain") == ""
+    assert not (clone.folder / "results/cifar10/models").exists()
+
+
+def test_a_damaged_object_of_an_ssh_server_is_refused(lab, server, tmp_path):
+    content = (lab.folder / LOST).read_bytes()
+    damaged = object_of(content, server.folder / "store")
+    clone = lab.clone(tmp_path / "clone")
+    clone.let_in(server)
+    damaged.chmod(0o644)
+    damaged.write_bytes(b"damaged")
+    with server.running():
+        said = clone.dvc("pull", check=False)
+    damaged.write_bytes(content)
+    assert "failed to pull" in said
+    assert "results/cifar10/models" in said
+    assert not any(path.read_bytes() == b"damaged" for path in clone.folder.rglob("*") if path.is_file())
 
 
 def test_an_experiment_runs_what_its_parameter_changes(published, tmp_path):
@@ -208,13 +260,7 @@ def test_figures_can_be_looked_at_without_a_network(published, tmp_path):
 
 
 def test_a_damaged_object_is_refused_and_can_be_repaired(published, store, tmp_path):
-    lost = published.folder / "results/cifar10/models/control/resnet8.safetensors"
-    digest = next(
-        path.relative_to(store)
-        for path in store.rglob("*")
-        if path.is_file() and path.read_bytes() == lost.read_bytes()
-    )
-    damaged = store / digest
+    damaged = object_of((published.folder / LOST).read_bytes(), store)
     damaged.chmod(0o644)
     damaged.write_bytes(b"damaged")
     clone = published.clone(tmp_path / "clone")
