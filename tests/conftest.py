@@ -18,6 +18,7 @@ torch.set_num_threads(1)
 SHARED = {
     "quickstart": ("test_quickstart", "test_study_"),
     "unbroken": ("test_faults", "test_same_bits", "test_slurm"),
+    "published": ("test_share_",),
 }
 """Session fixtures that run the workflow, and the files that use them; longest first."""
 

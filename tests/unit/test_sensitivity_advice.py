@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from test_sensitivity_report import study
+from made_sensitivity import study
 
 from convpress.report import (
     sensitivity_advice,

@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from test_sensitivity_report import study
+from made_sensitivity import study
 
 from convpress.report import wording
 from convpress.report.sensitivity_recipes import each_at_its_best, other_rates

@@ -1,4 +1,4 @@
-"""A throw-away copy of the project in which Snakemake runs for real."""
+"""Throw-away copies of the project in which Snakemake, git and DVC run for real."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
+from snakemake.utils import update_config
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("Snakefile", "params.yaml", "config", "profiles", "report", "rules", "scripts", "src")
@@ -21,6 +23,19 @@ PARTS = ("Snakefile", "params.yaml", "config", "profiles", "report", "rules", "s
 # A few jobs of every kind: data, trainings, a teacher, a decomposition, evaluations, a table.
 TARGETS = ("results/tiny/tables/baselines.csv", "results/tiny/models/kernel_search/finetune_cp-plain.safetensors")
 TINY = ("config/quickstart.yaml", "tiny.yaml")
+
+# What a repository of the project holds besides PARTS, and one of its results.
+SHARED = (
+    "results/attempts.csv",
+    ".dvc/config",
+    ".dvc/.gitignore",
+    ".dvc/plots.html",
+    ".dvcignore",
+    ".gitignore",
+    "dvc.yaml",
+)
+LOST = "results/cifar10/models/control/resnet8.safetensors"
+BIN = str(Path(sys.executable).parent)
 
 # Configurations that passed the check of the networks, by their hashes: copies need not pass it again.
 CHECKED = tempfile.TemporaryDirectory(prefix="convpress-checked-")
@@ -154,6 +169,55 @@ def contents(project: Project) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
+class Repository(Project):
+    """A git repository of the project, with DVC."""
+
+    def call(self, *command: str, check: bool = True) -> str:
+        """Run a command here and return what it says; with `check` it must succeed, without it must fail."""
+        environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}", "SMK_FLAGS": "--cores 2"}
+        result = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        said = result.stdout + result.stderr
+        assert (result.returncode == 0) == check, said[-4000:]
+        return said
+
+    def git(self, *arguments: str) -> str:
+        return self.call("git", "-c", "user.name=Test", "-c", "user.email=test@localhost", *arguments)
+
+    def dvc(self, *arguments: str, check: bool = True) -> str:
+        return self.call(sys.executable, "-m", "dvc", *arguments, check=check)
+
+    def commit(self) -> None:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", "state")
+
+    def add_remote(self, name: str, url: str) -> None:
+        """The commands of the README."""
+        self.dvc("remote", "add", "--default", name, url)
+        self.dvc("remote", "modify", name, "verify", "true")
+
+    def clone(self, folder: Path) -> Repository:
+        shutil.rmtree(folder, ignore_errors=True)
+        self.git("clone", "--quiet", str(self.folder), str(folder))
+        return Repository(folder)
+
+    def ran(self, said: str) -> set[str]:
+        """Names of the rules whose jobs ran."""
+        lines = [line.rpartition("rule ") for line in said.splitlines() if line.endswith(":")]
+        return {name.rstrip(":") for head, word, name in lines if word and head in ("", "local")} - {"all"}
+
+
+def object_of(content: bytes, store: Path) -> Path:
+    """The file of a remote that holds `content`."""
+    return next(path for path in store.rglob("*") if path.is_file() and path.read_bytes() == content)
+
+
+def assert_complete(clone: Repository) -> None:
+    assert clone.jobs() == []
+    assert "up to date" in clone.dvc("status")
+    assert clone.git("status", "--porcelain") == ""
+    assert (clone.folder / "results/cifar10/report.html").stat().st_size
+
+
 @pytest.fixture(scope="session")
 def unbroken(tmp_path_factory) -> Project:
     """A copy in which the few jobs of TARGETS have run, undisturbed."""
@@ -174,3 +238,23 @@ def quickstart(tmp_path_factory) -> Project:
     project = copy_project(tmp_path_factory.mktemp("quickstart") / "project")
     project.done(overlay="config/quickstart.yaml")
     return project
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory) -> Repository:
+    """A repository with results, pushed to a folder; its params.yaml holds the tiny run under the name cifar10."""
+    folder = tmp_path_factory.mktemp("share")
+    repository = Repository(tiny_project(folder / "lab", stubs=True).folder)
+    for name in SHARED:
+        repository.write(name, (ROOT / name).read_text())
+    config: dict = {}
+    for name in ("params.yaml", *TINY):
+        update_config(config, yaml.safe_load((repository.folder / name).read_text()))
+    repository.write("params.yaml", yaml.safe_dump(config | {"run": "cifar10"}, sort_keys=False))
+    repository.call("git", "init", "--quiet")
+    repository.add_remote("share", str(folder / "store"))
+    repository.commit()
+    repository.dvc("repro")
+    repository.commit()
+    repository.dvc("push")
+    return repository

@@ -1,21 +1,16 @@
-"""The study sensitivity: ranks from a compression, whole networks factorised, the penalty, and the probes."""
+"""Networks of factors: ranks from a compression, the penalty, and the probes."""
 
 import copy
 import math
 
 import pytest
 import torch
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
-from test_config import PARAMS, ROOT, changed
 
 from convpress.checkpoints import load, save_model
 from convpress.compute import Compute
-from convpress.config.schema import load_config
 from convpress.config.sections import TrainingConfig
-from convpress.config.sensitivity import STARTS, SensitivityConfig
 from convpress.data import Dataset
 from convpress.errors import ConvpressError
 from convpress.fragility import has_diverged, noise_curve, perturbed, slack_curve, try_rate, try_rates
@@ -32,7 +27,6 @@ from convpress.sensitivity import (
     squared_norm,
     total_sensitivity,
 )
-from convpress.workflow.preflight import check_layers
 
 COMPUTE = Compute("cpu", "fp32", False, True, 1)
 OPTIONS = {"slack": 0.02, "starts": 1, "iterations": 10, "seed": 0}
@@ -249,62 +243,3 @@ def test_more_slack_buys_less_sensitivity_within_its_error(kind):
 def test_more_steps_than_images_is_a_clear_error():
     with pytest.raises(ConvpressError, match="steps: 9 of 8 images need 72, there are 64"):
         try_rate(create_model("resnet8"), images(), RECIPE, COMPUTE, rate=0.1, steps=9, seed=0)
-
-
-STUDY = PARAMS["sensitivity"]
-
-
-def test_variants_are_every_combination_once():
-    variants = SensitivityConfig(**STUDY).variants()
-    expected = sum(
-        math.prod(len(grid[key]) for key in ("models", "decompositions", "compressions", "treatments"))
-        * len(grid.get("replicates", [0]))
-        for grid in STUDY["grids"]
-    )
-    assert len(variants) == expected
-    twin = variants["resnet20-cp-2x-corrected-s1"]
-    assert (twin.model, twin.decomposition, twin.compression, twin.replicate) == ("resnet20", "cp", 2, 1)
-    assert twin.recipe == variants["resnet20-cp-2x-plain"].recipe
-    assert {v.treatment for v in variants.values()} == set(STARTS)
-
-
-@pytest.mark.parametrize("kind", FAMILIES)
-def test_the_answer_rests_on_three_seeds_of_one_network_at_one_compression(kind):
-    seeds = {}
-    for v in SensitivityConfig(**STUDY).variants().values():
-        if v.decomposition == kind and not v.suffix:
-            seeds.setdefault((v.model, v.compression), {}).setdefault(v.treatment, set()).add(v.replicate)
-    assert max(len(found.get("plain", set()) & found.get("corrected", set())) for found in seeds.values()) >= 3
-
-
-def test_the_quickstart_has_every_family_and_treatment():
-    grids = yaml.safe_load((ROOT / "config" / "quickstart.yaml").read_text())["sensitivity"]["grids"]
-    assert {name for grid in grids for name in grid["treatments"]} == set(STARTS)
-    assert {name for grid in grids for name in grid["decompositions"]} == set(FAMILIES)
-
-
-def test_two_grids_with_the_same_variant_are_refused():
-    grids = [STUDY["grids"][0], {**STUDY["grids"][0]}]
-    with pytest.raises(ValidationError, match="grids: two of them give resnet20-cp-2x-plain; one of them needs"):
-        SensitivityConfig(**{**STUDY, "grids": grids})
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "words"),
-    [
-        ("sensitivity.probe.compressions", [3], r"sensitivity: probe: \('resnet20', 'cp', 3\) is in none of the grids"),
-        ("sensitivity.penalty", 0, r"sensitivity\.penalty: .*greater than 0"),
-        ("sensitivity.grids", [{**STUDY["grids"][0], "models": ["resnet9"]}], r"no model 'resnet9'|is in none of"),
-        ("sensitivity.grids", [{**STUDY["grids"][0], "treatments": ["best"]}], r"treatments\.0: .*'plain'"),
-        ("sensitivity.grids", [{**STUDY["grids"][0], "compressions": [1]}], r"compressions\.0: .*equal to 2"),
-    ],
-)
-def test_mistakes_name_the_key(key, value, words):
-    with pytest.raises(ConvpressError, match=words):
-        load_config(changed(key, value))
-
-
-def test_an_impossible_compression_is_found_before_any_job():
-    params = changed("sensitivity.grids", [*STUDY["grids"], {**STUDY["grids"][0], "compressions": [500]}])
-    with pytest.raises(ConvpressError, match=r"sensitivity\.grids\.3\.compressions: layer1\.0\.conv1 of"):
-        check_layers(load_config(params).model_dump(mode="json"))

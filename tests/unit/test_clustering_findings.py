@@ -1,15 +1,14 @@
-"""Sentences and pictures of the study clustering, from made-up tables whose story is known."""
+"""Sentences of the study clustering and its section, from made-up tables whose story is known."""
 
-import itertools
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from made_clustering import LAYERS, SEEDS, finetuned, norms, row, sweep
 
-from convpress.report import clustering_figures, style, wording
+from convpress.report import wording
 from convpress.report.clustering_findings import (
-    COLUMNS,
     best_remedies,
     caveats,
     remedy_findings,
@@ -22,76 +21,9 @@ from convpress.report.clustering_norms import norms_findings
 from convpress.report.clustering_section import CLUSTERING, _ours
 from convpress.report.contents import Run
 
-RATIOS = (0.87, 0.5)
-REMEDIES = {
-    # remedy: accuracy on validation images, on test images, epochs before the last surgery
-    "frozen": (0.90, 0.88, 0),
-    "tied": (0.94, 0.86, 0),
-    "progressive": (0.92, 0.89, 1),
-    "unit_norm": (0.91, 0.85, 1),
-}
-
 
 def plain(text):
     return text.replace(wording.SPACE, " ")
-
-
-def row(variant, remedy, ratio, validation, test, **more):
-    return {
-        **{"variant": variant, "remedy": remedy, "replicate": 0, "target_ratio": ratio, "filters": "frozen"},
-        **{"unique_ratio": 1.0 if np.isnan(ratio) else ratio, "unique_params": 1e5, "accuracy_before": 0.5},
-        **{"validation_accuracy": validation, "test_accuracy": test, "ci_low": test - 0.01, "ci_high": test + 0.01},
-        **{"test_n": 1000, "delta_control": test - 0.91, "mcnemar_p": 0.01, "params": 2e5, "macs": 4e7, "bytes": 8e5},
-        **{"delta_frozen": np.nan, "mcnemar_frozen_p": np.nan, "epochs": 2, "epochs_before": 0, "selected": False},
-        **more,
-    }
-
-
-def finetuned(replicated=("tied",)):
-    rows = [row("baseline", "", np.nan, 0.98, 0.92, epochs=0), row("control", "", np.nan, 0.98, 0.91)]
-    rows.append(row("plan17-frozen", "frozen", np.nan, 0.9, 0.87, unique_ratio=0.85, accuracy_before=0.7))
-    for (remedy, (validation, test, before)), ratio in itertools.product(REMEDIES.items(), RATIOS):
-        loss = (0.87 - ratio) / 10
-        for seed in range(2 if remedy in replicated else 1):
-            name = f"{remedy}-{round(100 * ratio):03d}" + (f"-s{seed}" if seed else "")
-            more = {"replicate": seed, "epochs_before": before, "selected": remedy == "tied" and not seed}
-            more |= {"delta_frozen": test - 0.88, "mcnemar_frozen_p": 0.0001} if remedy != "frozen" else {}
-            rows.append(row(name, remedy, ratio, validation - loss + 0.01 * seed, test - loss, **more))
-    return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
-
-
-def norms(dense=2.0):
-    layers = [("baseline", dense), ("unit_norm-s0", 1.05)]
-    return pd.DataFrame([(n, "conv1", f, norm) for n, norm in layers for f in range(4)], columns=list("abcd")).set_axis(
-        ["network", "layer", "filter", "norm"], axis=1
-    )
-
-
-def history():
-    stages = {"progressive": [(0, 0), (0, 1), (1, 1), (1, 2)]}
-    names = [f"{remedy}-{ratio}" for remedy in REMEDIES for ratio in ("087", "050")] + ["plan17-frozen", "control"]
-    rows = [
-        (name, stage, epoch, 0.5 + 0.1 * epoch)
-        for name in names
-        for stage, epoch in stages.get(name.partition("-")[0], [(0, 0), (0, 1), (0, 2)])
-    ]
-    return pd.DataFrame(rows, columns=["variant", "stage", "epoch", "validation_accuracy"])
-
-
-def sweep(kind, accuracies):
-    """`accuracies`: name -> {clusters of 4: accuracy}."""
-    rows = [(name, k, k / 4, a, 4 * a / k, 100) for name, points in accuracies.items() for k, a in points.items()]
-    return pd.DataFrame(rows, columns=[kind, "clusters", "unique_ratio", "accuracy", "f_score", "images"])
-
-
-LAYERS = sweep("layer", {"bumpy": {1: 0.9, 2: 0.5, 3: 0.895, 4: 0.9}, "deep": {1: 0.1, 2: 0.895, 3: 0.9, 4: 0.9}})
-SEEDS = pd.DataFrame(
-    [("clustering", "plan17_accuracy_before", "0.72", "p"), ("clustering", "plan17_accuracy", "0.89", "p")],
-    columns=["study", "figure", "value", "source"],
-)
-
-
-# Sentences
 
 
 def test_the_summary_names_the_control_that_it_compares_with():
@@ -242,92 +174,3 @@ def test_an_empty_run_names_what_is_missing(tmp_path):
     content = CLUSTERING.build(Run(tmp_path, tmp_path))
     assert any("tables/clustering_finetune.csv" in text for text in content.missing)
     assert content.findings == []
-
-
-# Pictures
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figures that would be written, as objects."""
-    figures = []
-    monkeypatch.setattr(clustering_figures.style, "save", lambda figure, path: figures.append(figure))
-    return figures
-
-
-def lines(axes, look):
-    return [line for line in axes.lines if line.get_color() == look.color and line.get_linestyle() != "None"]
-
-
-def test_the_seeds_plan_is_marked_where_ours_lies(drawn):
-    clustering_figures.draw_remedies(finetuned(), SEEDS, "x.svg")
-    found = [
-        [line.get_xydata().tolist() for line in a.lines if line.get_marker() == clustering_figures.SEED.marker]
-        for a in drawn[0].axes
-    ]
-    assert found == [[[[0.85, 0.72]]], [[[0.85, 0.89]]]]
-    clustering_figures.draw_remedies(finetuned().query("variant != 'plan17-frozen'"), SEEDS, "x.svg")
-    assert not [
-        line for axes in drawn[1].axes for line in axes.lines if line.get_marker() == clustering_figures.SEED.marker
-    ]
-
-
-def test_before_the_training_only_untrained_remedies_are_drawn(drawn):
-    clustering_figures.draw_remedies(finetuned(), None, "x.svg")
-    left, right = drawn[0].axes
-    for remedy, (_, test, before) in REMEDIES.items():
-        (after,) = lines(right, style.LOOKS[remedy])
-        assert after.get_xydata().tolist() == [pytest.approx([0.5, test - 0.037]), pytest.approx([0.87, test])]
-        (start,) = lines(left, style.LOOKS[remedy])
-        assert len(start.get_xdata()) == (0 if before else 2)
-    assert "trained before: progressive and unit_norm" in left.get_xlabel()
-
-
-def test_curves_go_on_where_the_stage_before_ended(drawn):
-    clustering_figures.draw_training(history(), finetuned(), "x.svg")
-    titles = [axes.get_title("left") for axes in drawn[0].axes]
-    assert titles == ["Ratio 0.87", "Ratio 0.5", "Plans"]
-    (line,) = lines(drawn[0].axes[0], style.LOOKS["progressive"])
-    assert line.get_xdata().tolist() == [0, 1, 1, 2]
-    assert not lines(drawn[0].axes[0], style.LOOKS["unit_norm"])
-
-
-def legend(figure):
-    key = figure.legends[0]
-    shown = zip(key.texts, key.legend_handles, strict=True)
-    return {
-        text.get_text().partition(",")[0]: handle.get_color() for text, handle in shown if hasattr(handle, "get_color")
-    }
-
-
-@pytest.mark.parametrize("own", [{}, {name: f"own_{name}" for name in REMEDIES}], ids=["known", "own"])
-def test_a_remedy_has_one_colour_in_all_pictures(drawn, own):
-    """Where remedies are one's own, the curves show them all."""
-    table = finetuned().assign(remedy=lambda frame: frame["remedy"].replace(own))
-    clustering_figures.draw_training(history(), table, "x.svg")
-    clustering_figures.draw_remedies(table, None, "x.svg")
-    clustering_figures.draw_norms(norms(), "x.svg")
-    curves, tradeoff, hist = map(legend, drawn)
-    assert set(curves) - {"control"} == set(own.values() or clustering_figures.FOLLOWED) & set(table["remedy"])
-    assert {name: tradeoff[name] for name in curves if name != "control"} == {
-        name: color for name, color in curves.items() if name != "control"
-    }
-    assert hist["unit_norm"] == style.LOOKS["unit_norm"].color
-    assert len(set(tradeoff.values())) == len(tradeoff)
-
-
-NAMES = ("layers", "groups", "plans", "norms", "curves", "tradeoff")
-
-
-def test_pictures_are_drawn_whole_or_say_what_is_missing(tmp_path):
-    tables = {"clustering_finetune": finetuned(), "clustering_history": history(), "clustering_norms": norms()}
-    tables |= {"clustering_layers": LAYERS, "seeds": SEEDS, "clustering_groups": sweep("group", {"all": {2: 0.4}})}
-    tables["clustering_plans"] = sweep("plan", {17: {3: 0.7}})
-    for folder, given in (("one", tables), ("two", tables), ("none", {})):
-        (tmp_path / folder).mkdir()
-        clustering_figures.draw_all(given, {name: tmp_path / folder / f"{name}.svg" for name in NAMES})
-    for name in NAMES:
-        one, two, none = ((tmp_path / folder / f"{name}.svg").read_text() for folder in ("one", "two", "none"))
-        assert one == two
-        assert "in this run" in none
-        assert "in this run" not in one

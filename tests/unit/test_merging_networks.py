@@ -1,0 +1,107 @@
+"""Whole networks: merged, filters and kernels shared, and where the allocation leaves channels."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import convpress
+from convpress.block_merging import block_inputs, kernel_labels, merge_network, share_kernels_network, share_network
+from convpress.blocks import inner, residual_blocks
+from convpress.channel_allocation import Candidate, allocate, candidates
+from convpress.errors import ConvpressError
+from convpress.layers.shared_kernels import SharedKernelConv2d
+from convpress.measure import count_macs, count_parameters
+from convpress.merging import kept
+
+
+def with_statistics(model, x):
+    model.train()
+    for _ in range(30):
+        model(x)
+    return model.eval()
+
+
+def small():
+    torch.manual_seed(0)
+    model = convpress.create_model("resnet8", width=8)
+    return with_statistics(model, torch.randn(16, 3, 32, 32))
+
+
+def test_networks_keep_their_story_in_one_file(tmp_path):
+    model, x = small(), torch.randn(4, 3, 32, 32)
+    counts = {name: max(1, block.conv1.out_channels // 2) for name, block in residual_blocks(model).items()}
+    merge_network(model, counts, inputs=block_inputs(model, x, list(counts)))
+    convpress.save_model(model, tmp_path / "merged.safetensors")
+    with torch.no_grad():
+        assert torch.equal(convpress.load(tmp_path / "merged.safetensors")(x), model(x))
+    assert {name: inner(block)[0].out_channels for name, block in residual_blocks(model).items()} == counts
+
+
+@pytest.mark.parametrize("name", ["resnet32", "resnet56"])
+def test_deeper_networks_are_merged_as_well(name):
+    torch.manual_seed(0)
+    model, x = convpress.create_model(name).eval(), torch.randn(2, 3, 32, 32)
+    before, blocks = count_macs(model, (3, 32, 32)), residual_blocks(model)
+    counts = {block: kept(inner(module)[0].out_channels, 0.8) for block, module in blocks.items()}
+    merge_network(model, counts, inputs=block_inputs(model, x, list(counts)))
+    found = {block: inner(module) for block, module in residual_blocks(model).items()}
+    assert len(found) == {"resnet32": 15, "resnet56": 27}[name]
+    assert {block: (conv1.out_channels, conv2.in_channels) for block, (conv1, _, conv2) in found.items()} == {
+        block: (count, count) for block, count in counts.items()
+    }
+    assert count_macs(model, (3, 32, 32)) < 0.25 * before
+    with torch.no_grad():
+        assert model(x).isfinite().all()
+
+
+def test_kernels_keep_as_many_numbers_as_filters(tmp_path):
+    filters, kernels = small(), small()
+    share_network(filters, 0.75)
+    share_kernels_network(kernels, 0.75, drop=0.2)
+    assert count_parameters(filters) == count_parameters(kernels)
+    convpress.save_model(kernels, tmp_path / "kernels.safetensors")
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.equal(convpress.load(tmp_path / "kernels.safetensors")(x), kernels(x))
+
+
+def test_shared_kernels_are_their_means_and_the_weakest_are_gone():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 5, 3, padding=1).double()
+    labels = kernel_labels(conv, 3, 0.25, seed=0)
+    assert int((labels < 0).sum()) == 5
+    layer = SharedKernelConv2d.from_conv(conv, labels)
+    dense = torch.zeros_like(conv.weight)
+    for label in range(3):
+        dense[labels == label] = conv.weight[labels == label].mean(0)
+    assert torch.allclose(layer.kernel(), dense)
+    norms = conv.weight.flatten(2).norm(dim=2)
+    assert norms[labels < 0].max() <= norms[labels >= 0].min()
+    x = torch.randn(2, 4, 6, 6).double()
+    assert torch.allclose(layer(x), F.conv2d(x, dense, conv.bias, padding=1), atol=1e-12)
+    with pytest.raises(ConvpressError, match=r"cover 0\.\.K-1"):
+        SharedKernelConv2d.from_conv(conv, torch.where(labels == 1, 2, labels))
+
+
+def test_candidates_count_what_the_network_counts():
+    model, x = small(), torch.randn(8, 3, 32, 32)
+    blocks = residual_blocks(model)
+    inputs = block_inputs(model, x, list(blocks))
+    choices = {name: candidates(block, inputs[name]) for name, block in blocks.items()}
+    few = {name: found[-2] for name, found in choices.items()}
+    saved = [sum(getattr(choices[n][0], key) - getattr(few[n], key) for n in few) for key in ("params", "macs")]
+    before = count_parameters(model), count_macs(model, (3, 32, 32))
+    merge_network(model, {name: one.channels for name, one in few.items()})
+    assert saved[0] == before[0] - count_parameters(model)
+    assert saved[1] == before[1] - count_macs(model, (3, 32, 32))
+    assert all(found[0].error == 0 and found[-1].error > 0 for found in choices.values())
+
+
+def test_the_allocation_takes_the_cheapest_steps_and_stays_below_the_limit():
+    cheap = [Candidate(4, 0.0, 40, 400), Candidate(2, 0.1, 20, 200), Candidate(1, 0.2, 10, 100)]
+    dear = [Candidate(4, 0.0, 40, 400), Candidate(2, 1.0, 20, 200), Candidate(1, 5.0, 10, 100)]
+    assert allocate({"a": cheap, "b": dear}, {"params": 50}) == {"a": 1, "b": 4}
+    assert allocate({"a": cheap, "b": dear}, {"params": 80, "macs": 300}) == {"a": 1, "b": 2}
+    assert allocate({"a": cheap, "b": dear}, {"params": 80}) == {"a": 4, "b": 4}
+    with pytest.raises(ConvpressError, match="allow more"):
+        allocate({"a": cheap}, {"params": 5})

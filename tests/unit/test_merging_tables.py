@@ -1,0 +1,137 @@
+"""Tables, speeds and pairs of the study merging, from made-up numbers whose story is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from made_merging import MINUS, SPACE, VARIANTS, entry, result, results
+from torch import nn
+
+from convpress.measure import interleaved_latency
+from convpress.report.merging_pairs import PAIRS, kind, pair_findings, pairs_table
+from convpress.report.merging_tables import COLUMNS, history_table, merging_table
+from convpress.report.merging_turns import Stopwatch, paired_speedups
+from convpress.report.tables import write_table
+
+
+def table(folder, turns=None):
+    """merging.csv; `turns` are the milliseconds of the dense network and of folded-80, turn by turn."""
+
+    def csv(name, rows):
+        pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
+        return str(folder / f"{name}.csv")
+
+    medians = {("baseline", "resnet20"): 80.0, ("baseline", "resnet56"): 200.0, ("sweep", "folded-50"): 50.0}
+    medians |= {("variant", name): 40.0 for name in VARIANTS}
+    facts = {"q1_ms": 1.0, "q3_ms": 99.0, "batch_size": 64, "threads": 1, "dtype": "float32", "layout": "channels_last"}
+    rows = [{"group": group, "name": name, "median_ms": ms} | facts for (group, name), ms in medians.items()]
+    if turns:
+        dense, own = (" ".join(map(str, values)) for values in turns)
+        rows = [row | {"turns_ms": own if row["name"] == "folded-80" else dense} for row in rows]
+    sweep = {"series": "folded", "point": "folded-50", "ratio": 0.5, "method": "merged", "rule": "folded", "params": 9}
+    files = csv("sweep", [sweep | {"validation_before": 0.4}]), csv("latency", rows)
+    epochs = {**{name: one["training"]["epochs"] for name, one in VARIANTS.items()}, "resnet20": 6, "resnet56": 7}
+    histories = {name: csv(name, {"epoch": range(1, last + 1)}) for name, last in epochs.items()}
+    controls = [histories.pop(name) for name in ("resnet20", "resnet56")]
+    history = history_table(controls, list(histories.values()), VARIANTS)
+    found = merging_table(results(), *files, history, VARIANTS, model="resnet20", seed=3)
+    return found.set_index(["stage", "variant"])
+
+
+def test_differences_are_to_the_control_of_the_same_network(tmp_path):
+    frame = table(tmp_path)
+    assert frame.loc[("finetuned", "folded-80"), "delta_control"] == pytest.approx(0.70 - 0.85)
+    assert frame.loc[("finetuned", "folded-80"), "mcnemar_p"] == pytest.approx(2 * 0.5**15)
+    assert frame.loc[("finetuned", "other-network"), "delta_control"] == pytest.approx(0.50 - 0.95)
+    assert frame.loc[("baseline", "resnet20"), "delta_control"] == pytest.approx(0.05)
+    assert frame.loc[("control", "resnet20"), "delta_control"] == 0
+
+
+def test_rows_have_their_own_epochs_and_seeds(tmp_path):
+    frame = table(tmp_path)
+    row = frame.loc[("finetuned", "allocated-80-s1")]
+    assert row[["epochs", "control_epochs", "seed"]].tolist() == [6, 6, 4]
+    assert frame.loc[("finetuned", "allocated-long"), ["epochs", "control_epochs"]].tolist() == [24, 6]
+    assert frame.loc[("finetuned", "other-network"), "control_epochs"] == 7
+    assert frame.loc[("baseline", "resnet56"), "epochs"] == 0
+
+
+def test_half_the_time_is_twice_the_speed(tmp_path):
+    frame = table(tmp_path)
+    assert frame.loc[("finetuned", "folded-80"), "speedup"] == 2
+    assert frame.loc[("finetuned", "other-network"), "speedup"] == 5
+    assert frame.loc[("sweep", "folded-50"), "speedup"] == pytest.approx(1.6)
+    assert frame.loc[("sweep", "folded-50"), "seconds_10k"] == pytest.approx(50 / 1000 * 10_000 / 64)
+    assert list(frame.columns) == [name for name in COLUMNS if name not in ("stage", "variant")]
+
+
+def test_speedups_are_paired_where_turns_were_kept(tmp_path):
+    """Every second turn of the machine is slow: the ratios stay what they are."""
+    frame = table(tmp_path, turns=([10, 30, 10, 30, 10], [5, 15, 4, 15, 5]))
+    row = frame.loc[("finetuned", "folded-80"), ["speedup", "q1_speedup", "q3_speedup"]]
+    assert row.tolist() == [2, 2, 2]
+    assert frame.loc[("baseline", "resnet20"), "q3_speedup"] == 1
+
+
+def test_quartiles_of_paired_speedups():
+    assert paired_speedups("10 10 10 10 10", "10 5 2.5 2 1") == {"speedup": 4, "q1_speedup": 2, "q3_speedup": 5}
+    assert paired_speedups(8.0, 4.0)["speedup"] == 2
+
+
+def test_a_stopwatch_keeps_the_turns_after_the_warmup():
+    networks = {name: Stopwatch(nn.Conv2d(3, 2, 1)) for name in "ab"}
+    found = interleaved_latency(dict(networks), (3, 4, 4), batch_size=2, repeats=3, warmup=2)
+    for name, watch in networks.items():
+        turns = [float(value) for value in watch.turns(3).split()]
+        assert len(watch.milliseconds) == 5
+        assert turns == pytest.approx(watch.milliseconds[2:], abs=1e-4)
+        assert float(np.median(turns)) <= found[name].median_ms + 1e-4  # the timing itself sees the call as well
+    x = torch.zeros(1, 3, 4, 4)
+    assert torch.equal(networks["a"](x), networks["a"].model(x))
+
+
+def test_pairs_share_network_ratio_and_training():
+    pairs = pairs_table(results(), VARIANTS, "resnet20").set_index("variant")
+    assert pairs["against"].to_dict() == {
+        **{"folded-80": "seed-80", "pca-80": "folded-80"},
+        **{"allocated-80": "folded-80", "allocated-80-s1": "folded-80"},
+    }
+    row = pairs.loc["folded-80"]
+    assert row["delta"] == pytest.approx(0.10)
+    assert row["mcnemar_p"] == pytest.approx(2 * 0.5**10)
+    assert row[["test_accuracy", "against_accuracy"]].tolist() == [0.7, 0.6]
+
+
+def test_replicates_stand_against_those_of_the_same_number():
+    variants = {"a": entry(), "a-s1": entry(replicate=1), "b": entry(rule="seed"), "b-s1": entry("merged", "seed")}
+    variants["b-s1"]["replicate"] = 1
+    found = pairs_table({("merging", name): result(50) for name in variants}, dict(reversed(variants.items())), "m")
+    assert dict(zip(found["variant"], found["against"], strict=True)) == {"a": "b", "a-s1": "b-s1"}
+    text = pair_findings(found)[0]
+    assert f"a 50.00{SPACE}% (mean of 2 seeds), b 50.00{SPACE}% (mean of 2 seeds)" in text
+
+
+def test_kinds_of_variants():
+    kinds = {name: kind(one) for name, one in VARIANTS.items()}
+    assert list(kinds.values()) == ["seed", "folded", "pca", "allocated", "allocated", "allocated", "allocated"]
+    assert kind(entry("shared")) == "shared"
+    assert kind(entry("kernels", features="raw")) == "kernels"
+    assert kind(entry("shared", features="pca")) == "pca"
+
+
+def test_pairs_are_told_with_epochs_and_p_and_over_all_seeds():
+    found = pair_findings(pairs_table(results(), VARIANTS, "resnet20"))
+    assert len(found) == 3
+    assert f"after 6 epochs, with 1 parameters each: folded-80 70.00{SPACE}%, seed-80 60.00{SPACE}%" in found[0]
+    assert f"The difference is +10.00 points (p{SPACE}={SPACE}0.002), which tells them" in found[0]
+    assert f"allocated-80 69.00{SPACE}% (mean of 2 seeds), folded-80 70.00{SPACE}% (one seed)" in found[1]
+    assert f"{MINUS}1.00 points on average (+4.00 and {MINUS}6.00); 1 of 2 differences pass" in found[1]
+    assert "not told apart" in found[2]
+
+
+def test_a_run_without_pairs_has_a_table_without_rows(tmp_path):
+    empty = pairs_table(results(), {"folded-80": VARIANTS["folded-80"]}, "resnet20")
+    assert list(empty.columns) == list(PAIRS)
+    write_table(empty, tmp_path / "merging_pairs.csv")
+    assert pd.read_csv(tmp_path / "merging_pairs.csv").empty
+    assert pair_findings(empty) == []

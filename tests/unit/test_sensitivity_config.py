@@ -1,0 +1,73 @@
+"""The configuration of the study sensitivity: variants, grids and mistakes."""
+
+import math
+
+import pytest
+import yaml
+from pydantic import ValidationError
+from test_config import PARAMS, ROOT, changed
+
+from convpress.config.schema import load_config
+from convpress.config.sensitivity import STARTS, SensitivityConfig
+from convpress.errors import ConvpressError
+from convpress.sensitivity import FAMILIES
+from convpress.workflow.preflight import check_layers
+
+STUDY = PARAMS["sensitivity"]
+
+
+def test_variants_are_every_combination_once():
+    variants = SensitivityConfig(**STUDY).variants()
+    expected = sum(
+        math.prod(len(grid[key]) for key in ("models", "decompositions", "compressions", "treatments"))
+        * len(grid.get("replicates", [0]))
+        for grid in STUDY["grids"]
+    )
+    assert len(variants) == expected
+    twin = variants["resnet20-cp-2x-corrected-s1"]
+    assert (twin.model, twin.decomposition, twin.compression, twin.replicate) == ("resnet20", "cp", 2, 1)
+    assert twin.recipe == variants["resnet20-cp-2x-plain"].recipe
+    assert {v.treatment for v in variants.values()} == set(STARTS)
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_the_answer_rests_on_three_seeds_of_one_network_at_one_compression(kind):
+    seeds = {}
+    for v in SensitivityConfig(**STUDY).variants().values():
+        if v.decomposition == kind and not v.suffix:
+            seeds.setdefault((v.model, v.compression), {}).setdefault(v.treatment, set()).add(v.replicate)
+    assert max(len(found.get("plain", set()) & found.get("corrected", set())) for found in seeds.values()) >= 3
+
+
+def test_the_quickstart_has_every_family_and_treatment():
+    grids = yaml.safe_load((ROOT / "config" / "quickstart.yaml").read_text())["sensitivity"]["grids"]
+    assert {name for grid in grids for name in grid["treatments"]} == set(STARTS)
+    assert {name for grid in grids for name in grid["decompositions"]} == set(FAMILIES)
+
+
+def test_two_grids_with_the_same_variant_are_refused():
+    grids = [STUDY["grids"][0], {**STUDY["grids"][0]}]
+    with pytest.raises(ValidationError, match="grids: two of them give resnet20-cp-2x-plain; one of them needs"):
+        SensitivityConfig(**{**STUDY, "grids": grids})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("sensitivity.probe.compressions", [3], r"sensitivity: probe: \('resnet20', 'cp', 3\) is in none of the grids"),
+        ("sensitivity.penalty", 0, r"sensitivity\.penalty: .*greater than 0"),
+        ("sensitivity.grids", [{**STUDY["grids"][0], "models": ["resnet9"]}], r"no model 'resnet9'|is in none of"),
+        ("sensitivity.grids", [{**STUDY["grids"][0], "treatments": ["best"]}], r"treatments\.0: .*'plain'"),
+        ("sensitivity.grids", [{**STUDY["grids"][0], "compressions": [1]}], r"compressions\.0: .*equal to 2"),
+    ],
+)
+def test_mistakes_name_the_key(key, value, words):
+    with pytest.raises(ConvpressError, match=words):
+        load_config(changed(key, value))
+
+
+def test_an_impossible_compression_is_found_before_any_job():
+    params = changed("sensitivity.grids", [*STUDY["grids"], {**STUDY["grids"][0], "compressions": [500]}])
+    words = rf"sensitivity\.grids\.{len(STUDY['grids'])}\.compressions: layer1\.0\.conv1 of"
+    with pytest.raises(ConvpressError, match=words):
+        check_layers(load_config(params).model_dump(mode="json"))

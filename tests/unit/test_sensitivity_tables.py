@@ -1,0 +1,181 @@
+"""The tables of the study sensitivity and the pictures of them, from made-up numbers whose answer is known."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from made_sensitivity import CELLS, study
+from scipy import stats
+from torch import nn
+
+from convpress.config.sensitivity import Variant
+from convpress.decompose.sensitivity import sensitivity_cp
+from convpress.layers.cp import CPConv2d
+from convpress.report import sensitivity_figures, sensitivity_findings, sensitivity_tables, style, wording
+from convpress.report.contents import Run
+from convpress.report.sensitivity_section import SENSITIVITY
+from convpress.report.sensitivity_tables import correlation_table, pairs_table, variants_table
+from convpress.report.tables import Result
+
+
+def test_correlation_sees_the_trend_that_was_put_in():
+    for gain, expected in ((0.01, -1.0), (-0.01, 1.0)):
+        table = correlation_table(study(gain)).set_index(["decomposition", "sensitivity_of"])
+        assert table.loc[("cp", "start"), "spearman"] == pytest.approx(expected)
+        assert table.loc[("cp", "fine-tuned"), "points"] == 12
+
+
+def test_correlation_is_within_networks_not_across_them():
+    """Larger compressions have lower accuracy and lower sensitivity; treatments alone must decide."""
+    frame = study(0.01)
+    harder = frame["compression"] == 4
+    frame.loc[harder, ["relative_sensitivity", "relative_sensitivity_after"]] /= 1e6
+    frame.loc[harder, "test_accuracy"] -= 0.3
+    assert stats.spearmanr(frame["relative_sensitivity"], frame["test_accuracy"]).statistic > 0
+    assert correlation_table(frame)["spearman"].iloc[0] == pytest.approx(-1.0)
+
+
+def test_pairs_are_the_paired_t_test_over_seeds():
+    frame = study(replicates=(0, 1, 2))
+    pairs = pairs_table(frame)
+    assert len(pairs) == len(CELLS) * 3
+    row = pairs[pairs["treatment"] == "corrected"].iloc[0]
+    cell = frame[(frame["model"] == "resnet20") & (frame["compression"] == 2)].set_index(["treatment", "replicate"])
+    expected = stats.ttest_rel(cell.loc["corrected", "test_accuracy"], cell.loc["plain", "test_accuracy"])
+    assert row["replicates"] == 3
+    assert row["t_p"] == pytest.approx(expected.pvalue)
+    assert row["ci_low"] < row["delta_plain"] < row["ci_high"]
+    assert sensitivity_findings.decided(row.to_dict())
+    assert np.isnan(row["mcnemar_p"])
+
+
+def test_gaps_without_spread_decide_nothing():
+    frame = study(replicates=(0, 1, 2))
+    treated = frame["treatment"] != "plain"
+    frame.loc[treated, "test_accuracy"] = 0.0
+    plain = frame[~treated].set_index(["model", "compression", "replicate"])["test_accuracy"]
+    keys = pd.MultiIndex.from_frame(frame.loc[treated, ["model", "compression", "replicate"]])
+    for gap in (0.01, 0.0):
+        frame.loc[treated, "test_accuracy"] = plain.reindex(keys).to_numpy() + gap
+        row = pairs_table(frame).iloc[0]
+        assert row["delta_plain"] == pytest.approx(gap)
+        assert row[["t_p", "ci_low", "ci_high"]].isna().all()
+        assert not sensitivity_findings.decided(row.to_dict())
+    assert np.isnan(sensitivity_tables._t_test(np.array([0.1, np.nan]))["t_p"])
+
+
+def test_trainings_with_an_idle_penalty_are_no_comparisons():
+    frame = study(0.01)
+    assert correlation_table(frame)["points"].tolist() == [12] * 4
+    for treatment, free in (("regularised", "plain"), ("both", "corrected")):
+        same = frame.loc[frame["treatment"] == free, "relative_sensitivity_after"].to_numpy()
+        frame.loc[frame["treatment"] == treatment, "relative_sensitivity_after"] = 1.01 * same
+    assert correlation_table(frame)["points"].tolist() == [4] * 4
+    unnamed = frame.assign(suffix=pd.Series(np.nan, frame.index, dtype=object))
+    assert correlation_table(unnamed)["points"].tolist() == [4] * 4
+
+
+def test_relative_sensitivities_share_one_denominator(monkeypatch):
+    """A network that was not trained at all is as sensitive after as before, whatever part of the norm it keeps."""
+    factors = [torch.full((n, 1), 0.5, dtype=torch.float64) for n in (3, 9, 2)]
+    sensitivity = float(sensitivity_cp(factors))
+    layer = CPConv2d.from_conv(nn.Conv2d(3, 2, 3), factors=factors)
+    monkeypatch.setattr(sensitivity_tables, "load", lambda path: nn.Sequential(layer))
+    monkeypatch.setattr(
+        sensitivity_tables,
+        "read_history",
+        lambda path, epochs: pd.DataFrame({"epoch": [0, epochs], "seconds": [np.nan, 3.0]}),
+    )
+    metrics = dict.fromkeys(
+        ("ci_low", "ci_high", "validation_accuracy", "accuracy_before", "params", "macs", "bytes"), 0.5
+    )
+    result = Result(metrics | {"test_accuracy": 1.0, "test_n": 4}, np.ones(4, dtype=bool))
+    layers = pd.DataFrame(
+        [{"model": "m", "decomposition": "cp", "compression": 2, "rank": 1, "dense_params": 54, "params": 14}]
+    ).assign(squared_norm=100.0, relative_error=0.9, corrected_error=0.9, seconds=1.0, correction_seconds=1.0)
+    layers = layers.assign(sensitivity=sensitivity, corrected_sensitivity=sensitivity)
+    variants = {"v": Variant("m", "cp", 2, "plain", 0, "", SimpleNamespace(epochs=1, lr=0.01))}
+    rates = pd.DataFrame(columns=["model", "decomposition", "compression", "start", "rate", "diverged"])
+    results = {("sensitivity", "v"): result, ("control", "m"): result}
+    row = variants_table(variants, results, layers, rates, {"v": ""}, {"v": ""}).iloc[0]
+    assert row["relative_sensitivity"] == pytest.approx(sensitivity / 100)
+    assert row["relative_sensitivity_after"] == pytest.approx(sensitivity / 100)
+    assert row["seconds"] == 3.0
+
+
+def test_twins_have_the_same_seed_and_recipe():
+    frame = study(replicates=(0, 1))
+    lonely = frame[~((frame["treatment"] == "plain") & (frame["replicate"] == 1))]
+    assert (pairs_table(lonely)["replicates"] == 1).all()
+    other = frame[frame["replicate"] == 0].assign(suffix=lambda f: f["treatment"].map(lambda t: "x" * (t == "plain")))
+    assert pairs_table(other).empty
+
+
+def probes():
+    rows = [(s, n, d, 0.9 - n - 0.01 * d) for s in ("plain", "corrected") for n in (0.0, 0.1, 0.5) for d in (0, 1)]
+    frame = pd.DataFrame(rows, columns=["start", "noise", "draw", "accuracy"])
+    return frame.assign(model="resnet20", decomposition="cp", compression=2)
+
+
+def layers():
+    frame = pd.DataFrame({"params": [10, 20], "dense_params": [20, 60], "relative_error": [0.4, 0.5]})
+    return frame.assign(corrected_error=[0.41, 0.51], decomposition=["cp", "tucker"], model="resnet20")
+
+
+def test_pictures_are_drawn_whole_or_say_what_is_missing(tmp_path):
+    tables = {"sensitivity": study(families=("tucker", "cp")), "sensitivity_noise": probes()}
+    tables["sensitivity_layers"] = layers()
+    names = ("accuracy", "noise", "error")
+    sensitivity_figures.draw_all(tables, {name: tmp_path / f"{name}.svg" for name in names})
+    sensitivity_figures.draw_all({}, {name: tmp_path / f"no-{name}.svg" for name in names})
+    picture = (tmp_path / "accuracy.svg").read_text()
+    assert picture.index(">CP<") < picture.index(">Tucker<")
+    for name in names:
+        again = tmp_path / f"again-{name}.svg"
+        sensitivity_figures.draw_all(tables, {name: again})
+        assert again.read_bytes() == (tmp_path / f"{name}.svg").read_bytes()
+        assert "in this run" in (tmp_path / f"no-{name}.svg").read_text()
+
+
+def test_what_correction_allows_has_a_panel_of_its_own(monkeypatch):
+    figures = []
+    monkeypatch.setattr(style, "save", lambda figure, path: figures.append(figure))
+    sensitivity_figures.draw_error(layers(), "x.svg")
+    (text,) = figures[0].legends[0].texts
+    assert text.get_text() == "resnet20"
+    errors, _, quotients, _ = figures[0].axes
+    assert [line.get_ydata().tolist() for line in errors.lines] == [[0.4]]
+    assert quotients.lines[0].get_ydata().tolist() == [pytest.approx(0.41 / 0.4)]
+    low, high = quotients.get_ylim()
+    assert low < 1 < 0.41 / 0.4 < high
+    assert low > 0.9, "the axis shows the difference"
+
+
+def test_the_table_on_the_page_has_the_training_time(tmp_path):
+    (tmp_path / "tables").mkdir()
+    study().assign(seconds=75.0).to_csv(tmp_path / "tables" / "sensitivity.csv", index=False)
+    table = SENSITIVITY.build(Run(tmp_path, tmp_path)).tables[0]
+    index = [column.header for column in table.columns].index("Training time")
+    assert {row[index].replace(wording.SPACE, " ") for row in table.rows} == {"1 min 15 s"}
+    assert table.is_number(index)
+
+
+def test_slacks_are_summed_up_over_layers():
+    layers = pd.DataFrame(
+        {
+            "model": "m",
+            "decomposition": "cp",
+            "compression": 2,
+            "slack": 0.02,
+            "layer": ["a", "b"],
+            "plain_sensitivity": [100.0, 9.0],
+            "sensitivity": [1.0, 9.0],
+            "plain_error": [0.5, 0.1],
+            "relative_error": [0.51, 0.1],
+        }
+    )
+    row = sensitivity_tables.slacks_table(layers).iloc[0]
+    assert row[["layers", "times_less", "least", "most"]].tolist() == pytest.approx([2, 10, 1, 100])
+    assert row["error_ratio"] == pytest.approx(1.02)
