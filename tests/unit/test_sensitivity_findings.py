@@ -29,7 +29,7 @@ def test_training_that_takes_accuracy_away_is_said():
     assert sentence.startswith("2 of 4 plain CP trainings (worst −12.00 points) end below where their factors started")
     (answer,) = sensitivity_findings.confounder(frame)
     assert answer.startswith("2 of 4 plain CP trainings end below")
-    assert "too large for plain factors" in answer
+    assert "does not suit plain factors" in answer
     assert sensitivity_findings.confounder(frame.assign(accuracy_before=0.0)) == []
 
 

@@ -203,7 +203,7 @@ def harm_findings(study: pd.DataFrame) -> list[str]:
     if not told:
         return []
     return [
-        f"{say.listing(told)} end below where their factors started: the common learning rate is too large for them."
+        f"{say.listing(told)} end below where their factors started: the common training does not suit them."
     ]
 
 
@@ -213,7 +213,7 @@ def confounder(study: pd.DataFrame) -> list[str]:
     if not told:
         return []
     return [
-        f"{say.listing(told)} end below where their factors started: the common learning rate is too large for plain "
+        f"{say.listing(told)} end below where their factors started: the common training does not suit plain "
         "factors, and how much of a gain over them is due to that alone, only trainings at other rates tell."
     ]
 
