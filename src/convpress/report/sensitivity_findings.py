@@ -202,9 +202,7 @@ def harm_findings(study: pd.DataFrame) -> list[str]:
     ]
     if not told:
         return []
-    return [
-        f"{say.listing(told)} end below where their factors started: the common training does not suit them."
-    ]
+    return [f"{say.listing(told)} end below where their factors started: the common training does not suit them."]
 
 
 def confounder(study: pd.DataFrame) -> list[str]:
