@@ -147,8 +147,10 @@ def factor(ratio: Any) -> str:
 
 
 def _ratio(value: Any) -> str:
-    """At most two decimals, and three significant digits; below one two decimals."""
+    """At most two decimals, and three significant digits; below one two decimals, three where two would say one."""
     value = float(value)
+    if 0.995 <= value < 1:
+        return f"{math.floor(1000 * value) / 1000:.3f}"
     decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0
     return f"{value:,.{decimals}f}"
 
