@@ -44,8 +44,8 @@ def check_writable(folder: Path) -> None:
 def keep_freed_memory(environment: MutableMapping[str, str]) -> None:
     """Let jobs that are started with `environment` keep the memory that they free; what the user has set stays.
 
-    By default every activation of a large batch goes back to the kernel, which hands it out again page by page: a
-    third of the time (benchmarks/allocator.py), and more or less of it by what the process has done before.
+    By default every activation of a large batch goes back to the kernel, which hands it out again page by page. How
+    much time that takes (benchmarks/allocator.py) depends on what the process has done before.
     """
     for name, value in ALLOCATOR.items():
         environment.setdefault(name, value)
