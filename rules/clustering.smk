@@ -1,6 +1,6 @@
 """How many different filters does a layer need? Filters share centroids, frozen or learning, at equal training."""
 
-from convpress.config.clustering import ClusteringConfig, pull_epochs, stages, variants
+from convpress.config.clustering import ClusteringConfig, pull_epochs, variants
 
 CL = ClusteringConfig(**config["clustering"])
 CL_BASE = f"{MODELS}/baseline/{CL.model}.safetensors"
@@ -13,6 +13,7 @@ CL_GROUPS = {group.name: group.layers for group in CL.groups}
 CL_PLANS = range(len(CL.plans.rows))
 CL_VARIANTS = variants(CL)
 CL_REMEDIES = {name: CL.remedies[v.remedy] for name, v in CL_VARIANTS.items() if v.remedy}
+CL_PROGRESSIVE = [name for name, remedy in CL_REMEDIES.items() if remedy.progressive]
 CL_PULLED = sorted(
     {f"{v.remedy}-s{v.replicate}" for name, v in CL_VARIANTS.items() if v.remedy and CL_REMEDIES[name].norm_penalty}
 )
@@ -24,24 +25,15 @@ def cl_layers(variant):
     return list(CL.plans.plan(number)) if number is not None else CL.layers
 
 
-def cl_stages(variant):
-    """How a variant divides its epochs; the control has one stage without clustering."""
-    if variant not in CL_REMEDIES:
-        return [{"layers": [], "epochs": CL_EPOCHS}]
-    return [stage.model_dump() for stage in stages(CL_REMEDIES[variant], cl_layers(variant), CL_EPOCHS)]
-
-
-def cl_number(wildcards):
-    """The stage that a job is for; the last one has no number in its name."""
-    return int(wildcards.get("stage", len(cl_stages(wildcards.variant))))
+def cl_pulled(variant):
+    """Epochs that a variant's norms were pulled for, before anything is clustered."""
+    return pull_epochs(CL_REMEDIES[variant], CL_EPOCHS) if variant in CL_REMEDIES else 0
 
 
 def cl_start(wildcards):
-    """A stage goes on from the one before; the first from the baseline, or from where the norms were pulled."""
-    number, variant = cl_number(wildcards), CL_VARIANTS[wildcards.variant]
-    if number > 1:
-        return f"{MODELS}/clustering/{variant.name}.stage{number - 1}.safetensors"
-    if variant.remedy and CL_REMEDIES[variant.name].norm_penalty:
+    """The baseline, or the network whose norms were pulled."""
+    variant = CL_VARIANTS[wildcards.variant]
+    if cl_pulled(variant.name):
         return f"{MODELS}/clustering/pulled/{variant.remedy}-s{variant.replicate}.safetensors"
     return CL_BASE
 
@@ -53,13 +45,12 @@ def cl_variant(wildcards):
         "remedy": remedy.model_dump(mode="json") if remedy else None,
         "ratio": variant.ratio,
         "plan": CL.plans.plan(variant.plan) if variant.plan is not None else None,
-        "layers": cl_stages(variant.name)[cl_number(wildcards) - 1]["layers"],
     }
 
 
 def cl_recipe(wildcards):
-    """The recipe with the epochs of the job's stage."""
-    return CL_RECIPE | {"epochs": cl_stages(wildcards.variant)[cl_number(wildcards) - 1]["epochs"]}
+    """The recipe with the epochs that the pulling of norms has left."""
+    return CL_RECIPE | {"epochs": CL_EPOCHS - cl_pulled(wildcards.variant)}
 
 
 def cl_sweeps(wildcards):
@@ -139,7 +130,8 @@ rule pull_norms:
     params:
         layers=CL.layers,
         weight=lambda w: CL.remedies[w.remedy].norm_penalty,
-        recipe=lambda w: CL_RECIPE | {"epochs": pull_epochs(CL.remedies[w.remedy], CL_EPOCHS)},
+        # Clipped gradients would pull so many norms together too slowly to arrive.
+        recipe=lambda w: CL_RECIPE | {"epochs": pull_epochs(CL.remedies[w.remedy], CL_EPOCHS), "clip_norm": 0.0},
         resume=f"{RESULTS}/resume/clustering/pulled/{{remedy}}-s{{replicate}}.pt",
         data=config["data"],
         compute=config["compute"],
@@ -162,6 +154,8 @@ rule finetune_clusters:
         history=f"{CL_HISTORIES}/{{variant}}.csv",
     log:
         f"{LOGS}/finetune_clusters/{{variant}}.log",
+    wildcard_constraints:
+        variant="|".join(name for name in CL_VARIANTS if name not in CL_PROGRESSIVE),
     threads: THREADS
     params:
         variant=cl_variant,
@@ -177,31 +171,33 @@ rule finetune_clusters:
         "../scripts/finetune_clusters.py"
 
 
-use rule finetune_clusters as finetune_clusters_stage with:
+rule finetune_progressive:
+    input:
+        data=DATASET,
+        model=cl_start,
+        teacher=teacher_of(CL_RECIPE),
+        sweeps=cl_sweeps,
     output:
-        start=f"{MODELS}/clustering/{{variant}}.stage{{stage}}.start.safetensors",
-        model=f"{MODELS}/clustering/{{variant}}.stage{{stage}}.safetensors",
-        history=f"{CL_HISTORIES}/{{variant}}.stage{{stage}}.csv",
+        start=f"{MODELS}/clustering/{{variant}}.start.safetensors",
+        model=f"{MODELS}/clustering/{{variant}}.safetensors",
+        history=f"{CL_HISTORIES}/{{variant}}.csv",
     log:
-        f"{LOGS}/finetune_clusters_stage/{{variant}}.stage{{stage}}.log",
+        f"{LOGS}/finetune_progressive/{{variant}}.log",
+    wildcard_constraints:
+        variant="|".join(CL_PROGRESSIVE) or "(?!)",
+    threads: THREADS
     params:
         variant=cl_variant,
         layers=lambda w: cl_layers(w.variant),
         recipe=cl_recipe,
-        resume=f"{RESULTS}/resume/clustering/{{variant}}.stage{{stage}}.pt",
+        resume=f"{RESULTS}/resume/clustering/{{variant}}.pt",
         data=config["data"],
         compute=config["compute"],
         seed=lambda w: config["seed"] + CL_VARIANTS[w.variant].replicate,
         view_seed=config["seed"],
-        code=code("finetune_clusters.py"),
-
-
-CL_EARLIER = {name: range(1, len(cl_stages(name))) for name in CL_VARIANTS}
-CL_STAGES = [
-    output
-    for name, numbers in CL_EARLIER.items()
-    for output in expand(rules.finetune_clusters_stage.output, variant=name, stage=numbers)
-]
+        code=code("finetune_progressive.py"),
+    script:
+        "../scripts/finetune_progressive.py"
 
 
 rule clustering_tables:
@@ -211,8 +207,7 @@ rule clustering_tables:
         predictions=expand(rules.evaluate.output.predictions, study="clustering", variant=CL_VARIANTS),
         models=expand(rules.finetune_clusters.output.model, variant=CL_VARIANTS),
         histories=expand(rules.finetune_clusters.output.history, variant=CL_VARIANTS)
-        + expand(f"{CL_HISTORIES}/pulled/{{pulled}}.csv", pulled=CL_PULLED)
-        + [path for path in CL_STAGES if path.endswith(".csv")],
+        + expand(f"{CL_HISTORIES}/pulled/{{pulled}}.csv", pulled=CL_PULLED),
         layers=expand(rules.sweep_clusters.output.points, layer=CL.layers),
         groups=expand(rules.sweep_clusters_group.output.points, group=CL_GROUPS),
         plans=expand(rules.evaluate_plan.output.points, plan=CL_PLANS),
@@ -254,7 +249,7 @@ rule clustering_figures:
 
 
 TARGETS += [rules.clustering_tables.input, rules.clustering_tables.output, rules.clustering_figures.output]
-TARGETS += expand(rules.finetune_clusters.output, variant=CL_VARIANTS) + CL_STAGES
+TARGETS += expand(rules.finetune_clusters.output, variant=CL_VARIANTS)
 
 FINAL["clustering"] = {name: CL.model for name in CL_REMEDIES if CL_VARIANTS[name].replicate == 0}
 EPOCHS["clustering"] = dict.fromkeys(FINAL["clustering"], CL_EPOCHS)  # of all stages

@@ -18,8 +18,7 @@ with job(snakemake):
     if variant["remedy"] is not None:  # the control has none
         remedy = RemedyConfig(**variant["remedy"])
         plan = variant["plan"] or plan_for(model, params.layers, variant["ratio"], remedy, read_curves(inputs.sweeps))
-        stage = {layer: clusters for layer, clusters in plan.items() if layer in variant["layers"]}
-        share_filters(model, stage, remedy, seed=params.seed)
+        share_filters(model, plan, remedy, seed=params.seed)
         if remedy.recalibrate:
             train, _, _ = load_dataset(inputs.data, sections(snakemake)["data"])
             recalibrate(model, train)

@@ -15,7 +15,14 @@ from torch import nn
 from convpress.config.sections import MeasureConfig
 from convpress.data import Dataset
 from convpress.measure import file_bytes, interleaved_latency
-from convpress.onnx_export import CHECKED_IMAGES, TOLERANCE, OnnxModel, largest_difference, write_onnx
+from convpress.onnx_export import (
+    CHECKED_IMAGES,
+    TOLERANCE,
+    OnnxModel,
+    largest_difference,
+    rounding_difference,
+    write_onnx,
+)
 from convpress.predict import predict
 
 log = logging.getLogger(__name__)
@@ -60,7 +67,7 @@ def check_export(model: nn.Module, correct: np.ndarray, test: Dataset, path: Pat
     """Export `model` to `path` and set the file's answers beside PyTorch's, `correct` (n,) bool for each test image.
 
     `onnx_equal` says that no logit differs by more than 1e-4 on the first 100 test images and the accuracies by
-    no more than 0.1 points.
+    no more than 0.1 points. `float32_difference` tells how far PyTorch's own float32 is from float64 on these images.
     """
     write_onnx(model, path, tuple(test.images.shape[1:]))
     exported = OnnxModel(path)
@@ -74,6 +81,7 @@ def check_export(model: nn.Module, correct: np.ndarray, test: Dataset, path: Pat
     record = {
         "onnx_bytes": file_bytes(path),
         "onnx_difference": difference,
+        "float32_difference": rounding_difference(model, images),
         "onnx_images": len(images),
         "onnx_accuracy": accuracy,
         "onnx_equal": bool(equal),

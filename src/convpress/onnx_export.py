@@ -82,6 +82,8 @@ def write_onnx(model: nn.Module, path: Path | str, input_shape: Sequence[int]) -
         ConvpressError: onnxscript is missing, or the network does something ONNX cannot say.
     """
     _need("onnxscript")
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
     network = copy.deepcopy(getattr(model, "_orig_mod", model)).cpu().float().eval()
     noise = torch.randn(2, *input_shape, generator=torch.Generator().manual_seed(0))
     try:
@@ -97,6 +99,8 @@ def write_onnx(model: nn.Module, path: Path | str, input_shape: Sequence[int]) -
                 verbose=False,
             )
             assert program is not None
+            # The exporter notes the code it went through, with paths of this machine.
+            ClearMetadataAndDocStringPass()(program.model)
             program.save(path, external_data=False)
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
@@ -132,6 +136,13 @@ class OnnxModel(nn.Module):
         """Answers of the file to `x`."""
         array = np.ascontiguousarray(x.detach().float().cpu().numpy())
         return torch.from_numpy(self.session.run(None, {self.input_name: array})[0])
+
+
+@torch.inference_mode()
+def rounding_difference(model: nn.Module, images: Tensor) -> float:
+    """Largest absolute difference of a logit between float32 and float64 in PyTorch: what rounding alone does."""
+    exact = copy.deepcopy(model).cpu().double().eval()
+    return float((copy.deepcopy(model).cpu().float().eval()(images) - exact(images.double())).abs().max())
 
 
 @torch.inference_mode()

@@ -27,7 +27,7 @@ from convpress.clustering.remedies import (
     sizes_of,
 )
 from convpress.clustering.remedies import unique_parameters as stored_parameters
-from convpress.config.clustering import ClusteringConfig, RemedyConfig, SweepConfig, stages, variants
+from convpress.config.clustering import ClusteringConfig, RemedyConfig, SweepConfig, variants
 from convpress.errors import ConvpressError
 from convpress.filters import cluster
 from convpress.layers.elementwise import ElementwiseSharedConv2d
@@ -197,34 +197,6 @@ def test_the_gradient_of_a_tied_filter_is_the_sum_over_its_cluster():
         net(random(2, 3, 32, 32).double()).square().sum().backward()
     summed = torch.stack([other.layer2[0].conv2.weight.grad[layer.index == c].sum(0) for c in range(3)])
     assert torch.allclose(layer.weight.grad, summed, rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize("epochs", [0, 1, 2, 5, 40])
-@pytest.mark.parametrize("layers", [LAYERS[:1], LAYERS])
-def test_stages_cover_all_layers_and_all_epochs(epochs, layers):
-    found = stages(RemedyConfig(filters="frozen", progressive=True), layers, epochs)
-    assert [layer for stage in found for layer in stage.layers] == layers
-    assert sum(stage.epochs for stage in found) == epochs
-    assert len(found) == max(1, min(epochs, len(layers)))
-    if len(layers) == 1:
-        assert found == stages(FROZEN, layers, epochs)
-
-
-def test_progressive_leaves_later_layers_free_and_never_moves_earlier_ones():
-    remedy = RemedyConfig(filters="frozen", progressive=True)
-    model = network()
-    first, second = stages(remedy, LAYERS, 2)
-    plan = plan_for(model, LAYERS, 0.5, remedy, {})
-    share_filters(model, {layer: plan[layer] for layer in first.layers}, remedy, seed=0)
-    kernels = {name: layer.kernel().detach().clone() for name, layer in shared_layers(model).items()}
-    later = find_conv(model, second.layers[0]).weight.detach().clone()
-    train(model, remedy)
-    assert all(torch.equal(shared_layers(model)[name].kernel(), kernel) for name, kernel in kernels.items())
-    assert not torch.equal(find_conv(model, second.layers[0]).weight, later)
-    assert plan_for(model, LAYERS, 0.5, remedy, {}) == plan
-    share_filters(model, {layer: plan[layer] for layer in second.layers}, remedy, seed=0)
-    assert list(shared_layers(model)) == LAYERS
-    assert stored_parameters(model, LAYERS) == unique_parameters(sizes_of(model, LAYERS), plan)
 
 
 def test_the_norm_penalty_is_its_formula_and_pulls_norms_to_1():

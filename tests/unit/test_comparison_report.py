@@ -7,6 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from made_run import REPORT, run  # noqa: F401
@@ -21,7 +22,7 @@ from convpress.report.wording import SPACE
 
 
 def made() -> pd.DataFrame:
-    frame = made_comparison().assign(peer=False, onnx_equal=True, onnx_difference=1e-6)
+    frame = made_comparison().assign(peer=False, onnx_equal=True, onnx_difference=1e-6, float32_difference=np.nan)
     return frame.assign(onnx_accuracy=frame["test_accuracy"])
 
 
@@ -36,6 +37,9 @@ def test_exports_are_judged_by_their_accuracy_first() -> None:
     (line,) = said(frame, "ONNX")
     assert "4 of 4" in line
     assert line.endswith("in 1 a logit differs by more than 0.0001, by 0.00047 at most: small (merging).")
+    frame["float32_difference"] = 3.1e-4
+    words = "small (merging); their logits in PyTorch's own float32 are 0.00031 from float64."
+    assert said(frame, "ONNX")[0].endswith(words)
     frame.loc[frame["variant"] == "tiny", "onnx_accuracy"] += 1e-4
     assert "3 of 4 exports" in said(frame, "PyTorch, not tiny (merging)")[0]
 

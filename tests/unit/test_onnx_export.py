@@ -25,7 +25,7 @@ from convpress.layers import (
     replace_conv,
 )
 from convpress.layers.base import FactorisedConv2d
-from convpress.onnx_export import TOLERANCE, OnnxModel, export, largest_difference, write_onnx
+from convpress.onnx_export import TOLERANCE, OnnxModel, export, largest_difference, rounding_difference, write_onnx
 
 ort = pytest.importorskip("onnxruntime")
 
@@ -86,6 +86,28 @@ def test_a_file_and_its_model_give_the_same_export(mixed, exported, tmp_path):
     convpress.save_model(mixed, tmp_path / "mixed.safetensors")
     again = convpress.export(tmp_path / "mixed.safetensors", tmp_path / "again.onnx")
     assert again.path.read_bytes() == exported.path.read_bytes()
+
+
+def test_a_file_holds_nothing_of_the_code_it_was_made_by(exported):
+    content = exported.path.read_bytes()
+    assert b"convpress" not in content
+    assert b".py" not in content
+
+
+def test_rounding_is_the_distance_of_float32_from_float64(mixed):
+    images = torch.randn(4, 3, 32, 32)
+    assert 0 < rounding_difference(mixed, images) < 1e-3
+    assert next(mixed.parameters()).dtype == torch.float32
+
+    class Cancelling(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(1))
+
+        def forward(self, x):
+            return (x + 1e8 * self.scale) - 1e8 * self.scale
+
+    assert rounding_difference(Cancelling(), torch.ones(1, 1)) == 1.0
 
 
 def test_the_model_stays_as_it_is(tmp_path):

@@ -78,3 +78,11 @@ def test_yes_in_a_table(value: object) -> None:
 @pytest.mark.parametrize("value", [False, "False", "", np.nan, None, 0])
 def test_no_in_a_table(value: object) -> None:
     assert not is_true(value)
+
+
+def test_parts_of_epochs_are_said():
+    assert [wording.epochs(value).replace(wording.SPACE, " ") for value in (1, 2.0, 36 / 19)] == [
+        "1 epoch",
+        "2 epochs",
+        "1.9 epochs",
+    ]

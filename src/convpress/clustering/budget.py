@@ -47,9 +47,11 @@ def unique_ratio(sizes: Mapping[str, Size], plan: Mapping[str, int]) -> float:
 
 
 def proportional(sizes: Mapping[str, Size], ratio: float, curves: Mapping[str, Curve]) -> Plan:
-    """The same part of its filters for every layer: the largest such plan within the budget; `curves` are not used.
+    """The same part of its filters for every layer, as near as the budget allows; `curves` are not used.
 
-    A layer with n filters keeps round(s n), at least 1; s is found by bisection.
+    A layer with n filters keeps round(s n), at least 1; the largest s is found by bisection. What is left then
+    goes, a filter at a time, to the layer whose part is the smallest of those that it suffices for, large filters
+    first.
 
     Raises:
         ConvpressError: the budget is below one filter a layer.
@@ -66,7 +68,22 @@ def proportional(sizes: Mapping[str, Size], ratio: float, curves: Mapping[str, C
         middle = (low + high) / 2
         fits = unique_parameters(sizes, plan(middle)) <= budget
         low, high = (middle, high) if fits else (low, middle)
-    return plan(low)
+    return _spend_rest(sizes, plan(low), budget)
+
+
+def _spend_rest(sizes: Mapping[str, Size], plan: Plan, budget: float) -> Plan:
+    left = budget - unique_parameters(sizes, plan)
+    while True:
+        open_layers = [
+            (plan[layer] / size.filters, -size.parameters, layer)
+            for layer, size in sizes.items()
+            if plan[layer] < size.filters and size.parameters <= left
+        ]
+        if not open_layers:
+            return plan
+        layer = min(open_layers)[2]
+        plan[layer] += 1
+        left -= sizes[layer].parameters
 
 
 def greedy(sizes: Mapping[str, Size], ratio: float, curves: Mapping[str, Curve]) -> Plan:

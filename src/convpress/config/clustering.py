@@ -80,7 +80,9 @@ class RemedyConfig(Section):
         0.0, ge=0, description="Weight of the penalty that pulls filter norms to 1 in the first half of the epochs."
     )
     progressive: bool = Field(
-        False, description="Cluster the layers in runs, one an epoch, and train between; needs no more epochs."
+        False,
+        description="Cluster layer after layer and train after each for an equal part of the epochs; "
+        "without moving average.",
     )
 
     @model_validator(mode="after")
@@ -162,27 +164,6 @@ def variants(config: ClusteringConfig) -> dict[str, Variant]:
                 name = f"{remedy}-{ratio_name(ratio)}" + (f"-s{replicate}" if replicate else "")
                 found.append(Variant(name=name, remedy=remedy, ratio=ratio, plan=None, replicate=replicate))
     return {variant.name: variant for variant in found}
-
-
-class Stage(Section):
-    """A part of a variant's training: the layers that are clustered before it, and its epochs."""
-
-    layers: list[str] = Field(description="Layers clustered at its start.")
-    epochs: int = Field(description="Epochs of training after that.")
-
-
-def stages(remedy: RemedyConfig, layers: list[str], epochs: int) -> list[Stage]:
-    """How a remedy divides its epochs; together they are always `epochs`.
-
-    Progressive: the layers in their order, in as many runs as there are epochs (or layers, if these are fewer), equal
-    in length but for one layer, and so are the epochs. All others: one stage, shorter by the pulling of the norms.
-    """
-    if not remedy.progressive:
-        return [Stage(layers=layers, epochs=epochs - pull_epochs(remedy, epochs))]
-    count = max(1, min(epochs, len(layers)))
-    bounds = [(i * len(layers) // count, (i + 1) * len(layers) // count) for i in range(count)]
-    spent = [(i + 1) * epochs // count - i * epochs // count for i in range(count)]
-    return [Stage(layers=layers[a:b], epochs=e) for (a, b), e in zip(bounds, spent, strict=True)]
 
 
 def pull_epochs(remedy: RemedyConfig, epochs: int) -> int:

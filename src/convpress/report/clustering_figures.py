@@ -163,7 +163,7 @@ def draw_training(history: pd.DataFrame | None, finetune: pd.DataFrame | None, p
     """Validation accuracy over epochs: a panel a ratio, a line a remedy (those of `FOLLOWED` that are there).
 
     `history`: variant, stage, epoch, validation_accuracy; `finetune` tells each variant's remedy and target_ratio.
-    A step straight down within an epoch is the surgery of a later stage. Fine-tuned plans have a panel of their own.
+    Fine-tuned plans have a panel of their own.
     """
     frame = complete(history, ("variant", "stage", "epoch", "validation_accuracy"))
     table = complete(finetune, (*FINETUNE, "target_ratio"))

@@ -162,7 +162,7 @@ CLUSTERING = Section(
         "The filters of a convolution are grouped by k-means and replaced by their cluster's centroid, for one layer "
         "at a time, for groups of layers, and by plans. Then remedies are trained at equal parts of unique parameters "
         "and equal epochs: frozen centroids, the seed's way; recalibrated, with batch-norm statistics estimated anew; "
-        "progressive, in as many runs of layers as there are epochs, each clustered and frozen before the next; "
+        "progressive, layer after layer, each clustered, frozen and trained after before the next; "
         "threshold, where far filters stay themselves; unit_norm, where a penalty pulls norms to 1 before filters are "
         "clustered by direction; elementwise, where each position is clustered by itself; adaptive_k, one budget spent "
         "where the sweep gains most; tied, where centroids go on learning. "

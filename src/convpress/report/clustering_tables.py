@@ -19,7 +19,6 @@ from convpress.config.clustering import (
     Variant,
     pull_epochs,
     ratio_name,
-    stages,
     variants,
 )
 from convpress.measure import wilson
@@ -97,10 +96,10 @@ def _against_frozen(
     return {"delta_frozen": found["delta"], "mcnemar_frozen_p": found["mcnemar_p"]}
 
 
-def _epochs(history: pd.DataFrame) -> dict[str, int]:
-    """All epochs, and those before the last stage: progressive runs of layers, or the pulling of norms."""
-    last = history[history["stage"] == history["stage"].max()]["epoch"]
-    return {"epochs": last_epoch(history), "epochs_before": int(last.min()) if len(last) else 0}
+def _epochs(history: pd.DataFrame) -> dict[str, float]:
+    """All epochs, and those before the last stage: of all layers but the last, or of the pulling of norms."""
+    earlier = history[history["stage"] < history["stage"].max()]["epoch"]
+    return {"epochs": last_epoch(history), "epochs_before": float(earlier.max()) if len(earlier) else 0.0}
 
 
 def _layers(study: ClusteringConfig, variant: Variant) -> list[str]:
@@ -115,41 +114,24 @@ def _unique(model: nn.Module, layers: Sequence[str]) -> dict[str, Any]:
 def history_table(histories: Sequence[str], study: ClusteringConfig) -> pd.DataFrame:
     """Loss and accuracies by variant and epoch; the stages of a variant follow each other.
 
-    Where norms were pulled first, these epochs come before the others.
+    Where norms were pulled first, these epochs come before the others. Layer after layer, each layer is a stage.
     """
-    found: dict[str, list[tuple[int, pd.DataFrame]]] = {}
-    pulled, epochs = {}, _planned_epochs(study)
+    pulled: dict[str, Path] = {}
+    trained: dict[str, Path] = {}
     for path in map(Path, histories):
-        if path.parent.name == "pulled":
-            pulled[path.stem] = read_history(path, epochs.get(f"pulled/{path.stem}"))
-        else:
-            label, _, number = path.stem.partition(".stage")  # the last stage has no number
-            found.setdefault(label, []).append((int(number or 10**6), read_history(path, epochs.get(path.stem))))
+        (pulled if path.parent.name == "pulled" else trained)[path.stem] = path
     frames = []
     for name, variant in variants(study).items():
-        first = pulled.get(f"{variant.remedy}-s{variant.replicate}")
-        parts = [] if first is None else [first]
-        parts += [part for _, part in sorted(found[name], key=lambda item: item[0])]
-        done = 0
-        for stage, part in enumerate(parts):
-            shifted = part.assign(variant=name, stage=stage, epoch=part["epoch"] + done)
-            frames.append(shifted)
-            done = int(shifted["epoch"].max())
+        remedy = study.remedies.get(variant.remedy)
+        before = pull_epochs(remedy, study.training.epochs) if remedy else 0
+        if before:
+            path = pulled[f"{variant.remedy}-s{variant.replicate}"]
+            frames.append(read_history(path, before).assign(variant=name, stage=0))
+        part = read_history(trained[name], study.training.epochs - before)
+        # A row follows the training after a layer; the first is the start.
+        stage = (part["layers"] - 1).clip(lower=0) if "layers" in part else int(bool(before))
+        frames.append(part.assign(variant=name, stage=stage, epoch=part["epoch"] + before))
     return pd.concat(frames, ignore_index=True).reindex(columns=["variant", "stage", *EPOCH_COLUMNS])
-
-
-def _planned_epochs(study: ClusteringConfig) -> dict[str, int]:
-    """Epochs of each training by the name of its history."""
-    total = study.training.epochs
-    planned = {}
-    for name, variant in variants(study).items():
-        planned[name] = total
-        if variant.remedy:
-            remedy = study.remedies[variant.remedy]
-            *earlier, last = (stage.epochs for stage in stages(remedy, _layers(study, variant), total))
-            planned |= {f"{name}.stage{number}": epochs for number, epochs in enumerate(earlier, 1)} | {name: last}
-            planned[f"pulled/{variant.remedy}-s{variant.replicate}"] = pull_epochs(remedy, total)
-    return planned
 
 
 def norms_table(networks: Mapping[str, str], layers: Sequence[str]) -> pd.DataFrame:

@@ -63,6 +63,10 @@ def _exports(network: str, rows: pd.DataFrame) -> list[str]:
     if len(apart):
         largest = say.significant(apart["onnx_difference"].max(), 2)
         found += f"; in {len(apart)} a logit differs by more than {TOLERANCE:g}, by {largest} at most: {kinds(apart)}"
+        rounding = apart["float32_difference"].dropna()
+        if len(rounding) == len(apart):
+            ends = [say.significant(value, 2) for value in (rounding.min(), rounding.max())]
+            found += f"; their logits in PyTorch's own float32 are {' to '.join(dict.fromkeys(ends))} from float64"
     return [f"{found}."]
 
 

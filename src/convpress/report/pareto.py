@@ -37,6 +37,7 @@ COLUMNS = (
     "onnx_equal",
     "onnx_accuracy",
     "onnx_difference",
+    "float32_difference",
 )
 
 REFERENCES = ("baseline", "control")

@@ -162,8 +162,9 @@ def whole(value: Any) -> str:
 
 
 def epochs(value: Any) -> str:
-    """A length of training: 1 epoch, 8 epochs."""
-    return f"{whole(value)} epoch{'' if value == 1 else 's'}"
+    """A length of training: 1 epoch, 8 epochs, 1.9 epochs."""
+    count = whole(value) if absent(value) or float(value).is_integer() else f"{value:.1f}"
+    return f"{count} epoch{'' if value == 1 else 's'}"
 
 
 def text(value: Any) -> str:

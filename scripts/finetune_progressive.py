@@ -1,0 +1,65 @@
+"""Let filters share centroids in one layer after another, and train after each, what is shared frozen or tied."""
+
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from common import job, sections
+from convpress.checkpoints import load, save_model
+from convpress.clustering.budget import read_curves
+from convpress.clustering.progressive import Leg, Progress, fit_progressive
+from convpress.clustering.remedies import freeze_shared, plan_for, share_filters
+from convpress.compute import resolve
+from convpress.config.clustering import RemedyConfig
+from convpress.config.sections import TrainingConfig
+from convpress.data import load_dataset
+from convpress.files import sha256_file, write_csv
+from convpress.predict import predict
+from convpress.recalibrate import recalibrate
+from convpress.teachers import CachedTeacher
+from convpress.train import run_key
+
+with job(snakemake):
+    settings, params, inputs, output = sections(snakemake), snakemake.params, snakemake.input, snakemake.output
+    model, variant, recipe = load(inputs.model), params.variant, TrainingConfig(**params.recipe)
+    train, validation, _ = load_dataset(inputs.data, settings["data"])
+    compute = resolve(settings["compute"], recipe.epochs * len(train) // recipe.batch_size // len(params.layers))
+    remedy = RemedyConfig(**variant["remedy"])
+    plan = variant["plan"] or plan_for(model, params.layers, variant["ratio"], remedy, read_curves(inputs.sweeps))
+    layers = [layer for layer in params.layers if layer in plan]
+
+    def cluster(network, layer):
+        """Share the filters of one layer; all that share then stay or learn as the remedy says."""
+        share_filters(network, {layer: plan[layer]}, remedy, seed=params.seed)
+        if remedy.recalibrate:
+            recalibrate(network, train)
+        freeze_shared(network, remedy)
+
+    def observe(network):
+        """Accuracy on the validation images."""
+        right = predict(network, validation, device=compute.device).argmax(1) == validation.labels
+        return {"validation_accuracy": float(right.double().mean())}
+
+    files = [sha256_file(file) for file in sorted(inputs)]
+    key = run_key(recipe, params.seed, params.view_seed, params.code, compute, variant, layers, *files)
+    teacher = CachedTeacher(load_file(inputs.teacher)["logits"]) if recipe.distillation else None
+    options = {"count": len(layers), "seed": params.seed, "view_seed": params.view_seed, "teacher": teacher}
+
+    def leg(network, number):
+        """The training after a layer."""
+        return Leg(network, train, recipe, compute, number=number, **options)
+
+    progress = Progress(Path(params.resume), key)
+    model, history = fit_progressive(
+        model,
+        layers,
+        epochs=recipe.epochs,
+        cluster=cluster,
+        leg=leg,
+        observe=observe,
+        progress=progress,
+        start=Path(output.start),
+    )
+    write_csv(history, Path(output.history))
+    save_model(model, Path(output.model))
+    progress.clear()

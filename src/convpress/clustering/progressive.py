@@ -1,0 +1,116 @@
+"""Layer after layer: one is clustered and frozen, the network is trained, and the next one follows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from convpress.checkpoints import load, load_state, save_model, save_state
+from convpress.clustering.remedies import shared_layers
+from convpress.compute import Compute
+from convpress.config.sections import TrainingConfig
+from convpress.data import Dataset
+from convpress.errors import ConvpressError
+from convpress.train import Trainer
+
+log = logging.getLogger(__name__)
+
+
+class Leg(Trainer):
+    """Part `number`, from 0, of `count` equal parts of a training, with images, views and a schedule of its own."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Dataset,
+        recipe: TrainingConfig,
+        compute: Compute,
+        *,
+        number: int,
+        count: int,
+        **options: Any,
+    ) -> None:
+        """As for `Trainer`, but without a moving average, which would hold on to the start of so few steps.
+
+        Raises:
+            ConvpressError: the training has fewer steps than parts.
+        """
+        super().__init__(model, data, recipe.model_copy(update={"ema": 0.0}), compute, **options)
+        if self.total_steps < count:
+            raise ConvpressError(
+                f"the training has {self.total_steps} steps for {count} layers one after another; raise its epochs."
+            )
+        self.passes = -(-recipe.epochs // count)
+        share = (number + 1) * self.total_steps // count - number * self.total_steps // count
+        self.steps_per_epoch = share // self.passes
+        self.total_steps = self.passes * self.steps_per_epoch
+        self.epoch = number * self.passes  # other images and views than the parts before
+
+    def run(self) -> dict[str, float]:
+        """All passes of this part; what the last one says of loss and training accuracy."""
+        return [self.run_epoch() for _ in range(self.passes)][-1]
+
+
+class Progress:
+    """What a stopped training layer after layer goes on from: the network after a part, and the rows until then."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        """Keep the rows in `path` and the network beside it, for the training named `key` alone."""
+        self.path, self.key = path, key
+        self.network = path.with_suffix(".safetensors")
+
+    def save(self, model: nn.Module, rows: Sequence[Mapping[str, float]]) -> None:
+        """Note the state after a part."""
+        self.path.unlink(missing_ok=True)  # never rows of one part beside the network of another
+        save_model(model, self.network)
+        save_state({"key": self.key, "rows": [dict(row) for row in rows]}, self.path)
+
+    def take_up(self, model: nn.Module) -> tuple[nn.Module, list[dict[str, float]]]:
+        """The noted network and rows, or `model` and none."""
+        saved = load_state(self.path)
+        if saved is None or saved.get("key") != self.key or not self.network.is_file():
+            return model, []
+        log.info("going on after layer %d", len(saved["rows"]) - 1)
+        return load(self.network), saved["rows"]
+
+    def clear(self) -> None:
+        """Delete what was noted."""
+        self.path.unlink(missing_ok=True)
+        self.network.unlink(missing_ok=True)
+
+
+def fit_progressive(
+    model: nn.Module,
+    layers: Sequence[str],
+    *,
+    epochs: int,
+    cluster: Callable[[nn.Module, str], None],
+    leg: Callable[[nn.Module, int], Leg],
+    observe: Callable[[nn.Module], Mapping[str, float]],
+    progress: Progress,
+    start: Path,
+) -> tuple[nn.Module, list[dict[str, float]]]:
+    """The network with all `layers` clustered one after another, and a row before all and after each part.
+
+    `cluster` lets one layer share filters, in place; `leg(model, number)` trains after it, `epochs` in all;
+    `observe` gives what each row holds besides. The network before its last training is saved as `start`.
+    """
+    model, rows = progress.take_up(model)
+    rows = rows or [{"epoch": 0.0, "layers": 0} | dict(observe(model))]
+    for number in range(len(rows) - 1, len(layers)):
+        cluster(model, layers[number])
+        last = number + 1 == len(layers)
+        if last:
+            save_model(model, start)
+        trainer = leg(model, number)
+        row = {"epoch": (number + 1) * epochs / len(layers), "layers": len(shared_layers(model))}
+        rows.append(row | {"lr": trainer.recipe.lr} | trainer.run() | dict(observe(trainer.result)))
+        log.info("layer %d/%d (%s)  %s", number + 1, len(layers), layers[number], rows[-1])
+        model = trainer.result
+        if not last:  # after the last part, a stopped job makes the start anew
+            progress.save(model, rows)
+    return model, rows
