@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,13 +103,15 @@ def fit_progressive(
     model, rows = progress.take_up(model)
     rows = rows or [{"epoch": 0.0, "layers": 0} | dict(observe(model))]
     for number in range(len(rows) - 1, len(layers)):
+        begun = time.perf_counter()
         cluster(model, layers[number])
         last = number + 1 == len(layers)
         if last:
             save_model(model, start)
         trainer = leg(model, number)
         row = {"epoch": (number + 1) * epochs / len(layers), "layers": len(shared_layers(model))}
-        rows.append(row | {"lr": trainer.recipe.lr} | trainer.run() | dict(observe(trainer.result)))
+        row |= {"lr": trainer.recipe.lr} | trainer.run() | dict(observe(trainer.result))
+        rows.append(row | {"seconds": time.perf_counter() - begun})
         log.info("layer %d/%d (%s)  %s", number + 1, len(layers), layers[number], rows[-1])
         model = trainer.result
         if not last:  # after the last part, a stopped job makes the start anew
