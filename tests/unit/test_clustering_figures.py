@@ -63,6 +63,22 @@ def test_curves_go_on_where_the_stage_before_ended(drawn):
     assert not lines(drawn[0].axes[0], style.LOOKS["unit_norm"])
 
 
+def test_a_line_runs_from_layer_to_layer_with_marks_at_whole_epochs(drawn):
+    layers = pd.DataFrame(
+        {
+            "variant": "progressive-087",
+            "stage": [str(max(0, layer - 1)) for layer in range(21)],  # as text, 10 would come before 2
+            "epoch": [layer / 10 for layer in range(21)],
+            "validation_accuracy": 0.5,
+        }
+    )
+    others = history().query("variant != 'progressive-087'")
+    clustering_figures.draw_training(pd.concat([others, layers]), finetuned(), "x.svg")
+    (line,) = lines(drawn[0].axes[0], style.LOOKS["progressive"])
+    assert line.get_xdata().tolist() == layers["epoch"].tolist()
+    assert line.get_markevery() == [0, 10, 20]
+
+
 def legend(figure):
     key = figure.legends[0]
     shown = zip(key.texts, key.legend_handles, strict=True)

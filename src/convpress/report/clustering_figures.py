@@ -200,9 +200,10 @@ def _remedies(finetune: pd.DataFrame) -> pd.DataFrame:
 
 def _draw_lines(axes: Axes, history: pd.DataFrame, rows: list[dict[Any, Any]], looks: Mapping[str, style.Look]) -> None:
     for row in rows:
-        line = history[history["variant"] == row["variant"]].sort_values(["stage", "epoch"], kind="stable")
+        line = history[history["variant"] == row["variant"]].sort_values(["epoch", "stage"], kind="stable")
         look = looks.get(row["remedy"], style.LOOKS["control"])
-        axes.plot(line["epoch"], line["validation_accuracy"], **look.line(), markeredgewidth=0)
+        whole = [place for place, epoch in enumerate(line["epoch"]) if float(epoch).is_integer()]
+        axes.plot(line["epoch"], line["validation_accuracy"], **look.line(), markeredgewidth=0, markevery=whole)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
 
 
