@@ -13,11 +13,6 @@ from convpress.report.targets import targets_table
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE, RESULTS = ROOT / "report" / "reference" / "targets.csv", ROOT / "results"
-UNTRIED = {
-    f"Best remedy that shares whole filters at a unique ratio of {ratio} (its index not counted)"
-    for ratio in ("0.87", "0.5")
-}
-"""Accuracy targets that are missed and for which nothing was tried beyond the remedies that the run itself compares."""
 
 
 @pytest.fixture
@@ -72,6 +67,6 @@ def test_an_attempt_at_no_target_or_in_another_quantity_is_refused(run, monkeypa
 def test_what_is_missed_in_accuracy_was_tried():
     judged, tried = targets_table(REFERENCE, RESULTS / "cifar10" / "tables"), pd.read_csv(RESULTS / "attempts.csv")
     missed = judged[(judged["met"] == "not met") & (judged["unit"] != "times")]
-    assert set(missed["target"]) - set(tried["target"]) == UNTRIED
+    assert set(missed["target"]) <= set(tried["target"])
     assert set(tried["target"]) <= set(judged["target"])
     assert tried["measured"].notna().all()

@@ -19,6 +19,7 @@ LINES_OF_A_METHOD = 20
 def run(name, folder):
     source = str(FOLDER.parent / "src")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")])}
+    environment["OMP_NUM_THREADS"] = "1"  # another process of tests runs beside
     command = [sys.executable, "-W", "error::UserWarning", str(FOLDER / name)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.workflow
 MARK = "# one node, for the tests of convpress\n"
 CONFIG = Path("/etc/slurm/slurm.conf")  # the step launcher forgets SLURM_CONF, so it must lie there
 MUNGE_PID = Path("/run/munge/munged.pid")
-# Times, and the size of ONNX files: PyTorch writes the folder of the code into them.
-ELSEWHERE = re.compile(r"(^|_)(ms|speedup|seconds|10k)$|^onnx_bytes$")
+# Times.
+ELSEWHERE = re.compile(r"(^|_)(ms|speedup|seconds|10k)$")
 # The plugin waits ten seconds longer after each look that finds nothing ended; tests look every second.
 OFTEN = (
     "from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor\n"
