@@ -9,9 +9,10 @@ from convpress.checkpoints import load
 from convpress.compute import resolve
 from convpress.data import load_dataset
 from convpress.files import atomic_path, write_json
-from convpress.measure import count_macs, count_parameters, file_bytes, wilson
+from convpress.measure import count_macs, count_parameters, file_bytes
 from convpress.predict import predict
 from convpress.provenance import result_record
+from convpress.statistics import wilson
 
 with job(snakemake):
     settings, inputs = sections(snakemake), snakemake.input

@@ -168,8 +168,8 @@ def measure_accuracy(file: Path, data: str, threads: int | None = None) -> dict[
     from convpress.checkpoints import load
     from convpress.config.sections import DataConfig
     from convpress.data import load_dataset
-    from convpress.measure import wilson
     from convpress.predict import predict
+    from convpress.statistics import wilson
 
     path = Path(data) if data.endswith(".safetensors") else Path("data", f"{data}.safetensors")
     names = get_args(DataConfig.model_fields["name"].annotation)

@@ -9,8 +9,10 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @contextlib.contextmanager
@@ -60,6 +62,8 @@ def _digest(path: Path | str, algorithm: str) -> str:
 
 def write_csv(rows: pd.DataFrame | Sequence[Mapping[str, object]], path: Path | str) -> None:
     """Write rows as CSV, atomically; floats with the digits that give them back exactly."""
+    import pandas as pd  # slow to import, and most jobs write no table
+
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
     with atomic_path(path) as temporary:
         frame.to_csv(temporary, index=False, lineterminator="\n")

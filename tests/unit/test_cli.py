@@ -14,8 +14,8 @@ from convpress import cli
 from convpress.data import load_digits
 from convpress.errors import ConvpressError
 from convpress.layers import TuckerConv2d, replace_conv
-from convpress.measure import wilson
 from convpress.predict import predict
+from convpress.statistics import wilson
 
 OWN_LAYER = """
 import torch

@@ -10,10 +10,10 @@ from torch import nn
 
 from convpress.config.clustering import ClusteringConfig, variants
 from convpress.errors import ConvpressError
-from convpress.measure import wilson
 from convpress.report import clustering_tables
 from convpress.report.clustering_tables import finetune_table, history_table, norms_table, points_table
 from convpress.report.tables import Result
+from convpress.statistics import wilson
 
 PARAMS = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
 STUDY = ClusteringConfig(

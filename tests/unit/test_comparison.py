@@ -14,12 +14,12 @@ import convpress
 from convpress.config.sections import MeasureConfig
 from convpress.data import Dataset
 from convpress.deployment import check_export, time_networks
-from convpress.measure import mcnemar, wilson
 from convpress.predict import predict
 from convpress.report import comparison_tables as tables
 from convpress.report.comparison_figures import draw_all
 from convpress.report.pareto import on_front
 from convpress.report.tables import Result
+from convpress.statistics import mcnemar, wilson
 
 CONTRACT = (
     "study variant model params macs bytes latency_ms speedup test_accuracy ci_low ci_high delta_control mcnemar_p "

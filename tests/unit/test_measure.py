@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from convpress.measure import count_macs, count_parameters, interleaved_latency, mcnemar, wilson
+from convpress.measure import count_macs, count_parameters, interleaved_latency
 from convpress.models.registry import create_model
+from convpress.statistics import mcnemar, wilson
 
 
 @pytest.mark.parametrize(("correct", "n"), [(0, 10), (9263, 10000), (7, 9), (10, 10)])

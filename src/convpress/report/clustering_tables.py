@@ -21,9 +21,9 @@ from convpress.config.clustering import (
     ratio_name,
     variants,
 )
-from convpress.measure import wilson
 from convpress.report.reading import last_epoch, read_history, read_rows
 from convpress.report.tables import EPOCH_COLUMNS, Result, accuracy_columns, compare
+from convpress.statistics import wilson
 
 FROZEN = RemedyConfig.model_validate({"filters": "frozen"})
 """The seed's way: frozen centroids and nothing else."""

@@ -12,8 +12,8 @@ import pandas as pd
 
 from convpress.errors import ConvpressError
 from convpress.files import atomic_path, write_csv
-from convpress.measure import mcnemar
 from convpress.report.reading import last_epoch, read_array, read_history, read_json, read_rows
+from convpress.statistics import mcnemar
 
 ROUNDING = 1e-9
 """Fractions that differ by less are the same count of images."""
