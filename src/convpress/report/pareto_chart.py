@@ -177,4 +177,6 @@ def _panel(values: list[dict[str, Any]], cost: Cost, network: str) -> Any:
 @cache
 def bundle() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script that defines `vegaEmbed`."""
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    # Its parser of schema addresses has a property that reads like a hidden folder; a page names no folders.
+    return script.replace(".library", '["library"]')
