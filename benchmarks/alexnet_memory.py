@@ -17,7 +17,7 @@ import yaml
 
 from convpress.compute import resolve
 from convpress.config.sections import ComputeConfig, ModelConfig
-from convpress.data import CIFAR_MEAN, CIFAR_STD, Dataset
+from convpress.data import IMAGENET_MEAN, IMAGENET_STD, Dataset
 from convpress.models.registry import create_model
 from convpress.train import Trainer, fit
 from convpress.workflow.startup import keep_freed_memory
@@ -35,7 +35,7 @@ def train() -> None:
     recipe = config.training.model_copy(update={"epochs": 1})
     compute = resolve(ComputeConfig(**settings["compute"]), config.training.epochs * IMAGES // recipe.batch_size)
     pixels = torch.randint(0, 256, (IMAGES, 3, 32, 32), dtype=torch.uint8)
-    noise = Dataset(pixels, torch.arange(IMAGES) % 10, CIFAR_MEAN, CIFAR_STD, 10)
+    noise = Dataset(pixels, torch.arange(IMAGES) % 10, IMAGENET_MEAN, IMAGENET_STD, 10)
     some = noise.subset(torch.arange(STEPS * recipe.batch_size))
     model = create_model(config.architecture, **config.arguments)
     with tempfile.TemporaryDirectory() as folder:

@@ -13,11 +13,11 @@ import torch
 from tabulate import tabulate
 from torch import Tensor, nn
 
-from convpress.block_merging import merge_network, share_network
-from convpress.blocks import inner, residual_blocks
 from convpress.layers.shared import SharedFilterConv2d
 from convpress.measure import interleaved_latency
-from convpress.merging import kept
+from convpress.merging.blocks import inner, residual_blocks
+from convpress.merging.channels import kept
+from convpress.merging.networks import merge_network, share_network
 from convpress.models.registry import create_model
 from record import record
 

@@ -22,7 +22,7 @@ from convpress.clustering.remedies import share_filters
 from convpress.clustering.sweep import sweep_together
 from convpress.config.clustering import RemedyConfig, SweepConfig
 from convpress.config.sections import DataConfig
-from convpress.data import CIFAR_MEAN, CIFAR_STD, Dataset, load_dataset
+from convpress.data import IMAGENET_MEAN, IMAGENET_STD, Dataset, load_dataset
 from convpress.errors import ConvpressError
 from convpress.predict import predict
 from record import pretrained, record
@@ -42,7 +42,7 @@ def load_images(data: Path | None, count: int | None, model: nn.Module) -> Datas
         return validation.subset(torch.arange(len(validation) if count is None else count))
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (count or NOISE, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    noise = Dataset(pixels, torch.zeros(len(pixels), dtype=torch.int64), CIFAR_MEAN, CIFAR_STD, 10)
+    noise = Dataset(pixels, torch.zeros(len(pixels), dtype=torch.int64), IMAGENET_MEAN, IMAGENET_STD, 10)
     return replace(noise, labels=predict(model, noise).argmax(1))
 
 

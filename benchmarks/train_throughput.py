@@ -19,7 +19,7 @@ from torchvision import transforms
 
 from convpress.compute import resolve
 from convpress.config.sections import ComputeConfig, TrainingConfig
-from convpress.data import CIFAR_MEAN, CIFAR_STD, Dataset
+from convpress.data import IMAGENET_MEAN, IMAGENET_STD, Dataset
 from convpress.models.registry import create_model
 from convpress.train import Trainer
 from record import record
@@ -38,7 +38,7 @@ class PilImages(TorchDataset):
                 transforms.RandomHorizontalFlip(),
                 transforms.RandomCrop(32, 4),
                 transforms.ToTensor(),
-                transforms.Normalize(CIFAR_MEAN, CIFAR_STD),
+                transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
             ]
         )
 
@@ -107,7 +107,7 @@ def main() -> None:
     compute = resolve(config, steps=10_000)
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (BATCH * 40, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    data = Dataset(images, torch.arange(len(images)) % 10, CIFAR_MEAN, CIFAR_STD, 10)
+    data = Dataset(images, torch.arange(len(images)) % 10, IMAGENET_MEAN, IMAGENET_STD, 10)
     print(f"ours: {compute.record()}")
     rows = []
     for name in options.models:

@@ -51,7 +51,7 @@ rule merge:
         f"{LOGS}/merge/{{variant}}.log",
     threads: THREADS
     params:
-        variant=lambda w: {k: v for k, v in MG_VARIANTS[w.variant][0].items() if k != "replicates"},
+        surgery=lambda w: {k: v for k, v in MG_VARIANTS[w.variant][0].items() if k not in ("replicates", "training")},
         common=MG_COMMON,
         data=config["data"],
         compute=config["compute"],

@@ -10,7 +10,7 @@ from convpress.config.merging import MergeMethod
 from convpress.data import load_dataset
 from convpress.files import write_csv
 from convpress.measure import count_macs, count_parameters, file_bytes
-from convpress.merge_variant import Settings, compress
+from convpress.merging.variant import Settings, compress
 from convpress.predict import predict
 from convpress.recalibrate import recalibrate
 

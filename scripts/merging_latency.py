@@ -10,8 +10,8 @@ from convpress.checkpoints import load
 from convpress.compute import prepare, resolve
 from convpress.config.sections import MeasureConfig
 from convpress.files import write_csv
-from convpress.measure import interleaved_latency
-from convpress.report.merging_turns import TURNS, Stopwatch
+from convpress.measure import Latency, interleaved_times
+from convpress.report.merging_turns import TURNS, turns_cell
 
 with job(snakemake):
     measure = MeasureConfig(**snakemake.params.measure)
@@ -19,9 +19,9 @@ with job(snakemake):
     groups = {"baseline": "baselines", "sweep": "sweep", "variant": "variants"}
     paths = {(group, Path(p).stem): p for group, key in groups.items() for p in snakemake.input[key]}
     # Laid out before timing: what layers prepare for inference is then kept between passes.
-    networks = {"/".join(name): Stopwatch(prepare(load(path), compute)) for name, path in paths.items()}
-    latencies = interleaved_latency(
-        dict(networks),
+    networks = {"/".join(name): prepare(load(path), compute) for name, path in paths.items()}
+    times = interleaved_times(
+        networks,
         (3, 32, 32),
         batch_size=measure.batch_size,
         repeats=measure.repeats,
@@ -29,10 +29,10 @@ with job(snakemake):
         device=compute.device,
     )
     rows = [
-        dict(zip(("group", "name"), key.split("/"), strict=True))
-        | vars(latency)
-        | {TURNS: networks[key].turns(latency.repeats)}
-        for key, latency in latencies.items()
+        dict(zip(("group", "name"), name.split("/"), strict=True))
+        | vars(Latency.of(milliseconds))
+        | {TURNS: turns_cell(milliseconds)}
+        for name, milliseconds in times.items()
     ]
     facts = {"batch_size": measure.batch_size, "threads": torch.get_num_threads()}
     frame = pd.DataFrame(rows).assign(**facts, dtype="float32", layout="channels_last")

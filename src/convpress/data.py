@@ -17,9 +17,9 @@ from torch import Tensor
 from convpress.config.sections import DataConfig
 from convpress.errors import ConvpressError
 
-# The statistics of ImageNet, not of CIFAR-10: the imported checkpoints were trained with them.
-CIFAR_MEAN = (0.485, 0.456, 0.406)
-CIFAR_STD = (0.229, 0.224, 0.225)
+# The imported checkpoints were trained with these statistics, not with those of CIFAR-10.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 DIGITS_TEST_SIZE = 360
 DIGITS_SPLIT_SEED = 0
@@ -79,7 +79,7 @@ def load_cifar10(path: Path | str) -> tuple[Dataset, Dataset]:
         ConvpressError: the file is missing, damaged, or holds something else.
     """
     tensors = _read(path)
-    return _both_parts(path, tensors, CIFAR_MEAN, CIFAR_STD)
+    return _both_parts(path, tensors, IMAGENET_MEAN, IMAGENET_STD)
 
 
 def _read(path: Path | str) -> dict[str, Tensor]:
@@ -138,7 +138,7 @@ def load_dataset(path: Path | str, config: DataConfig) -> tuple[Dataset, Dataset
         ConvpressError: the file is damaged, or more validation images are asked for than there are.
     """
     tensors = _read(path)
-    mean, std = (CIFAR_MEAN, CIFAR_STD) if config.name == "cifar10" else _statistics(tensors["train_images"])
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if config.name == "cifar10" else _statistics(tensors["train_images"])
     train, test = _both_parts(path, tensors, mean, std)
     return *train_val_split(train, config.validation, config.split_seed), test
 

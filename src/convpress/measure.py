@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,8 +40,21 @@ class Latency:
     q3_ms: float
     repeats: int
 
+    @classmethod
+    def of(cls, milliseconds: Sequence[float]) -> Latency:
+        """Summarise the times of single passes, at least one."""
+        if len(milliseconds) == 1:
+            return cls(milliseconds[0], milliseconds[0], milliseconds[0], 1)
+        q1, median, q3 = statistics.quantiles(milliseconds, n=4, method="inclusive")
+        return cls(median, q1, q3, len(milliseconds))
 
-def interleaved_latency(
+
+def interleaved_latency(models: dict[str, nn.Module], input_shape: Sequence[int], **options: Any) -> dict[str, Latency]:
+    """Median and quartiles of `interleaved_times`, which takes the same arguments."""
+    return {name: Latency.of(times) for name, times in interleaved_times(models, input_shape, **options).items()}
+
+
+def interleaved_times(
     models: dict[str, nn.Module],
     input_shape: Sequence[int],
     *,
@@ -49,11 +63,12 @@ def interleaved_latency(
     warmup: int = 3,
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
-) -> dict[str, Latency]:
-    """Time models in turns, so that a drift of the machine's speed meets all alike.
+) -> dict[str, list[float]]:
+    """Milliseconds of one forward pass of each model, turn by turn, so that a drift of the machine meets all alike.
 
-    Each turn has an order of its own, for what ran before leaves its mark in caches and memory. Channels-last,
-    `dtype` for weights and input, current number of threads.
+    Each turn has an order of its own, for what ran before leaves its mark in caches and memory. Images of
+    `input_shape` (C, H, W), `dtype` for weights and input, channels-last, current number of threads; the first
+    `warmup` turns are not kept.
     """
     x = torch.randn(batch_size, *input_shape, generator=torch.Generator().manual_seed(0))
     x = x.to(device, dtype).contiguous(memory_format=torch.channels_last)
@@ -69,7 +84,7 @@ def interleaved_latency(
                 elapsed = _time_once(ready[name], x)
                 if turn >= warmup:
                     times[name].append(1000 * elapsed)
-    return {name: _summary(values) for name, values in times.items()}
+    return times
 
 
 def _time_once(model: nn.Module, x: Tensor) -> float:
@@ -80,13 +95,6 @@ def _time_once(model: nn.Module, x: Tensor) -> float:
     if x.is_cuda:
         torch.cuda.synchronize()
     return time.perf_counter() - start
-
-
-def _summary(values: list[float]) -> Latency:
-    if len(values) == 1:
-        return Latency(values[0], values[0], values[0], 1)
-    q1, median, q3 = statistics.quantiles(values, n=4, method="inclusive")
-    return Latency(median, q1, q3, len(values))
 
 
 def file_bytes(path: Path | str) -> int:

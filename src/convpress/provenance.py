@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -52,27 +51,14 @@ def checksums(paths: Iterable[str | Path]) -> dict[str, str]:
     return {str(path): sha256_file(Path(path)) for path in paths}
 
 
-def git_state(folder: Path) -> str:
-    """Commit of the working tree, marked when files differ from it; `unknown` outside git."""
-    try:
-        return subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def run_record(
-    root: Path, config: dict[str, Any], inputs: list[dict[str, Any]], metrics: list[dict[str, Any]]
-) -> dict[str, Any]:
-    """What stands in a run's provenance.json; the machine is the one that made the last metrics."""
+def run_record(config: dict[str, Any], inputs: list[dict[str, Any]], metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a run's provenance.json says of inputs and machine, which is the one that made the last metrics."""
     compute = metrics[-1]["provenance"]["compute"]
     return {
         "run": config["run"],
         "seed": config["seed"],
         "processor": metrics[-1]["provenance"]["processor"],
         "cores": os.cpu_count(),
-        "git": git_state(root),
         "packages": metrics[-1]["provenance"]["packages"],
         "inputs": inputs,
         **compute,

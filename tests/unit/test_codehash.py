@@ -18,7 +18,7 @@ def tree(tmp_path):
         "other.py": "import json\n",
         "pack/__init__.py": "X = 1\n",
         "pack/a.py": '"""Doc."""\nfrom pack.inner import g\n\n\ndef f():\n    """Doc of f."""\n    return g()\n',
-        "pack/b.py": "B = 1\n",
+        "pack/b.py": 'B = 1\n"""What B is."""\n',
         "pack/inner/__init__.py": "def g():\n    return 1\n",
     }
     for name, text in files.items():
@@ -49,6 +49,15 @@ def test_reverting_gives_the_old_hash(tree):
     replace(tree, "pack/a.py", "g()\n", "g() + 1\n")
     replace(tree, "pack/a.py", "g() + 1\n", "g()\n")
     assert both(tree) == before
+
+
+def test_words_below_a_constant_do_not_count_its_value_does(tree):
+    replace(tree, "pack/a.py", "from pack.inner", "from pack.b import B\nfrom pack.inner")
+    before = both(tree)
+    replace(tree, "pack/b.py", "What B is.", "What B is for.")
+    assert both(tree) == before
+    replace(tree, "pack/b.py", "B = 1", "B = 2")
+    assert both(tree)[0] != before[0]
 
 
 @pytest.mark.parametrize(("old", "new"), [("Doc of f.", "Better."), ("return g()", "return g()  # why"), ("Doc.", "D")])

@@ -9,8 +9,8 @@ from convpress.checkpoints import import_pretrained
 from convpress.cifar import BINARY_FOLDER
 from convpress.config.sections import DataConfig
 from convpress.data import (
-    CIFAR_MEAN,
-    CIFAR_STD,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
     Dataset,
     augment,
     batches,
@@ -37,7 +37,7 @@ def random_images(n=16, size=8):
 
 
 def dataset(n=20):
-    return Dataset(random_images(n), torch.arange(n) % 10, CIFAR_MEAN, CIFAR_STD, 10)
+    return Dataset(random_images(n), torch.arange(n) % 10, IMAGENET_MEAN, IMAGENET_STD, 10)
 
 
 def test_crops_and_flips_equal_the_slow_way():
@@ -94,7 +94,7 @@ def test_normalise_is_the_formula_in_channels_last():
     assert out.dtype == torch.float32
     assert out.is_contiguous(memory_format=torch.channels_last)
     for channel in range(3):
-        wanted = (data.images[:, channel].double() / 255 - CIFAR_MEAN[channel]) / CIFAR_STD[channel]
+        wanted = (data.images[:, channel].double() / 255 - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]
         torch.testing.assert_close(out[:, channel].double(), wanted, rtol=1e-6, atol=1e-6)
 
 
@@ -159,7 +159,7 @@ def test_bad_tensors_are_refused():
         (images, labels + 10),
     ]:
         with pytest.raises(ConvpressError):
-            Dataset(wrong_images, wrong_labels, CIFAR_MEAN, CIFAR_STD, 10)
+            Dataset(wrong_images, wrong_labels, IMAGENET_MEAN, IMAGENET_STD, 10)
 
 
 def test_a_damaged_or_foreign_cifar_file_is_named(tmp_path):
@@ -181,7 +181,7 @@ def test_imported_checkpoints_score_as_published(name, file, correct):
     # Of the first 2,000 test images, to be quick; of all 10,000 the published 9,173 and 9,263 are then right as well.
     records = np.fromfile(mirrored(BINARY_FOLDER) / "test_batch.bin", dtype=np.uint8).reshape(-1, 3073)[:2000]
     images = torch.from_numpy(records[:, 1:].reshape(-1, 3, 32, 32))
-    data = Dataset(images, torch.from_numpy(records[:, 0]).long(), CIFAR_MEAN, CIFAR_STD, 10)
+    data = Dataset(images, torch.from_numpy(records[:, 0]).long(), IMAGENET_MEAN, IMAGENET_STD, 10)
     model = import_pretrained(mirrored(f"checkpoints/{file}"), create_model(name))
     with torch.inference_mode():
         model = model.to(memory_format=torch.channels_last)

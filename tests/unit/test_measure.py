@@ -2,13 +2,14 @@
 
 import itertools
 import math
+import time
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from convpress.measure import count_macs, count_parameters, interleaved_latency
+from convpress.measure import Latency, count_macs, count_parameters, interleaved_latency, interleaved_times
 from convpress.models.registry import create_model
 from convpress.statistics import mcnemar, wilson
 
@@ -85,3 +86,22 @@ def test_latency_is_taken_in_turns():
     assert ["b", "a"] in turns
     assert found["a"].repeats == 15
     assert found["a"].q1_ms <= found["a"].median_ms <= found["a"].q3_ms
+
+
+def test_times_are_those_after_the_warmup():
+    class Slow(nn.Module):
+        waits = iter([0.5, 0.0, 0.25, 0.0])
+
+        def forward(self, x):
+            time.sleep(next(self.waits))
+            return x
+
+    times = interleaved_times({"slow": Slow()}, (3, 4, 4), batch_size=2, repeats=3, warmup=1)["slow"]
+    assert len(times) == 3
+    assert max(times[0], times[2]) < 250 <= times[1] < 500
+
+
+@pytest.mark.parametrize("times", [[3.0], [1.0, 2.0, 4.0, 3.0, 5.0]])
+def test_a_latency_is_median_and_quartiles(times):
+    q1, median, q3 = np.percentile(times, [25, 50, 75])
+    assert Latency.of(times) == Latency(median, q1, q3, len(times))

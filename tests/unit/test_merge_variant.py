@@ -6,17 +6,17 @@ import pytest
 import torch
 
 import convpress
-from convpress.block_merging import merge_network
-from convpress.blocks import inner, residual_blocks
-from convpress.channel_allocation import Candidate, allocate
-from convpress.config.merging import MergeVariant
+from convpress.config.merging import MergeSurgery
 from convpress.data import Dataset
 from convpress.errors import ConvpressError
 from convpress.layers.shared import SharedFilterConv2d
 from convpress.layers.shared_kernels import SharedKernelConv2d
 from convpress.measure import count_macs, count_parameters
-from convpress.merge_variant import Settings, compress_variant, limits
-from convpress.merging import kept
+from convpress.merging.allocation import Candidate, allocate
+from convpress.merging.blocks import inner, residual_blocks
+from convpress.merging.channels import kept
+from convpress.merging.networks import merge_network
+from convpress.merging.variant import Settings, compress_variant, limits
 
 SHAPE = (3, 32, 32)
 
@@ -42,7 +42,7 @@ def settings():
 
 
 def variant(**options):
-    return MergeVariant(**{"method": "merged", "training": {"epochs": 1, "lr": 0.1}} | options)
+    return MergeSurgery(**{"method": "merged"} | options)
 
 
 def channels(model):

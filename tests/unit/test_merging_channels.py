@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from convpress.block_merging import fit_second
-from convpress.blocks import residual_blocks
 from convpress.errors import ConvpressError
-from convpress.merging import Features, Folded, filter_features, kept, merge_channels, principal_components
+from convpress.merging.blocks import residual_blocks
+from convpress.merging.channels import Features, Folded, filter_features, kept, merge_channels, principal_components
+from convpress.merging.networks import fit_second
 
 
 def triple(n, *, bias=False, stride=1, seed=0, inputs=3, outputs=5):

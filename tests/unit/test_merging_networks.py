@@ -6,13 +6,13 @@ import torch.nn.functional as F
 from torch import nn
 
 import convpress
-from convpress.block_merging import block_inputs, kernel_labels, merge_network, share_kernels_network, share_network
-from convpress.blocks import inner, residual_blocks
-from convpress.channel_allocation import Candidate, allocate, candidates
 from convpress.errors import ConvpressError
 from convpress.layers.shared_kernels import SharedKernelConv2d
 from convpress.measure import count_macs, count_parameters
-from convpress.merging import kept
+from convpress.merging.allocation import Candidate, allocate, candidates
+from convpress.merging.blocks import inner, residual_blocks
+from convpress.merging.channels import kept
+from convpress.merging.networks import block_inputs, kernel_labels, merge_network, share_kernels_network, share_network
 
 
 def with_statistics(model, x):

@@ -1,16 +1,12 @@
 """Tables, speeds and pairs of the study merging, from made-up numbers whose story is known."""
 
-import numpy as np
 import pandas as pd
 import pytest
-import torch
 from made_merging import MINUS, SPACE, VARIANTS, entry, result, results
-from torch import nn
 
-from convpress.measure import interleaved_latency
 from convpress.report.merging_pairs import PAIRS, kind, pair_findings, pairs_table
 from convpress.report.merging_tables import COLUMNS, history_table, merging_table
-from convpress.report.merging_turns import Stopwatch, paired_speedups
+from convpress.report.merging_turns import paired_speedups, turns_cell
 from convpress.report.tables import write_table
 
 
@@ -78,16 +74,10 @@ def test_quartiles_of_paired_speedups():
     assert paired_speedups(8.0, 4.0)["speedup"] == 2
 
 
-def test_a_stopwatch_keeps_the_turns_after_the_warmup():
-    networks = {name: Stopwatch(nn.Conv2d(3, 2, 1)) for name in "ab"}
-    found = interleaved_latency(dict(networks), (3, 4, 4), batch_size=2, repeats=3, warmup=2)
-    for name, watch in networks.items():
-        turns = [float(value) for value in watch.turns(3).split()]
-        assert len(watch.milliseconds) == 5
-        assert turns == pytest.approx(watch.milliseconds[2:], abs=1e-4)
-        assert float(np.median(turns)) <= found[name].median_ms + 1e-4  # the timing itself sees the call as well
-    x = torch.zeros(1, 3, 4, 4)
-    assert torch.equal(networks["a"](x), networks["a"].model(x))
+def test_a_cell_holds_the_times_of_all_turns():
+    dense, own = [4.0, 6.0, 5.0], [2.0, 2.0, 2.5]
+    found = paired_speedups(turns_cell(dense), turns_cell(own))
+    assert found == pytest.approx({"speedup": 2.0, "q1_speedup": 2.0, "q3_speedup": 2.5})
 
 
 def test_pairs_share_network_ratio_and_training():

@@ -155,7 +155,7 @@ PARAMETERS = {
     "clustering": ({"training": {"lr": 0.011}}, {"finetune_clusters", "clustering_tables"}),
     "merging": (
         {"variants": {"merged-allocated-80": {"training": {"lr": 0.011}}}},
-        {"merge", "finetune_merged", "merging_tables"},
+        {"finetune_merged", "merging_tables"},
     ),
     "low_rank": (
         {"ce": {"lr": 0.0011}},

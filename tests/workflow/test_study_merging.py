@@ -3,11 +3,11 @@
 import pandas as pd
 import pytest
 
-from convpress.block_merging import merge_network
-from convpress.blocks import inner, residual_blocks
 from convpress.checkpoints import load
 from convpress.measure import count_macs, count_parameters
-from convpress.merging import kept
+from convpress.merging.blocks import inner, residual_blocks
+from convpress.merging.channels import kept
+from convpress.merging.networks import merge_network
 
 pytestmark = pytest.mark.workflow
 

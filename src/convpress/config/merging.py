@@ -34,8 +34,8 @@ class MergeMethod(Section):
         return self
 
 
-class MergeVariant(MergeMethod):
-    """A network that is merged and fine-tuned."""
+class MergeSurgery(MergeMethod):
+    """What a network is merged to."""
 
     model: str | None = Field(None, description="The baseline; absent: that of the study.")
     ratio: Ratio | None = Field(None, description="Part of the filters or channels that goes, 0 to below 1.")
@@ -46,13 +46,9 @@ class MergeVariant(MergeMethod):
         False,
         description="Choose each block's ratio by its error; neither parameters nor MACs exceed the equal ratios'.",
     )
-    replicates: list[Annotated[int, Field(ge=0)]] = Field(
-        [0], min_length=1, description="Added to the seed, a variant each; those above 0 are named NAME-sN."
-    )
-    training: TrainingConfig = Field(description="Recipe of the fine-tuning.")
 
     @model_validator(mode="after")
-    def _one_goal(self) -> MergeVariant:
+    def _one_goal(self) -> MergeSurgery:
         if (self.ratio is None) == (self.macs_divisor is None):
             raise ValueError("give either ratio or macs_divisor, not both and not neither")
         if self.macs_divisor is not None and not self.allocate:
@@ -60,6 +56,15 @@ class MergeVariant(MergeMethod):
         if self.allocate and self.method != "merged":
             raise ValueError(f"allocate is for the method merged, not for {self.method}")
         return self
+
+
+class MergeVariant(MergeSurgery):
+    """A network that is merged and fine-tuned."""
+
+    replicates: list[Annotated[int, Field(ge=0)]] = Field(
+        [0], min_length=1, description="Added to the seed, a variant each; those above 0 are named NAME-sN."
+    )
+    training: TrainingConfig = Field(description="Recipe of the fine-tuning.")
 
 
 class MergingConfig(Section):

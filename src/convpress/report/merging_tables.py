@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from convpress.blocks import inner, residual_blocks
 from convpress.checkpoints import load
 from convpress.layers.shared import SharedFilterConv2d
 from convpress.layers.shared_kernels import SharedKernelConv2d
+from convpress.merging.blocks import inner, residual_blocks
 from convpress.report.merging_turns import PAIRED, TURNS, paired_speedups
 from convpress.report.reading import last_epoch, read_history, read_rows
 from convpress.report.tables import CONDITIONS, EPOCH_COLUMNS, Result, accuracy_columns, compare, device

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 TURNS = "turns_ms"
 """Column with the milliseconds of all turns, separated by blanks."""
@@ -16,26 +14,9 @@ PAIRED = ("speedup", "q1_speedup", "q3_speedup")
 """Median and quartiles of the speedups turn by turn."""
 
 
-class Stopwatch(nn.Module):
-    """A network that notes how long each of its passes took."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        self.milliseconds: list[float] = []
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The network's answer."""
-        start = time.perf_counter()
-        answer = self.model(x)
-        if x.is_cuda:  # a GPU answers before it has computed
-            torch.cuda.synchronize()
-        self.milliseconds.append(1000 * (time.perf_counter() - start))
-        return answer
-
-    def turns(self, count: int) -> str:
-        """The last `count` times in one cell of a table; the warm-up lies before them."""
-        return " ".join(f"{value:.4f}" for value in self.milliseconds[-count:])
+def turns_cell(milliseconds: Sequence[float]) -> str:
+    """The times of all turns in one cell of the column `TURNS`."""
+    return " ".join(f"{value:.4f}" for value in milliseconds)
 
 
 def paired_speedups(dense: Any, own: Any) -> dict[str, float]:

@@ -102,7 +102,7 @@ def write_report(
     `config` has run and seed, `inputs` are the records of the fetch step, `metrics` those of `evaluate`, `histories`
     the files of all trainings.
     """
-    record = run_record(Path.cwd(), config, inputs, metrics)
+    record = run_record(config, inputs, metrics)
     record.pop("compile", None)  # the metrics are of evaluations, which never compile; trainings may
     record |= {"git": project_state(Path.cwd()), "stage_seconds": stage_seconds(histories)}
     write_json(record, results / "provenance.json")

@@ -32,9 +32,15 @@ def _digest(path: Path) -> tuple[str, tuple[str, ...]]:
     tree = ast.parse(path.read_bytes())
     modules = tuple(_imports(tree))
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
-            node.body = node.body[1:] or [ast.Pass()]
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            node.body = [part for part in node.body if not _says(part)] or [ast.Pass()]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), modules
+
+
+def _says(statement: ast.stmt) -> bool:
+    """Whether it is a bare text: a docstring, or the sentence below a constant."""
+    value = statement.value if isinstance(statement, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from convpress.blocks import residual_blocks
 from convpress.checkpoints import import_pretrained
 from convpress.clustering.checks import check_clustering
 from convpress.clustering.remedies import plan_for
@@ -20,6 +19,7 @@ from convpress.errors import ConvpressError
 from convpress.files import sha256_file
 from convpress.layers.base import check_rank, conv_geometry
 from convpress.layers.surgery import find_conv
+from convpress.merging.blocks import residual_blocks
 from convpress.models.registry import create_model
 from convpress.sensitivity import factorised_layers, ranks_for
 from convpress.workflow.startup import checkpoint_places

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convpress.blocks import INNER, Inner, inner, residual_blocks
 from convpress.filters import cluster
 from convpress.layers.shared_kernels import SharedKernelConv2d
 from convpress.layers.surgery import find_conv, put_layer
-from convpress.merging import Features, MergeRule, kept, merge_channels, share_filters
+from convpress.merging.blocks import INNER, Inner, inner, residual_blocks
+from convpress.merging.channels import Features, MergeRule, kept, merge_channels, share_filters
 
 ROWS = 4096
 """Places (image and pixel) that a least-squares fit looks at; the largest block has 576 unknowns an output."""

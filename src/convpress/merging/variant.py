@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from convpress.block_merging import block_inputs, merge_network, share_kernels_network, share_network
-from convpress.blocks import inner, residual_blocks
-from convpress.channel_allocation import Candidate, allocate, candidates
-from convpress.config.merging import MergeMethod, MergeVariant
+from convpress.config.merging import MergeMethod, MergeSurgery
 from convpress.data import Dataset
 from convpress.measure import count_macs
-from convpress.merging import kept
+from convpress.merging.allocation import Candidate, allocate, candidates
+from convpress.merging.blocks import inner, residual_blocks
+from convpress.merging.channels import kept
+from convpress.merging.networks import block_inputs, merge_network, share_kernels_network, share_network
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def compress(model: nn.Module, choice: MergeMethod, ratio: float, settings: Sett
         _merge(model, {name: kept(inner(block)[0].out_channels, ratio) for name, block in blocks}, choice, settings)
 
 
-def compress_variant(model: nn.Module, variant: MergeVariant, settings: Settings) -> None:
+def compress_variant(model: nn.Module, variant: MergeSurgery, settings: Settings) -> None:
     """Merge as `variant` says, with a ratio for each block where it asks for that; in place, as `compress`."""
     if not variant.allocate:
         assert variant.ratio is not None
@@ -53,7 +53,7 @@ def compress_variant(model: nn.Module, variant: MergeVariant, settings: Settings
 
 
 def limits(
-    model: nn.Module, choices: dict[str, list[Candidate]], variant: MergeVariant, shape: tuple[int, ...]
+    model: nn.Module, choices: dict[str, list[Candidate]], variant: MergeSurgery, shape: tuple[int, ...]
 ) -> dict[str, float]:
     """What the blocks' inner parts may have: as much as with equal ratios, or what `macs_divisor` leaves for them."""
     whole = {name: found[0] for name, found in choices.items()}

@@ -15,10 +15,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from convpress.blocks import Inner
 from convpress.errors import ConvpressError
 from convpress.filters import cluster
 from convpress.layers.shared import SharedFilterConv2d, cluster_means
+from convpress.merging.blocks import Inner
 
 Features = Literal["raw", "pca", "folded"]
 MergeRule = Literal["seed", "folded"]
