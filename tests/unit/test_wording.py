@@ -86,3 +86,8 @@ def test_parts_of_epochs_are_said():
         "2 epochs",
         "1.9 epochs",
     ]
+
+
+def test_missing_facts_are_left_out() -> None:
+    assert wording.beside("90 %", "", f"{wording.MISSING} MACs", "8 ms") == "90 % · 8 ms"
+    assert wording.beside(wording.MISSING) == ""

@@ -70,13 +70,9 @@ def cards(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
         (
             name,
             say.percent(row["test_accuracy"]),
-            " · ".join(
-                part
-                for part in (
-                    say.interval(row["ci_low"], row["ci_high"]),
-                    f"{say.percent(row['unique_ratio'], 0)} of the kernel parameters",
-                )
-                if part
+            say.beside(
+                say.interval(row["ci_low"], row["ci_high"]),
+                f"{say.percent(row['unique_ratio'], 0)} of the kernel parameters",
             ),
         )
         for name, row in [*named, *rows]

@@ -75,14 +75,10 @@ def cards(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
         (
             name,
             say.percent(row["test_accuracy"]),
-            " · ".join(
-                part
-                for part in (
-                    say.interval(row["ci_low"], row["ci_high"]),
-                    f"{say.count(row['macs'])} MACs",
-                    say.milliseconds(row["latency_ms"]),
-                )
-                if part and not part.startswith(say.MISSING)
+            say.beside(
+                say.interval(row["ci_low"], row["ci_high"]),
+                f"{say.count(row['macs'])} MACs",
+                say.milliseconds(row["latency_ms"]),
             ),
         )
         for name, row in rows.items()

@@ -96,6 +96,11 @@ def size(value: Any) -> str:
     return f"{value / 1e6:.2f}{SPACE}MB" if kilobytes >= 1000 else f"{kilobytes}{SPACE}kB"
 
 
+def beside(*facts: str) -> str:
+    """Facts in one line, without those that are missing."""
+    return " · ".join(fact for fact in facts if fact and not fact.startswith(MISSING))
+
+
 def milliseconds(value: Any) -> str:
     """104 ms, 8.3 ms: three digits."""
     return MISSING if absent(value) else f"{significant(value)}{SPACE}ms"
