@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,8 +20,10 @@ from convpress.report import comparison_tables as tables
 from convpress.report.comparison_figures import draw_all
 from convpress.report.pareto import on_front
 from convpress.report.tables import Result
+from convpress.report.targets import targets_table
 from convpress.statistics import mcnemar, wilson
 
+ROOT = Path(__file__).resolve().parents[2]
 CONTRACT = (
     "study variant model params macs bytes latency_ms speedup test_accuracy ci_low ci_high delta_control mcnemar_p "
 )
@@ -121,6 +124,19 @@ def test_numbers_are_those_of_the_results(frame, files):
     assert rows.loc["study", "other"]["speedup"] == 1.0
     assert math.isnan(rows.loc["study", "other"]["delta_control"])  # network b has no control
     assert math.isnan(rows.loc["control", "a"]["mcnemar_p"])
+
+
+def test_what_the_machine_was_not_timed_in_stays_empty_and_its_targets_unmeasured(frame, tmp_path):
+    """Without fast bfloat16 only float32 is timed."""
+    settings = ("bf16", "bf16_batch1")
+    assert frame[[f"{setting}_{name}" for setting in settings for name in ("ms", "q1_ms", "speedup")]].isna().all(axis=None)
+    frame.assign(study="merging", variant="shared-50").to_csv(tmp_path / "comparison.csv", index=False)
+    targets = targets_table(ROOT / "report/reference/targets.csv", tmp_path)
+    bf16 = targets[targets["target"].str.contains("bfloat16")]
+    assert len(bf16) == 2
+    assert set(bf16["met"]) == {"not measured"}
+    onnx = targets[targets["target"].str.contains("ONNX")]
+    assert set(onnx["met"]) == {"met"}  # 1.0 to 4.0 times
 
 
 def test_epochs_are_those_of_the_whole_chain(frame):

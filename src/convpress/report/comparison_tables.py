@@ -98,7 +98,8 @@ def _against_control(results: Mapping[Key, Result], key: Key, model: str) -> dic
 def _times(paths: Sequence[str]) -> dict[Key, dict[str, Any]]:
     """Columns of times by variant: medians <setting>_ms, quartiles <setting>_q1_ms and <setting>_q3_ms, conditions.
 
-    The layout is PyTorch's; ONNX Runtime takes channels first.
+    The layout is PyTorch's; ONNX Runtime takes channels first. Every setting has its columns, empty where the machine
+    was not timed in it: without fast bfloat16 there are no such times.
     """
     found: dict[Key, dict[str, Any]] = {}
     for path in paths:
@@ -106,7 +107,8 @@ def _times(paths: Sequence[str]) -> dict[Key, dict[str, Any]]:
         largest = int(frame["batch_size"].max())
         for row in frame.to_dict("records"):
             study, _, variant = row["name"].partition("/")
-            columns = found.setdefault((study, variant), {"batch_size": largest, "threads": row["threads"]})
+            conditions = {"batch_size": largest, "threads": row["threads"], "layout": "", "device": ""}
+            columns = found.setdefault((study, variant), conditions | dict.fromkeys(_TIMES, math.nan))
             if row["backend"] == "torch":
                 columns |= {name: row[name] for name in ("layout", "device")}
             many, one = SETTINGS[row["backend"], row["dtype"]]
@@ -117,6 +119,7 @@ def _times(paths: Sequence[str]) -> dict[Key, dict[str, Any]]:
 
 
 _COLUMNS = (("ms", "median"), ("q1_ms", "q1"), ("q3_ms", "q3"))
+_TIMES = [f"{setting}_{name}" for pair in SETTINGS.values() for setting in pair for name, _ in _COLUMNS]
 
 
 def with_speedups(frame: pd.DataFrame) -> pd.DataFrame:
