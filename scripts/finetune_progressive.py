@@ -30,6 +30,7 @@ with job(snakemake):
 
     def cluster(network, layer):
         """Share the filters of one layer; all that share then stay or learn as the remedy says."""
+        network.cpu()  # where the clustering and the images are; the next training moves it again
         share_filters(network, {layer: plan[layer]}, remedy, seed=params.seed)
         if remedy.recalibrate:
             recalibrate(network, train)

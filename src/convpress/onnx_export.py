@@ -132,6 +132,10 @@ class OnnxModel(nn.Module):
             ) from error
         self.input_name = self.session.get_inputs()[0].name
 
+    def __deepcopy__(self, memo: dict) -> OnnxModel:
+        """Itself: a session holds the file's weights, and nothing changes them."""
+        return self
+
     def forward(self, x: Tensor) -> Tensor:
         """Answers of the file to `x`."""
         array = np.ascontiguousarray(x.detach().float().cpu().numpy())

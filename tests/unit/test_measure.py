@@ -90,7 +90,7 @@ def test_latency_is_taken_in_turns():
 
 def test_times_are_those_after_the_warmup():
     class Slow(nn.Module):
-        waits = iter([0.5, 0.0, 0.25, 0.0])
+        waits = iter([2.0, 0.0, 1.0, 0.0])
 
         def forward(self, x):
             time.sleep(next(self.waits))
@@ -98,7 +98,7 @@ def test_times_are_those_after_the_warmup():
 
     times = interleaved_times({"slow": Slow()}, (3, 4, 4), batch_size=2, repeats=3, warmup=1)["slow"]
     assert len(times) == 3
-    assert max(times[0], times[2]) < 250 <= times[1] < 500
+    assert times.index(max(times)) == 1
 
 
 @pytest.mark.parametrize("times", [[3.0], [1.0, 2.0, 4.0, 3.0, 5.0]])

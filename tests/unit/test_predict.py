@@ -12,10 +12,12 @@ def test_answers_do_not_depend_on_the_size_of_batches():
     torch.testing.assert_close(predict(network(), data), predict(network(), data, batch_size=7))
 
 
-def test_a_network_learns_after_it_was_asked():
-    model, data = network(), images(10)
-    logits = predict(model, data)
-    assert not any(value.is_inference() for value in (*model.parameters(), *model.buffers()))
+def test_asking_changes_nothing_and_the_network_learns_after_it():
+    model, data = network().train(), images(10)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    assert predict(model, data).shape == (10, 10)
+    assert model.training
+    assert model.conv1.weight.is_contiguous()
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     F.cross_entropy(model(data.normalise(data.images)), data.labels).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
-    assert logits.shape == (10, 10)

@@ -31,8 +31,8 @@ from convpress.report.pareto import ALL_COSTS, COLUMNS, compared, front, label
 NAME = "comparison"
 RUNTIMES = (
     "comparison_runtimes.svg",
-    "The same networks in three runtimes.",
-    "Dot plots, a panel for each network: speedup of every variant in PyTorch float32, bfloat16 and ONNX Runtime.",
+    "The same networks in every runtime.",
+    "Dot plots, a panel for each network: speedup of every variant in PyTorch and in ONNX Runtime.",
 )
 
 

@@ -98,8 +98,8 @@ def _against_control(results: Mapping[Key, Result], key: Key, model: str) -> dic
 def _times(paths: Sequence[str]) -> dict[Key, dict[str, Any]]:
     """Columns of times by variant: medians <setting>_ms, quartiles <setting>_q1_ms and <setting>_q3_ms, conditions.
 
-    The layout is PyTorch's; ONNX Runtime takes channels first. Every setting has its columns, empty where the machine
-    was not timed in it: without fast bfloat16 there are no such times.
+    The layout is PyTorch's; ONNX Runtime takes channels first. Every setting has its columns, empty where nothing was
+    timed in it: there are times in bfloat16 only where trainings use it.
     """
     found: dict[Key, dict[str, Any]] = {}
     for path in paths:

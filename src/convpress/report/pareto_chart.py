@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from functools import cache
 from typing import Any
 
@@ -179,4 +180,4 @@ def bundle() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script that defines `vegaEmbed`."""
     script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     # Its parser of schema addresses has a property that reads like a hidden folder; a page names no folders.
-    return script.replace(".library", '["library"]')
+    return re.sub(r"\.library\b", '["library"]', script)

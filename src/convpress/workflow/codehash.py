@@ -12,9 +12,9 @@ from pathlib import Path
 def code_hash(script: Path, roots: Sequence[Path], extra: Sequence[str] = ()) -> str:
     """Hash of `script`, of the modules `extra` (dotted names), and of all local modules that these import.
 
-    Local is what lies below one of `roots`. Syntax trees are hashed, not texts: comments, layout and docstrings
-    change nothing. A package's ``__init__`` counts only where names are imported from the package itself, because
-    those of this project just re-export names.
+    Local is what lies below one of `roots`. Syntax trees are hashed, not texts: comments, layout, docstrings and
+    sentences below constants change nothing. A package's ``__init__`` counts only where names are imported from the
+    package itself, because those of this project just re-export names.
     """
     seen: dict[Path, str] = {}
     pending = [Path(script).resolve(), *(file for name in extra for file in _files_of(name, roots))]
