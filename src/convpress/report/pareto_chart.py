@@ -180,4 +180,4 @@ def bundle() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script that defines `vegaEmbed`."""
     script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     # Its parser of schema addresses has a property that reads like a hidden folder; a page names no folders.
-    return re.sub(r"\.library\b", '["library"]', script)
+    return re.sub(r"\.(library)\b", r'["\1"]', script)
