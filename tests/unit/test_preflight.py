@@ -13,8 +13,8 @@ from convpress.errors import ConvpressError
 from convpress.files import sha256_file
 from convpress.inputs import mirror_folders
 from convpress.models.registry import create_model
+from convpress.workflow.places import checkpoint_places
 from convpress.workflow.preflight import check_layers
-from convpress.workflow.startup import checkpoint_places
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from convpress.config.clustering import RemedyConfig
 from convpress.config.sections import TrainingConfig
 from convpress.errors import ConvpressError
 from convpress.layers.surgery import find_conv
+from convpress.train import Trainer
+from convpress.train import fit as fit_plain
 from small_network import LAYERS, images, network
 
 REMEDY = RemedyConfig(filters="frozen", progressive=True)
@@ -71,9 +73,38 @@ def test_the_parts_are_as_long_as_the_training_together(epochs, count):
     assert abs(sum(steps) - 10 * epochs) < count * legs[0].passes
     assert max(steps) - min(steps) <= max(1, legs[0].passes)
     assert all(1 <= one.steps_per_epoch <= 10 for one in legs)
-    assert all(one.average is None for one in legs)
     orders = [next(iter(one.batches())).labels.tolist() for one in legs]
     assert len({tuple(order) for order in orders}) == count
+
+
+@pytest.mark.parametrize("filters", ["frozen", "tied"])
+def test_with_one_layer_it_is_the_plain_training_of_that_layer(tmp_path, filters):
+    remedy, recipe = REMEDY.model_copy(update={"filters": filters}), RECIPE.model_copy(update={"ema": 0.9})
+    layer = LAYERS[2]
+
+    def cluster(model, layer):
+        share_filters(model, plan_for(model, [layer], 0.5, remedy, {}), remedy, seed=0)
+        freeze_shared(model, remedy)
+
+    def part(model, number):
+        return leg(model, number, 1, recipe)
+
+    options = {"epochs": 2, "observe": lambda model: {}, "start": tmp_path / "start.safetensors"}
+    progress = Progress(tmp_path / "state.pt", "k")
+    model, _ = fit_progressive(network(), [layer], cluster=cluster, leg=part, progress=progress, **options)
+    plain = network()
+    cluster(plain, layer)
+    trainer = Trainer(plain, DATA, recipe, COMPUTE, seed=0, view_seed=0)
+    fit_plain(trainer)
+    assert trainer.average is not None
+    expected = trainer.result.state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())
+
+
+def test_several_parts_keep_no_average_of_their_few_steps():
+    recipe = RECIPE.model_copy(update={"ema": 0.9})
+    assert leg(network(), 0, 2, recipe).average is None
+    assert leg(network(), 0, 1, recipe).average is not None
 
 
 def test_the_rate_of_each_part_ends_at_nothing():

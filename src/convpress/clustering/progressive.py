@@ -35,12 +35,14 @@ class Leg(Trainer):
         count: int,
         **options: Any,
     ) -> None:
-        """As for `Trainer`, but without a moving average, which would hold on to the start of so few steps.
+        """As for `Trainer`, of which one part of one is the same; several keep no moving average of their few steps.
 
         Raises:
             ConvpressError: the training has fewer steps than parts.
         """
-        super().__init__(model, data, recipe.model_copy(update={"ema": 0.0}), compute, **options)
+        if count > 1:  # an average over so few steps would hold on to their start
+            recipe = recipe.model_copy(update={"ema": 0.0})
+        super().__init__(model, data, recipe, compute, **options)
         if self.total_steps < count:
             raise ConvpressError(
                 f"the training has {self.total_steps} steps for {count} layers one after another; raise its epochs."

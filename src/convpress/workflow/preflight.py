@@ -22,7 +22,7 @@ from convpress.layers.surgery import find_conv
 from convpress.merging.blocks import residual_blocks
 from convpress.models.registry import create_model
 from convpress.sensitivity import factorised_layers, ranks_for
-from convpress.workflow.startup import checkpoint_places
+from convpress.workflow.places import checkpoint_places
 
 
 def check_layers(config: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from convpress.errors import ConvpressError
 from convpress.workflow.codehash import code_hash
+from convpress.workflow.places import checkpoint_places
 
 NEARLY_FULL_MB = 100
 WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
@@ -49,15 +50,6 @@ def keep_freed_memory(environment: MutableMapping[str, str]) -> None:
     """
     for name, value in ALLOCATOR.items():
         environment.setdefault(name, value)
-
-
-def checkpoint_places(checkpoint: str) -> list[Path]:
-    """Where a checkpoint is looked for without a download: a path is its own place, a bare name may have several."""
-    if "/" in checkpoint:
-        return [Path(checkpoint)]
-    # As in convpress.inputs, which imports torch.
-    mirrors = [Path(text) for text in os.environ.get("CONVPRESS_MIRROR", "").split(os.pathsep) if text]
-    return [Path("data", "checkpoints", checkpoint), *(mirror / "checkpoints" / checkpoint for mirror in mirrors)]
 
 
 def check_networks(config: Mapping[str, Any], records: Path) -> None:
