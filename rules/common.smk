@@ -52,7 +52,8 @@ SEEDS = {}
 
 def code(script, *modules):
     """Hash of a script and of the package modules it imports; a parameter of every rule, so that changes rerun it."""
-    return code_hash(ROOT / "scripts" / script, (ROOT / "src", ROOT / "scripts"), modules)
+    roots = (ROOT / "src", ROOT / "scripts")
+    return code_hash(ROOT / "scripts" / script, roots, modules, known=Path(".snakemake", "code"))
 
 
 def table(name):

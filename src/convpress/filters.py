@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -20,6 +19,8 @@ def cluster(features: Tensor, clusters: int, *, seed: int, weights: Tensor | Non
     Raises:
         ConvpressError: `clusters` is below 1 or above the number of distinct rows.
     """
+    from sklearn.cluster import KMeans  # slow to import, and whoever only reads shared filters clusters none
+
     rows = features.detach().flatten(1).double().numpy()
     distinct = len(np.unique(rows, axis=0))
     if not 1 <= clusters <= distinct:

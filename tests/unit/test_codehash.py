@@ -67,11 +67,45 @@ def test_words_do_not_count(tree, old, new):
     assert both(tree) == before
 
 
+def test_descriptions_of_fields_do_not_count_their_values_do(tree):
+    replace(tree, "pack/a.py", "def f", 'x: int = Field(3, description="The x.")\n\n\ndef f')
+    before = both(tree)
+    replace(tree, "pack/a.py", "The x.", "How many.")
+    assert both(tree) == before
+    replace(tree, "pack/a.py", "Field(3", "Field(4")
+    assert both(tree)[0] != before[0]
+
+
+def test_every_version_of_python_gives_the_same_hash(tree):
+    text = (
+        "async def g(*a, b=None, **c):\n    return [x async for x in a if x is not None], f'{b!r:>3}', {**c}, -1, ...\n"
+    )
+    (tree / "script.py").write_text(f"import pack.b\n\n\n{text}")
+    assert code_hash(tree / "script.py", [tree]) == "79396efae4997f88"
+
+
 def test_modules_that_are_not_imported_do_not_count(tree):
     before = both(tree)
     replace(tree, "pack/b.py", "B = 1", "B = 2")
     replace(tree, "pack/__init__.py", "X = 1", "X = 2")
     assert both(tree) == before
+
+
+def test_what_a_text_came_to_is_remembered(tree, monkeypatch):
+    known = tree / "known"
+    before = code_hash(tree / "script.py", [tree], known=known)
+    assert before == both(tree)[0]
+    monkeypatch.setattr("convpress.workflow.codehash._parsed", lambda text: pytest.fail("parsed again"))
+    _digest.cache_clear()
+    assert code_hash(tree / "script.py", [tree], known=known) == before
+    monkeypatch.undo()
+    for record in known.iterdir():
+        record.write_text(record.read_text()[:20])
+    _digest.cache_clear()
+    assert code_hash(tree / "script.py", [tree], known=known) == before
+    replace(tree, "pack/a.py", "g()\n", "g() + 1\n")
+    _digest.cache_clear()
+    assert code_hash(tree / "script.py", [tree], known=known) != before
 
 
 def test_extra_modules_count(tree):
@@ -93,6 +127,6 @@ def test_training_scripts_do_not_depend_on_the_report():
             path = pending.pop()
             if path not in seen:
                 seen.add(path)
-                pending += [file for module in _digest(path)[1] for file in _files_of(module, roots)]
+                pending += [file for module in _digest(path)[1] for file in _files_of(module, tuple(roots))]
         assert not [path for path in seen if "report" in path.parts]
         assert any(path.name == "data.py" for path in seen)

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
-from sklearn.isotonic import IsotonicRegression
 
 from convpress.errors import ConvpressError
 
@@ -119,6 +117,8 @@ def greedy(sizes: Mapping[str, Size], ratio: float, curves: Mapping[str, Curve])
 
 def _monotone(curve: Curve, filters: int) -> np.ndarray:
     """Accuracy at 1..`filters`, never falling; between the points of the curve it is a straight line."""
+    from sklearn.isotonic import IsotonicRegression  # slow to import, and only adaptive_k needs it
+
     smooth = IsotonicRegression().fit_transform(np.asarray(curve.clusters, float), np.asarray(curve.accuracies))
     points = [1, *curve.clusters] if curve.clusters[0] > 1 else list(curve.clusters)
     # One filter for a whole layer answers no better than chance, whatever the network.
@@ -136,6 +136,8 @@ def _budget(sizes: Mapping[str, Size], ratio: float) -> float:
 
 def read_curves(paths: Sequence[str]) -> dict[str, Curve]:
     """Curves by layer from the files of a layer sweep (CSV with name, clusters, accuracy)."""
+    import pandas as pd  # as slow
+
     frames = {path: pd.read_csv(path) for path in paths}
     return {
         str(frame["name"].iloc[0]): Curve(frame["clusters"].tolist(), frame["accuracy"].tolist())

@@ -7,7 +7,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from convpress.checkpoints import import_pretrained
@@ -28,17 +27,14 @@ from convpress.workflow.places import checkpoint_places
 def check_layers(config: Mapping[str, Any]) -> None:
     """Check layer names and ranks against the networks themselves, and the checkpoints that are there.
 
-    The networks are built without weights, but for those whose checkpoint is read.
-
     Raises `ConvpressError` that names the key and what is possible.
     """
     for name, entry in config["models"].items():
         try:
-            with torch.device("meta"):
-                model = create_model(entry["architecture"], **entry["arguments"])
+            model = create_model(entry["architecture"], **entry["arguments"])
         except ConvpressError as error:
             raise ConvpressError(f"models.{name}: {error}") from None
-        weighted = _check_checkpoint(name, entry)
+        weighted = _check_checkpoint(name, entry, model)
         _check_kernel_search(name, model, config["kernel_search"])
         _check_sensitivity(name, model, config["sensitivity"])
         if name == config["clustering"]["model"]:
@@ -124,12 +120,11 @@ def _check_low_rank(name: str, model: nn.Module, study: Mapping[str, Any]) -> No
             raise ConvpressError(f"{key}: {error}") from None
 
 
-def _check_checkpoint(name: str, entry: Mapping[str, Any]) -> nn.Module | None:
-    """A checkpoint that is there fits the network, which is given back with its weights; others are yet to come."""
+def _check_checkpoint(name: str, entry: Mapping[str, Any], model: nn.Module) -> nn.Module | None:
+    """A checkpoint that is there fits `model`, which is given back with its weights; others are yet to come."""
     path = _present(name, entry["checkpoint"]) if entry["checkpoint"] else None
     if path is None:
         return None
-    model = create_model(entry["architecture"], **entry["arguments"])
     try:
         return import_pretrained(path, model, entry["key_prefix"])
     except ConvpressError as error:

@@ -61,7 +61,7 @@ def check_networks(config: Mapping[str, Any], records: Path) -> None:
 
     Raises `ConvpressError` as the check does.
     """
-    code = code_hash(Path(__file__).with_name("preflight.py"), (SOURCES,))
+    code = code_hash(Path(__file__).with_name("preflight.py"), (SOURCES,), known=records.with_name("code"))
     named = [entry["checkpoint"] for entry in config["models"].values() if entry["checkpoint"]]
     places = [path for checkpoint in named for path in checkpoint_places(checkpoint)]
     files = [(str(path), path.stat().st_mtime_ns) for path in places if path.is_file()]
