@@ -3,20 +3,21 @@
 import re
 
 NETWORKS_AT = {
-    name: f"convpress.models.{path.stem}"
+    name: path
     for path in (ROOT / "src" / "convpress" / "models").glob("*.py")
     for name in re.findall(r'@register_model\("(.+?)"\)', path.read_text())
 }
 
 
-def architecture_code(script):
-    """The network's own code is found by name, not by import: it joins the hash here; torchvision's is not ours."""
+def architecture_code(wildcards):
+    """Hash of the network's own code, which is found by name, not by import; torchvision's is not ours."""
+    home = NETWORKS_AT.get(config["models"][wildcards.model]["architecture"])
+    return code(home) if home else ""
 
-    def hashed(wildcards):
-        home = NETWORKS_AT.get(config["models"][wildcards.model]["architecture"])
-        return code(script, *([home] if home else []))
 
-    return hashed
+def checksum(wildcards):
+    """Of a user's own file, which may be exchanged for an older one; others have theirs in their name."""
+    return sha256_file(OWN[wildcards.model]) if wildcards.model in OWN else ""
 
 
 TRAINED = [name for name, model in config["models"].items() if model["training"]]
@@ -33,7 +34,9 @@ rule import_baseline:
         model="|".join(CHECKPOINTS) or "none",
     params:
         model=lambda w: config["models"][w.model],
-        code=architecture_code("import_baseline.py"),
+        checksum=checksum,
+        architecture=architecture_code,
+        code=code("import_baseline.py"),
     script:
         "../scripts/import_baseline.py"
 
@@ -55,7 +58,8 @@ rule train_baseline:
         data=config["data"],
         compute=config["compute"],
         seed=config["seed"],
-        code=architecture_code("train_baseline.py"),
+        architecture=architecture_code,
+        code=code("train_baseline.py"),
     script:
         "../scripts/train_baseline.py"
 
@@ -70,9 +74,11 @@ rule teacher_logits:
         f"{LOGS}/teacher_logits.log",
     threads: THREADS
     params:
-        views=config["teacher"]["views"],
-        crop_padding=config["control"]["crop_padding"],
-        flip=config["control"]["flip"],
+        asked={
+            "views": config["teacher"]["views"],
+            "padding": config["control"]["crop_padding"],
+            "flip": config["control"]["flip"],
+        },
         data=config["data"],
         compute=config["compute"],
         seed=config["seed"],

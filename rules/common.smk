@@ -10,6 +10,7 @@ sys.path.insert(0, str(ROOT / "src"))
 from convpress.workflow.codehash import code_hash
 from convpress.config.schema import load_config
 from convpress.errors import ConvpressError
+from convpress.files import sha256_file
 from convpress.workflow.startup import (
     check_networks,
     check_writable,
@@ -50,10 +51,9 @@ EPOCHS = {}
 SEEDS = {}
 
 
-def code(script, *modules):
+def code(script):
     """Hash of a script and of the package modules it imports; a parameter of every rule, so that changes rerun it."""
-    roots = (ROOT / "src", ROOT / "scripts")
-    return code_hash(ROOT / "scripts" / script, roots, modules, known=Path(".snakemake", "code"))
+    return code_hash(ROOT / "scripts" / script, (ROOT / "src", ROOT / "scripts"), known=Path(".snakemake", "code"))
 
 
 def table(name):

@@ -1,5 +1,11 @@
 """External inputs: found in place, in a mirror, or downloaded; always checked."""
 
+
+localrules:
+    fetch_data,
+    fetch_checkpoint,
+
+
 DATASET = f"data/{config['data']['name']}.safetensors"
 CHECKPOINTS = {name: model["checkpoint"] for name, model in config["models"].items() if model["checkpoint"]}
 OWN = {name: path for name, path in CHECKPOINTS.items() if "/" in path}  # a user's own files stay where they are
@@ -54,6 +60,7 @@ if OWN:
         wildcard_constraints:
             model="|".join(OWN),
         params:
+            checksum=lambda w: sha256_file(OWN[w.model]),  # an exchanged file may be older
             code=code("record_checkpoint.py"),
         script:
             "../scripts/record_checkpoint.py"

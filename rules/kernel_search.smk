@@ -17,7 +17,7 @@ rule decompose_cp:
     threads: THREADS
     params:
         cp=KS["cp"],
-        threads=THREADS,
+        cpu={"threads": THREADS},
         seed=config["seed"],
         code=code("decompose_cp.py"),
     script:
@@ -80,7 +80,7 @@ rule search_kernels:
     params:
         search=lambda w: KS["search"][w.search],
         layers=KS["layers"],
-        cp=KS["cp"],
+        cp={key: KS["cp"][key] for key in ("rank", "rank_divisor")},
         resume=f"{RESULTS}/resume/kernel_search/search_kernels-{{search}}.pt",
         data=config["data"],
         compute=config["compute"],

@@ -45,7 +45,7 @@ rule expand_low_rank:
         layers=LR["layers"],
         bases=LR["bases"],
         compression=LR["compression"],
-        threads=THREADS,
+        cpu={"threads": THREADS},
         code=code("expand_low_rank.py"),
     script:
         "../scripts/expand_low_rank.py"
@@ -133,7 +133,7 @@ rule compare_bases:
         layers=LR["layers"],
         bases=LR["bases"],
         comparison=LR["comparison"],
-        threads=THREADS,
+        cpu={"threads": THREADS},
         seed=config["seed"],
         code=code("compare_bases.py"),
     script:
@@ -172,8 +172,7 @@ rule low_rank_latency:
     params:
         measure=config["measure"],
         size=LR["cost_size"],
-        repeats=LR["repeats"],
-        bf16_repeats=LR["bf16_repeats"],
+        repeats={"float32": LR["repeats"], "bfloat16": LR["bf16_repeats"]},
         compute=config["compute"],
         code=code("low_rank_latency.py"),
     script:

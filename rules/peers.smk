@@ -30,9 +30,8 @@ rule compress_peer:
         variant="|".join(PEER_GRID),
     threads: THREADS
     params:
-        peer=lambda w: PEER_GRID[w.variant],
-        iterations=PEERS["iterations"],
-        threads=THREADS,
+        peer=lambda w: PEER_GRID[w.variant] | {"iterations": PEERS["iterations"]},
+        cpu={"threads": THREADS},
         seed=config["seed"],
         code=code("compress_peer.py"),
     script:

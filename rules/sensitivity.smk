@@ -27,7 +27,7 @@ rule decompose_factorised:
     threads: THREADS
     params:
         options={"slack": SENS.slack, "starts": SENS.starts, "iterations": SENS.iterations},
-        threads=THREADS,
+        cpu={"threads": THREADS},
         seed=config["seed"],
         code=code("decompose_factorised.py"),
     script:

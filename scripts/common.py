@@ -12,7 +12,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from convpress.errors import ConvpressError
+from convpress.workflow.codehash import code_hash
 
+SCRIPTS = Path(__file__).resolve().parent
+ROOTS = (SCRIPTS.parent / "src", SCRIPTS)
 FORMAT = "%(asctime)s %(name)s: %(message)s"
 
 
@@ -26,6 +29,7 @@ def job(snakemake: Any) -> Iterator[None]:
     logging.basicConfig(level=logging.INFO, format=FORMAT, handlers=[logging.FileHandler(path, "a"), terminal])
     logging.captureWarnings(True)
     try:
+        _check_code(snakemake)
         yield
     except ConvpressError as error:
         logging.error("stopped: %s", error)
@@ -33,6 +37,16 @@ def job(snakemake: Any) -> Iterator[None]:
     except BaseException:
         logging.exception("failed")
         raise
+
+
+def _check_code(snakemake: Any) -> None:
+    """Refuse code that was edited after the run started: the result would be recorded as that of the old code."""
+    script = SCRIPTS / Path(sys.modules["__main__"].__file__ or "").name
+    if code_hash(script, ROOTS, known=Path(".snakemake", "code")) != snakemake.params.code:
+        raise ConvpressError(
+            f"the code of {script.name}, or what it imports, has changed since this run started; "
+            "call the same command again"
+        )
 
 
 def sections(snakemake: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from convpress.low_rank import compare_bases
 
 with job(snakemake):
     params = snakemake.params
-    torch.set_num_threads(params.threads)
+    torch.set_num_threads(params.cpu["threads"])
     model, comparison = load(snakemake.input.model), BasesConfig(**params.comparison)
     errors, sweeps = [], []
     for layer, count in zip(params.layers, params.bases, strict=True):

@@ -14,14 +14,14 @@ from convpress.provenance import result_record
 
 with job(snakemake):
     params, peer = snakemake.params, snakemake.params.peer
-    torch.set_num_threads(params.threads)
+    torch.set_num_threads(params.cpu["threads"])
     start = time.perf_counter()
     result = compress(
         load(snakemake.input.model),
         peer["method"],
         peer["cost"],
         peer["fraction"],
-        iterations=params.iterations,
+        iterations=peer["iterations"],
         seed=params.seed,
     )
     save_model(result.model, Path(snakemake.output.model))
@@ -39,7 +39,7 @@ with job(snakemake):
             [snakemake.input.model],
             seed=params.seed,
             code=params.code,
-            compute={"device": "cpu", "precision": "fp32", "threads": params.threads},
+            compute={"device": "cpu", "precision": "fp32", "threads": params.cpu["threads"]},
         ),
     }
     write_json(metrics, Path(snakemake.output.metrics))

@@ -18,7 +18,7 @@ from convpress.provenance import result_record
 
 with job(snakemake):
     cp, seed, layer = CPConfig(**snakemake.params.cp), snakemake.params.seed, snakemake.wildcards.layer
-    torch.set_num_threads(snakemake.params.threads)
+    torch.set_num_threads(snakemake.params.cpu["threads"])
     kernel = find_conv(load(snakemake.input.model), layer).weight.detach().double()
     rank = cp.rank_for(kernel.shape[1])
     plain = cp_decompose(kernel, rank, starts=cp.starts, seed=seed)
@@ -40,7 +40,7 @@ with job(snakemake):
             [snakemake.input.model],
             seed=seed,
             code=snakemake.params.code,
-            compute={"device": "cpu", "precision": "fp64", "threads": snakemake.params.threads},
+            compute={"device": "cpu", "precision": "fp64", "threads": snakemake.params.cpu["threads"]},
         ),
     }
     named = {"plain": plain.factors, "corrected": corrected}

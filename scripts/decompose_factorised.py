@@ -15,7 +15,7 @@ from convpress.sensitivity import factorise, factorised_layers
 
 with job(snakemake):
     params, names = snakemake.params, snakemake.wildcards
-    torch.set_num_threads(params.threads)
+    torch.set_num_threads(params.cpu["threads"])
     model, rows, tensors = load(snakemake.input.model), [], {}
     for layer in factorised_layers(model):
         kernel = find_conv(model, layer).weight
@@ -31,6 +31,6 @@ with job(snakemake):
         [snakemake.input.model],
         seed=params.seed,
         code=params.code,
-        compute={"device": "cpu", "precision": "fp64", "threads": params.threads},
+        compute={"device": "cpu", "precision": "fp64", "threads": params.cpu["threads"]},
     )
     write_json(key | {"layers": rows, "provenance": provenance}, Path(snakemake.output.metrics))

@@ -11,7 +11,7 @@ from convpress.low_rank import expand
 
 with job(snakemake):
     params = snakemake.params
-    torch.set_num_threads(params.threads)
+    torch.set_num_threads(params.cpu["threads"])
     model = load(snakemake.input.model)
     expand(model, params.layers, params.bases, ExpansionConfig(**params.expansion), params.compression)
     save_model(model, Path(snakemake.output.model))

@@ -24,4 +24,4 @@ with job(snakemake):
             recalibrate(model, train)
         freeze_shared(model, remedy)
     save_model(model, Path(snakemake.output.start))
-    run_training(snakemake, model, TrainingConfig(**params.recipe), variant, params.layers)
+    run_training(snakemake, model, TrainingConfig(**params.recipe))

@@ -12,4 +12,4 @@ with job(snakemake):
     model = with_factors(inputs.model, inputs.factors, params.decomposition, params.start)
     save_model(model, snakemake.output.start)
     penalties = [sensitivity_penalty(params.penalty)] if params.penalty else []
-    run_training(snakemake, model, TrainingConfig(**params.recipe), params.start, params.penalty, penalties=penalties)
+    run_training(snakemake, model, TrainingConfig(**params.recipe), penalties=penalties)

@@ -13,11 +13,11 @@ from convpress.compute import resolve
 from convpress.config.clustering import RemedyConfig
 from convpress.config.sections import TrainingConfig
 from convpress.data import load_dataset
-from convpress.files import sha256_file, write_csv
+from convpress.files import write_csv
 from convpress.predict import predict
 from convpress.recalibrate import recalibrate
 from convpress.teachers import CachedTeacher
-from convpress.train import run_key
+from training import training_key
 
 with job(snakemake):
     settings, params, inputs, output = sections(snakemake), snakemake.params, snakemake.input, snakemake.output
@@ -41,8 +41,6 @@ with job(snakemake):
         right = predict(network, validation, device=compute.device).argmax(1) == validation.labels
         return {"validation_accuracy": float(right.double().mean())}
 
-    files = [sha256_file(file) for file in sorted(inputs)]
-    key = run_key(recipe, params.seed, params.view_seed, params.code, compute, variant, layers, *files)
     teacher = CachedTeacher(load_file(inputs.teacher)["logits"]) if recipe.distillation else None
     options = {"count": len(layers), "seed": params.seed, "view_seed": params.view_seed, "teacher": teacher}
 
@@ -50,7 +48,7 @@ with job(snakemake):
         """The training after a layer."""
         return Leg(network, train, recipe, compute, number=number, **options)
 
-    progress = Progress(Path(params.resume), key)
+    progress = Progress(Path(params.resume), training_key(snakemake, model, recipe, compute))
     model, history = fit_progressive(
         model,
         layers,

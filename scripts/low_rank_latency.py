@@ -20,9 +20,9 @@ with job(snakemake):
         {name: load(path) for name, path in paths.items()},
         (3, params.size, params.size),
         batch_size=measure.batch_size,
-        repeats={torch.float32: params.repeats, torch.bfloat16: params.bf16_repeats},
+        repeats={getattr(torch, dtype): repeats for dtype, repeats in params.repeats.items()},
         warmup=measure.warmup,
     )
     facts = {"device": "cpu", "dtype": "float32", "layout": "channels_last"}
-    facts |= {"repeats": params.repeats, "bf16_repeats": params.bf16_repeats}
+    facts |= {"repeats": params.repeats["float32"], "bf16_repeats": params.repeats["bfloat16"]}
     write_csv([row | facts for row in rows], Path(snakemake.output.latency))

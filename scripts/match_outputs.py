@@ -10,4 +10,4 @@ with job(snakemake):
     model, layers = load(snakemake.input.model), snakemake.params.layers
     freeze_all_but(model, layers)
     objective = OutputMatching(load(snakemake.input.original), layers)
-    run_training(snakemake, model, TrainingConfig(**snakemake.params.recipe), layers, objective=objective)
+    run_training(snakemake, model, TrainingConfig(**snakemake.params.recipe), objective=objective)

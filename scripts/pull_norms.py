@@ -10,4 +10,4 @@ with job(snakemake):
     params = snakemake.params
     penalty = norm_penalty(params.layers, params.weight)
     model, recipe = load(snakemake.input.model), TrainingConfig(**params.recipe)
-    run_training(snakemake, model, recipe, params.layers, params.weight, penalties=[penalty])
+    run_training(snakemake, model, recipe, penalties=[penalty])

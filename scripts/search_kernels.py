@@ -18,7 +18,6 @@ with job(snakemake):
         snakemake,
         model,
         search.training,
-        search,
         record=record_sizes,
         penalties=[mac_penalty(search.mac_penalty)] if search.mac_penalty else [],
         rates={"*.sigma": search.sigma_lr},

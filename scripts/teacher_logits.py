@@ -18,10 +18,8 @@ with job(snakemake):
         load(snakemake.input.model),
         train,
         resolve(settings["compute"]),
-        views=params.views,
         view_seed=params.seed,
-        padding=params.crop_padding,
-        flip=params.flip,
+        **params.asked,
     )
     with atomic_path(Path(snakemake.output.logits)) as path:
         save_file({"logits": logits}, path)

@@ -11,4 +11,4 @@ with job(snakemake):
     config = ModelConfig(**snakemake.params.model)
     torch.manual_seed(snakemake.params.seed)
     model = create_model(config.architecture, **config.arguments)
-    run_training(snakemake, model, config.training, config)
+    run_training(snakemake, model, config.training)

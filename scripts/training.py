@@ -8,22 +8,21 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import nn
 
-from common import sections
+from common import ROOTS, sections
 from convpress.checkpoints import save_model
-from convpress.compute import resolve
+from convpress.compute import Compute, resolve
 from convpress.config.sections import TrainingConfig
 from convpress.data import load_dataset
 from convpress.files import sha256_file, write_csv
 from convpress.teachers import CachedTeacher
 from convpress.train import Trainer, fit, run_key
+from convpress.workflow.codehash import code_hash
 
 
-def run_training(
-    snakemake: Any, model: nn.Module, recipe: TrainingConfig, *ingredients: object, record: Any = None, **options: Any
-) -> None:
+def run_training(snakemake: Any, model: nn.Module, recipe: TrainingConfig, record: Any = None, **options: Any) -> None:
     """Train `model` on the job's data, then write its `model` and `history`; a killed job goes on where it was.
 
-    `ingredients` are what besides recipe, seed, code and inputs decides the result; `options` go to `Trainer`.
+    `options` go to `Trainer`.
     """
     settings, params, inputs = sections(snakemake), snakemake.params, snakemake.input
     train, validation, _ = load_dataset(inputs.data, settings["data"])
@@ -32,10 +31,16 @@ def run_training(
     # Replicates differ in the order of the images; the views are those that the teacher has seen.
     view_seed = params.get("view_seed", params.seed)
     trainer = Trainer(model, train, recipe, compute, seed=params.seed, view_seed=view_seed, teacher=teacher, **options)
-    files = [sha256_file(file) for file in sorted(inputs)]
-    key = run_key(recipe, params.seed, view_seed, params.code, compute, *ingredients, *files)
+    key = training_key(snakemake, model, recipe, compute)
     resume = Path(params.resume)
     history = fit(trainer, validation=validation, record=record or (lambda model: {}), state_path=resume, key=key)
     write_csv(history, Path(snakemake.output.history))
     save_model(trainer.result, Path(snakemake.output.model))
     resume.unlink(missing_ok=True)
+
+
+def training_key(snakemake: Any, model: nn.Module, recipe: TrainingConfig, compute: Compute) -> str:
+    """What names a training: all that decides its result, so that a state of another is never taken up."""
+    layers = sorted({type(module).__module__ for module in model.modules()})
+    code = code_hash(Path(__file__), ROOTS, layers)
+    return run_key(recipe, compute, code, dict(snakemake.params.items()), *map(sha256_file, sorted(snakemake.input)))

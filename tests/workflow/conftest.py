@@ -37,8 +37,8 @@ SHARED = (
 LOST = "results/cifar10/models/control/resnet8.safetensors"
 BIN = str(Path(sys.executable).parent)
 
-# Configurations that passed the check of the networks, by their hashes: copies need not pass it again.
-CHECKED = tempfile.TemporaryDirectory(prefix="convpress-checked-")
+# Configurations that passed the check of the networks and what texts of code came to, by their hashes: copies share it.
+KNOWN = tempfile.TemporaryDirectory(prefix="convpress-known-")
 
 # Stands for the work of every job: outputs that depend on inputs and parameters as the real ones do.
 STUB = """
@@ -76,8 +76,8 @@ class Project:
     def snakemake(self, *arguments: str, overlay: str | tuple[str, ...] | None = None, **environment: str):
         """Run Snakemake here; the result has returncode, stdout and stderr."""
         config = ("--configfile", *((overlay,) if isinstance(overlay, str) else overlay)) if overlay else ()
-        records = self.folder / ".snakemake" / "checked"
-        shutil.copytree(CHECKED.name, records, dirs_exist_ok=True)
+        records = self.folder / ".snakemake"
+        shutil.copytree(KNOWN.name, records, dirs_exist_ok=True)
         result = subprocess.run(
             [sys.executable, *self.program, *arguments, *config],
             cwd=self.folder,
@@ -86,7 +86,9 @@ class Project:
             text=True,
             check=False,
         )
-        shutil.copytree(records, CHECKED.name, dirs_exist_ok=True)
+        for name in ("checked", "code"):
+            if (records / name).is_dir():
+                shutil.copytree(records / name, Path(KNOWN.name, name), dirs_exist_ok=True)
         return result
 
     def done(self, *arguments: str, **options: str):

@@ -1,0 +1,43 @@
+"""What every script does around its work."""
+
+import logging
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from convpress.workflow.codehash import code_hash
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+ROOTS = (SCRIPTS.parent / "src", SCRIPTS)
+
+
+@pytest.fixture
+def common(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__file__=str(SCRIPTS / "summary.py")))
+    monkeypatch.setattr(logging, "basicConfig", lambda handlers, **options: [one.close() for one in handlers])
+    monkeypatch.setattr(logging, "captureWarnings", lambda capture: None)
+    monkeypatch.delitem(sys.modules, "common", raising=False)
+    import common
+
+    return common
+
+
+def a_job(code):
+    return SimpleNamespace(log=["job.log"], params=SimpleNamespace(code=code))
+
+
+def test_the_code_that_the_run_started_with_does_the_work(common):
+    worked = []
+    with common.job(a_job(code_hash(SCRIPTS / "summary.py", ROOTS))):
+        worked.append(1)
+    assert worked
+
+
+def test_code_that_was_edited_since_the_run_started_does_not(common, caplog):
+    with pytest.raises(SystemExit), common.job(a_job("another")):
+        pytest.fail("the job went on")
+    assert "summary.py, or what it imports, has changed since this run started" in caplog.text
