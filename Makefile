@@ -69,5 +69,5 @@ benchmark: install ## measure everything that claims speed or memory, and keep i
 	$(BIN)/python benchmarks/alexnet_memory.py
 	$(BIN)/python benchmarks/dag_build.py
 
-clean: ## remove the quickstart's results and logs
-	rm -rf results/quickstart logs/quickstart
+clean: ## remove the quickstart's results, logs and digits
+	rm -rf results/quickstart logs/quickstart data/digits.*

@@ -18,6 +18,8 @@ from convpress.workflow.startup import (
     lock_folder,
     nearly_full_disks,
     remove_leftovers,
+    wait_for_jobs,
+    without_records,
 )
 
 try:
@@ -51,6 +53,13 @@ EPOCHS = {}
 SEEDS = {}
 
 
+if workflow.is_main_process and (sentence := without_records(Path(RESULTS), Path(".snakemake", "metadata"))):
+    print(f"convpress: {sentence}.", file=sys.stderr)
+
+# Jobs may outlive a killed Snakemake; the lock, which ends with them, tells the next run so.
+shell.prefix("exec 9<>.snakemake/jobs.lock; flock --shared 9 2>/dev/null || true; ")
+
+
 def code(script):
     """Hash of a script and of the package modules it imports; a parameter of every rule, so that changes rerun it."""
     return code_hash(ROOT / "scripts" / script, (ROOT / "src", ROOT / "scripts"), known=Path(".snakemake", "code"))
@@ -66,6 +75,7 @@ onstart:
         LOCKS.append(lock_folder(Path(".snakemake", "run.lock")))
     except ConvpressError as error:
         sys.exit(f"convpress: {error}")
+    wait_for_jobs(Path(".snakemake", "jobs.lock"))
     remove_leftovers([Path("data"), Path("results")])
 
 

@@ -1,7 +1,8 @@
 """What the jobs ask of a cluster; alone on one machine only threads and `gpu` count.
 
 It is read off the names of a rule's parameters, so that a new rule needs no entry: with `resume` it trains and gets
-hours, with `compute` it computes and gets memory and the GPU, with `measure` it is timed and gets a node to itself.
+hours, with `compute` it computes and gets memory and the GPU, with `measure` it times all variants of a network, holds
+them at once and gets a node to itself.
 """
 
 from shutil import which
@@ -14,13 +15,13 @@ ON_THE_CPU = ("export_onnx", "low_rank_distances", "merge", "merge_sweep")
 
 def needs(rule):
     """Memory in MB, minutes and GPUs of a rule's jobs; a retry gets twice as much."""
-    trains, computes = "resume" in rule.params.keys(), "compute" in rule.params.keys()
+    trains, computes, times = (name in rule.params.keys() for name in ("resume", "compute", "measure"))
     return {
-        "mem_mb": lambda wildcards, attempt: (4000 if computes else 2000) * attempt,
+        "mem_mb": lambda wildcards, attempt: (8000 if times else 4000 if computes else 2000) * attempt,
         "runtime": lambda wildcards, attempt: (480 if trains else 60) * attempt,
         "gpu": GPUS if computes and rule.name not in ON_THE_CPU else 0,
         # Times mean nothing when others use the node.
-        "slurm_extra": "--exclusive" if "measure" in rule.params.keys() else "",
+        "slurm_extra": "--exclusive" if times else "",
     }
 
 

@@ -22,7 +22,9 @@ with job(snakemake), TemporaryDirectory() as folder:
         study, variant = Path(model).parent.name, Path(model).stem
         with np.load(predictions) as arrays:
             correct = arrays["correct"]
-        record, runtime = check_export(load(model), correct, test, Path(folder, f"{study}-{variant}.onnx"))
+        file = Path(folder, f"{study}-{variant}.onnx")
+        record, runtime = check_export(load(model), correct, test, file)
+        file.unlink()  # the session holds the weights, and the folder may lie in memory
         records.append({"study": study, "variant": variant} | record)
         exported[f"{study}/{variant}"] = runtime
     times = time_networks(exported, MeasureConfig(**snakemake.params.measure), backend="onnxruntime")

@@ -11,4 +11,5 @@ with job(snakemake):
         [read_json(path) for path in paths] for paths in (snakemake.input.provenance, snakemake.input.metrics)
     )
     config = {"run": snakemake.params.run, "seed": snakemake.params.seed}
-    write_report(Path(snakemake.output.page).parent, config, inputs, metrics, snakemake.input.histories)
+    tables = [Path(path).stem for path in snakemake.input.tables]
+    write_report(Path(snakemake.output.page).parent, config, inputs, metrics, snakemake.input.histories, tables)

@@ -137,6 +137,7 @@ def test_params_are_valid():
             r"groups\.0\.layers: 'conv1' stands there twice",
         ),
         ("baselines", [*PARAMS["baselines"], "resnet20"], r"baselines: 'resnet20' stands there twice; name it once"),
+        ("merging.ratios", [0.5, 0.501], r"merging: .*ratios\.1: 0\.501 is called 50 as one before it"),
         ("merging.train", ["shared-50"] * 2, r"merging\.train: 'shared-50' stands there twice"),
         (
             "models.resnet20.checkpoint",

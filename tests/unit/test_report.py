@@ -111,7 +111,7 @@ def test_page_is_the_same_bytes_twice_and_needs_no_network(run: Path) -> None:
 def test_provenance_leaves_out_compiling_which_evaluations_never_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report_page, "render_page", lambda run_folder, output: output.write_text("page"))
+    monkeypatch.setattr(report_page, "render_page", lambda run_folder, output, **options: output.write_text("page"))
     provenance = {"compute": {"device": "cpu", "compile": False}, "processor": "x", "packages": {}}
     report_page.write_report(tmp_path, {"run": "made", "seed": 0}, [], [{"provenance": provenance}], [])
     record = json.loads((tmp_path / "provenance.json").read_text())
@@ -246,6 +246,17 @@ def test_page_names_what_is_missing(gone: str, run: Path, tmp_path: Path) -> Non
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     text = text_of(page_of(folder, report_folder=tmp_path / "nowhere"))
     assert "Not in this run" in text
+
+
+def test_tables_of_a_former_run_are_not_shown(run: Path, tmp_path: Path) -> None:
+    render_page(run, tmp_path / "all.html")
+    names = {path.stem for path in (run / "tables").glob("*.csv")}
+    render_page(run, tmp_path / "named.html", tables=sorted(names))
+    assert (tmp_path / "named.html").read_bytes() == (tmp_path / "all.html").read_bytes()
+    render_page(run, tmp_path / "fewer.html", tables=sorted(names - {"cp_error"}))
+    missing = "(tables/cp_error.csv)"
+    assert missing not in (tmp_path / "all.html").read_text()
+    assert missing in (tmp_path / "fewer.html").read_text()
 
 
 def test_page_survives_empty_cells_and_damaged_files(run: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from convpress.workflow.startup import (
     lock_folder,
     nearly_full_disks,
     remove_leftovers,
+    without_records,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,6 +99,18 @@ def test_the_networks_are_built_once_for_a_configuration(tmp_path, config, monke
     monkeypatch.undo()
     check_networks(config | {"seed": 7}, tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_results_without_snakemakes_records_are_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    results, metadata = Path("results/cifar10"), Path(".snakemake/metadata")
+    assert without_records(results, metadata) == ""
+    results.mkdir(parents=True)
+    (results / "summary.json").write_text("{}")
+    assert without_records(results, metadata).startswith("results/cifar10 came without Snakemake's records")
+    metadata.mkdir(parents=True)
+    (metadata / "cmVzdWx0cy9jaWZhcjEwL3N1bW1hcnkuanNvbg==").write_text("{}")  # the name that Snakemake gives
+    assert without_records(results, metadata) == ""
 
 
 def test_an_own_checkpoint_that_changed_is_checked_again(tmp_path, config):

@@ -127,13 +127,13 @@ def test_killed_at_random_moments(unbroken, tmp_path):
     assert left == [], "unfinished files of killed jobs are deleted"
 
 
-def test_the_second_of_two_runs_says_so_and_stops(tmp_path):
+def test_a_second_run_stops_and_waits_for_the_jobs_of_one_that_was_killed(tmp_path):
     project = tiny_project(tmp_path / "project", stubs=True)
     # The last job waits until it may go on.
-    wait = "\n    while snakemake.rule == 'evaluate' and not Path('go').exists():\n        time.sleep(0.1)"
-    project.replace("scripts/stub.py", "def make(snakemake):", f"def make(snakemake):{wait}")
+    pause = "\n    while snakemake.rule == 'evaluate' and not Path('go').exists():\n        time.sleep(0.1)"
+    project.replace("scripts/stub.py", "def make(snakemake):", f"def make(snakemake):{pause}")
     project.replace("scripts/stub.py", "import hashlib", "import hashlib\nimport time")
-    first = start(project, FIRST)
+    first, third = start(project, FIRST), None
     try:
         deadline = time.monotonic() + 120
         while not (project.folder / "results/tiny/models/baseline/resnet8.safetensors").exists():
@@ -144,11 +144,19 @@ def test_the_second_of_two_runs_says_so_and_stops(tmp_path):
         assert f"another run is at work in this folder (process {first.pid} on" in second.stderr
         assert "Traceback" not in second.stderr
         assert "evaluate" in project.rules(FIRST, overlay=TINY), "a dry run needs no lock"
+        os.kill(first.pid, signal.SIGKILL)  # Snakemake alone; its job goes on
+        first.wait()
+        third = start(project, FIRST)
+        said = "jobs of a run that was killed are still at work"
+        wait(third, lambda: said in (project.folder / "run.log").read_text())
+        assert third.poll() is None
         project.write("go", "")
-        assert first.wait(timeout=200) == 0
+        assert third.wait(timeout=200) == 0
     finally:
-        if first.poll() is None:
-            kill(first)
+        project.write("go", "")
+        for process in (first, third):
+            if process is not None and process.poll() is None:
+                kill(process)
     assert project.jobs(FIRST, overlay=TINY) == []
 
 

@@ -33,7 +33,12 @@ def test_only_what_runs_on_a_gpu_asks_for_one(tmp_path):
 
 @pytest.mark.parametrize(
     ("params", "memory", "minutes", "gpu"),
-    [(["code"], 2000, 60, 0), (["code", "compute"], 4000, 60, 1), (["code", "compute", "resume"], 4000, 480, 1)],
+    [
+        (["code"], 2000, 60, 0),
+        (["code", "compute"], 4000, 60, 1),
+        (["code", "compute", "resume"], 4000, 480, 1),
+        (["measure", "compute"], 8000, 60, 1),
+    ],
 )
 def test_a_retry_gets_twice_as_much(params, memory, minutes, gpu):
     rule = SimpleNamespace(name="any", params=dict.fromkeys(params), resources={})

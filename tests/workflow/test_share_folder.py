@@ -111,7 +111,7 @@ def test_committed_results_are_checked_against_the_lock(published, tmp_path):
     assert "2 differ or are missing" in said
     (clone.folder / "dvc.lock").unlink()
     said = clone.call(*check, check=False)
-    assert said == "convpress: dvc.lock is not there yet: call `dvc repro`, or `dvc commit -f` after `make reproduce`\n"
+    assert said == "convpress: dvc.lock is not there yet: call `dvc repro`\n"
 
 
 def test_every_remote_of_the_readme_is_verified():

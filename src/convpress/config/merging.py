@@ -88,6 +88,18 @@ class MergingConfig(Section):
                 raise ValueError(f"train.{i}: no variant {name!r}; variants has {sorted(self.variants)}")
         return self
 
+    @model_validator(mode="after")
+    def _files_have_names_of_their_own(self) -> MergingConfig:
+        percents = [round(100 * ratio) for ratio in self.ratios]
+        for i, percent in enumerate(percents):
+            if percent in percents[:i]:
+                raise ValueError(f"ratios.{i}: {self.ratios[i]} is called {percent:02d} as one before it; keep one")
+        for name in self.train:
+            again = [f"{name}-s{number}" for number in self.variants[name].replicates if number]
+            if taken := set(again) & set(self.train):
+                raise ValueError(f"variants.{taken.pop()}: a replicate of {name} is called so; choose another name")
+        return self
+
     def models(self) -> list[str]:
         """The networks of the sweep and of the variants that are fine-tuned."""
         return sorted({self.model, *(self.variants[name].model or self.model for name in self.train)})

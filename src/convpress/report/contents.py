@@ -6,7 +6,7 @@ import base64
 import json
 import re
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -109,9 +109,9 @@ class Section:
 class Run:
     """The folder `results/<run>` (tables, figures, provenance) and the folder of captions and references."""
 
-    def __init__(self, folder: Path | str, report_folder: Path | str) -> None:
-        """Nothing is read before it is asked for."""
-        self.folder, self.report_folder = Path(folder), Path(report_folder)
+    def __init__(self, folder: Path | str, report_folder: Path | str, tables: Collection[str] | None = None) -> None:
+        """Nothing is read before it is asked for; of the tables only those named, where `tables` names some."""
+        self.folder, self.report_folder, self.tables = Path(folder), Path(report_folder), tables
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
@@ -134,7 +134,8 @@ class Run:
 
     def table(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
         """A table with at least `columns`; without rows where the file is missing or empty. Text is never NaN."""
-        return _read(self.folder / "tables" / f"{name}.csv", columns)
+        known = self.tables is None or name in self.tables
+        return _read(self.folder / "tables" / f"{name}.csv" if known else None, columns)
 
     def attempts(self, columns: Sequence[str]) -> pd.DataFrame:
         """What was tried to meet targets, beside the folders of the runs; without rows where there is no such file."""
@@ -218,10 +219,10 @@ def beside_seed(
     return run.view(f"{study}_seed", "The seed's figures beside ours.", reference, columns), note if network else ""
 
 
-def _read(path: Path, columns: Sequence[str], text: Sequence[str] = ()) -> pd.DataFrame:
+def _read(path: Path | None, columns: Sequence[str], text: Sequence[str] = ()) -> pd.DataFrame:
     text = (*TEXT_COLUMNS, *text)
     try:
-        frame = pd.read_csv(path, dtype=dict.fromkeys(text, object))
+        frame = pd.read_csv(path, dtype=dict.fromkeys(text, object)) if path else pd.DataFrame()
     except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError):
         frame = pd.DataFrame()
     frame = frame.reindex(columns=list(dict.fromkeys([*frame.columns, *columns])))

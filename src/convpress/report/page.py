@@ -96,35 +96,42 @@ def write_report(
     inputs: list[dict[str, Any]],
     metrics: list[dict[str, Any]],
     histories: Sequence[str],
+    tables: Sequence[str] | None = None,
 ) -> None:
     """Write provenance.json and report.html of the run in `results`; the project lies in the working folder.
 
     `config` has run and seed, `inputs` are the records of the fetch step, `metrics` those of `evaluate`, `histories`
-    the files of all trainings.
+    the files of all trainings, `tables` the names of the run's tables, if others lie there of former runs.
     """
     record = run_record(config, inputs, metrics)
     record.pop("compile", None)  # the metrics are of evaluations, which never compile; trainings may
     record |= {"git": project_state(Path.cwd()), "stage_seconds": stage_seconds(histories)}
     write_json(record, results / "provenance.json")
     page = results / "report.html"
-    render_page(results, page)
+    render_page(results, page, tables=tables)
     if (size := page.stat().st_size) > LARGEST_PAGE:
         log.warning("%s is large, %.1f MB; a page with fewer or simpler figures opens faster", page, size / 1e6)
 
 
-def render_page(run_folder: Path | str, output: Path | str, *, report_folder: Path | str = "report") -> None:
+def render_page(
+    run_folder: Path | str,
+    output: Path | str,
+    *,
+    report_folder: Path | str = "report",
+    tables: Sequence[str] | None = None,
+) -> None:
     """Write the report of a run as one HTML file that needs no network.
 
     `run_folder` holds tables/*.csv, figures/* and provenance.json; `report_folder` the captions (*.rst) and
-    reference/*.csv. Whatever is missing is named on the page. The same inputs give the same bytes. Raises
-    `ConvpressError` when `run_folder` is not a folder.
+    reference/*.csv; `tables` are the names of those to show, all when absent. Whatever is missing is named on the
+    page. The same inputs give the same bytes. Raises `ConvpressError` when `run_folder` is not a folder.
     """
     run_folder = Path(run_folder)
     if not run_folder.is_dir():
         raise ConvpressError(
             f"{run_folder}: there is no such results folder; run the workflow first (`make quickstart`)"
         )
-    run = Run(run_folder, report_folder)
+    run = Run(run_folder, report_folder, tables)
     contents = [(section, section.build(run)) for section in (COMPARISON, *SECTIONS)]
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),

@@ -45,9 +45,7 @@ def _outputs(root: Path) -> Iterator[tuple[dict[str, str], bool]]:
     """Outputs of the stage in dvc.lock, and whether each is fetched by DVC (true) or in git (false)."""
     lock = root / "dvc.lock"
     if not lock.exists():
-        raise ConvpressError(
-            f"{lock.name} is not there yet: call `dvc repro`, or `dvc commit -f` after `make reproduce`"
-        )
+        raise ConvpressError(f"{lock.name} is not there yet: call `dvc repro`")
     try:
         outputs = yaml.safe_load(lock.read_text())["stages"][STAGE]["outs"]
         declared = yaml.safe_load((root / "dvc.yaml").read_text())["stages"][STAGE]["outs"]

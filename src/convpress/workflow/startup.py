@@ -10,6 +10,8 @@ import json
 import os
 import re
 import shutil
+import sys
+from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import IO, Any
@@ -120,6 +122,33 @@ def lock_folder(path: Path) -> IO[str]:
     file.write(f"process {os.getpid()} on {os.uname().nodename}")
     file.flush()
     return file
+
+
+def wait_for_jobs(path: Path) -> None:
+    """Wait for the jobs of a killed run, which hold a shared lock on `path` as long as they live.
+
+    They would put their results over those of a run that has started anew with another configuration.
+    """
+    with path.open("a+") as file, contextlib.suppress(OSError):  # without locks, as on some clusters, nobody waits
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("convpress: jobs of a run that was killed are still at work here; waiting for them", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def without_records(results: Path, metadata: Path) -> str:
+    """A sentence about results that came without Snakemake's records of how they were made; empty when they have some.
+
+    Snakemake takes such a file that is asked for by its name for up to date, whatever the parameters are.
+    """
+    summary = results / "summary.json"
+    if not summary.exists() or (metadata / urlsafe_b64encode(str(summary).encode()).decode()).exists():
+        return ""
+    return (
+        f"{results} came without Snakemake's records of how it was made (`dvc pull` brings them): the whole run is "
+        "computed anew, but a single file asked for by its name counts as up to date, whatever the parameters are"
+    )
 
 
 def remove_leftovers(folders: Iterable[Path]) -> None:
