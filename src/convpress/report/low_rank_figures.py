@@ -11,12 +11,26 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 
 from convpress.report import style
+from convpress.report import wording as say
 from convpress.report.figures import draw_curves
 from convpress.report.frames import complete
 
-ROWS = ("row", "expansion", "test_accuracy", "ci_low", "ci_high", "macs", "cpu_ms", "cpu_bf16_ms", "l2_epochs")
+ROWS = (
+    "row",
+    "expansion",
+    "test_accuracy",
+    "ci_low",
+    "ci_high",
+    "macs",
+    "cpu_ms",
+    "cpu_bf16_ms",
+    "batch_size",
+    "size",
+    "l2_epochs",
+)
 
 TOUCHING = 0.0025
 """Points of one network whose accuracies differ by less are labelled together."""
@@ -46,8 +60,9 @@ def draw_all(tables: Mapping[str, pd.DataFrame], paths: Mapping[str, Path]) -> N
 def draw_tradeoff(table: pd.DataFrame | None, path: Path | str) -> None:
     """Test accuracy against multiply-accumulates, and against milliseconds in float32 and in bfloat16.
 
-    `table`: row, expansion, test_accuracy, ci_low, ci_high, macs, cpu_ms, cpu_bf16_ms, l2_epochs, ce_epochs. Open
-    markers are not trained after the surgery; the numbers are those of the rows; the band is the control's interval.
+    `table`: row, expansion, test_accuracy, ci_low, ci_high, macs, cpu_ms, cpu_bf16_ms, batch_size, size, l2_epochs,
+    ce_epochs. Open markers are not trained after the surgery; the numbers are those of the rows; the band is the
+    control's interval.
     """
     frame = complete(table, (*ROWS, "ce_epochs"))
     frame = frame[frame["test_accuracy"].notna()]
@@ -56,19 +71,21 @@ def draw_tradeoff(table: pd.DataFrame | None, path: Path | str) -> None:
             style.save_empty(path, "No accuracies in this run")
             return
         figure = style.new_figure(style.WIDTH + 1.6, 3.9)
+        figure.get_layout_engine().set(wspace=0.06)  # type: ignore[union-attr, call-arg]
         panels = figure.subplots(1, 3, sharey=True)
         looks = style.looks(frame.loc[frame["row"].astype(str) != "control", "expansion"])
+        batch, size = (say.whole(frame[name].iloc[0]) for name in ("batch_size", "size"))
         for axes, (column, label) in zip(
             panels,
             (
-                ("macs", "Million multiply-accumulates an image"),
-                ("cpu_ms", "Milliseconds a batch, float32"),
-                ("cpu_bf16_ms", "Milliseconds a batch, bfloat16"),
+                ("macs", "Million multiply-accumulates\nfor an image"),
+                ("cpu_ms", f"Milliseconds in float32\nfor {batch} images"),
+                ("cpu_bf16_ms", f"Milliseconds in bfloat16\nfor {batch} images"),
             ),
             strict=True,
         ):
-            _panel(axes, frame.assign(x=frame[column] / (1e6 if column == "macs" else 1)), looks)
-            axes.set_xlabel(label)
+            draw_points(axes, frame.assign(x=frame[column] / (1e6 if column == "macs" else 1)), looks)
+            axes.set_xlabel(f"{label} of {size} \N{MULTIPLICATION SIGN} {size} pixels")
         panels[0].set_ylabel("Test accuracy")
         style.percent_axis(panels[0])
         neutral = style.Look(style.MUTED, "o")
@@ -79,7 +96,8 @@ def draw_tradeoff(table: pd.DataFrame | None, path: Path | str) -> None:
         style.save(figure, path)
 
 
-def _panel(axes: Axes, frame: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+def draw_points(axes: Axes, frame: pd.DataFrame, looks: Mapping[str, style.Look]) -> None:
+    """A point a row at `x` and its accuracy, with its interval and its number; the control is a band."""
     for row in frame.to_dict("records"):
         if str(row["row"]) == "control":
             axes.axhspan(row["ci_low"], row["ci_high"], color=style.BAND, alpha=0.6, lw=0, zorder=0)
@@ -89,19 +107,34 @@ def _panel(axes: Axes, frame: pd.DataFrame, looks: dict[str, style.Look]) -> Non
         face, edge = (look.color, "white") if trained else ("white", look.color)
         axes.plot([x, x], [row["ci_low"], row["ci_high"]], color=look.color, lw=1.0, zorder=3)
         axes.plot(x, y, look.marker, ms=7 * look.scale, mfc=face, mec=edge, mew=0.4 if trained else 1.4, zorder=4)
-    for expansion, part in frame[frame["row"].astype(str) != "control"].groupby("expansion", sort=False):
-        _number(axes, part, left=expansion == "decomposed")
-    axes.margins(x=0.14, y=0.08)
+    rows = frame[(frame["row"].astype(str) != "control") & frame["x"].notna()]
+    places = rows.groupby("expansion", sort=False)["x"].mean()
+    for expansion, part in rows.groupby("expansion", sort=False):
+        _number(axes, part, left=_is_left(places.drop(expansion) - places[expansion]))
+    axes.margins(x=0.28, y=0.08)
+
+
+def _is_left(distances: pd.Series[float]) -> bool:
+    """Whether the nearest of the others lies on the right, so that there is room on the left."""
+    return bool(len(distances)) and bool(distances[distances.abs().idxmin()] > 0)
 
 
 def _number(axes: Axes, rows: pd.DataFrame, left: bool) -> None:
     """Write the rows' numbers beside their points; points that touch share one label."""
-    rows = rows.dropna(subset=["x"]).sort_values("test_accuracy")
+    rows = rows.sort_values("test_accuracy")
     touching = (rows["test_accuracy"].diff() > TOUCHING).cumsum()
     for _, part in rows.groupby(touching):
-        x, y = part["x"].mean(), part["test_accuracy"].mean()
-        text, side = ", ".join(sorted(part["row"].astype(str), key=int)), "right" if left else "left"
-        axes.annotate(text, (x, y), (-7 if left else 7, -2), textcoords="offset points", fontsize=7, ha=side)
+        axes.annotate(
+            ", ".join(sorted(part["row"].astype(str), key=int)),
+            (part["x"].mean(), part["test_accuracy"].mean()),
+            (-7 if left else 7, 0),
+            textcoords="offset points",
+            fontsize=7,
+            ha="right" if left else "left",
+            va="center",
+            zorder=5,
+            path_effects=[withStroke(linewidth=2, foreground="white")],
+        )
 
 
 def draw_bases(bases: pd.DataFrame | None, sweeps: pd.DataFrame | None, path: Path | str) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
 import pandas as pd
 
 from convpress.report import wording as say
 from convpress.report.contents import Run
 from convpress.report.frames import records
+from convpress.report.low_rank_speeds import NAME, Row, costs, headline, speeds, together
 
-NAME = "low_rank"
 COLUMNS = (
     *("row", "variant", "expansion", "scheme", "layers", "bases", "decomposed", "l2_epochs", "ce_epochs"),
     *("accuracy_before", "test_accuracy", "test_n", "ci_low", "ci_high", "validation_accuracy"),
-    *("params", "macs", "bytes", "size", "input_size", "l2_distance", "l2_relative"),
+    *("params", "macs", "macs_input_size", "bytes", "size", "input_size", "l2_distance", "l2_relative"),
     *("batch_size", "threads", "device", "dtype", "layout", "repeats", "bf16_repeats"),
     *("cpu_ms", "cpu_bf16_ms", "cuda_ms", "speedup", "bf16_speedup"),
     *("delta_original", "mcnemar_original", "delta_control", "mcnemar_p"),
@@ -22,8 +22,6 @@ COLUMNS = (
 BASES = ("layer", "bases", "method", "penalty", "relative_error", "split_error", "iterations", "seconds")
 
 SCHEME_1 = ("grouped", "decomposed")
-
-Row = dict[str, Any]
 
 
 def by_number(frame: pd.DataFrame, number: str) -> Row | None:
@@ -58,41 +56,24 @@ def fastest(frame: pd.DataFrame) -> Row | None:
 
 
 def cards(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """The original, the control and the fastest row: name, accuracy, cost."""
+    """The original, the control and the fastest row: name, accuracy, costs."""
     shown = [("Original", by_number(frame, "1")), ("Control", by_number(frame, "control"))]
     quick = fastest(frame)
-    shown.append((f"Fastest: row {quick['row']}, {quick['variant']}" if quick else "", quick))
+    if quick:
+        shown.append((f"Fastest at {say.whole(quick['size'])} pixels: row {quick['row']}, {quick['variant']}", quick))
     return [
-        (
-            name,
-            say.percent(row["test_accuracy"]),
-            f"{say.interval(row['ci_low'], row['ci_high'])} · {say.count(row['macs'])} MACs · "
-            f"{say.milliseconds(row['cpu_ms'])}",
-        )
+        (name, say.percent(row["test_accuracy"]), say.beside(say.interval(row["ci_low"], row["ci_high"]), costs(row)))
         for name, row in shown
         if row
     ]
 
 
 def summary(frame: pd.DataFrame) -> list[str]:
-    """The answer in two sentences."""
+    """How fast the fastest trained row is, and what the trained rows of scheme 1 save."""
     first, quick = by_number(frame, "1"), fastest(frame)
     if first is None or quick is None:
         return ["The table of low-rank expansions has no trained row with a time in this run."]
-    grouped = [row for row in trained_last(frame) if row["scheme"] in SCHEME_1]
-    sentences = [
-        f"{_name(quick).capitalize()} is {say.times(quick['speedup'])} as fast as the original network on the CPU "
-        f"in float32 ({say.milliseconds(first['cpu_ms'])} to {say.milliseconds(quick['cpu_ms'])}) with "
-        f"{say.accuracy(quick)}, {_against_original(quick)}."
-    ]
-    if grouped:
-        parts = [
-            f"{_name(row)} needs {say.percent(row['macs'] / first['macs'], 0)} of the multiply-accumulates and "
-            f"{say.percent(row['cpu_ms'] / first['cpu_ms'], 0)} of the time"
-            for row in grouped
-        ]
-        sentences.append(f"By scheme 1, {say.listing(parts)}.")
-    return sentences
+    return [headline(quick), *together([row for row in trained_last(frame) if row["scheme"] in SCHEME_1], first)]
 
 
 def _name(row: Row) -> str:
@@ -106,26 +87,20 @@ def _against_original(row: Row) -> str:
 
 
 def findings(frame: pd.DataFrame) -> list[str]:
-    """What each surgery broke, what each training mended, and which row is the fastest."""
+    """What each surgery broke, what each training mended, and how fast the trained rows are at which size."""
+    trained = trained_last(frame)
     found = [
-        f"{_name(row).capitalize()}: {say.percent(row['accuracy_before'])} right after the surgery, "
+        f"{_name(row).capitalize()} has {say.percent(row['accuracy_before'])} right after the surgery and "
         f"{say.percent(row['test_accuracy'])} after {_training(row)}, {_against_original(row)}; "
         f"it {say.verdict(row['delta_control'], row['mcnemar_p'])}."
-        for row in trained_last(frame)
+        for row in trained
     ]
     found += [
-        f"{_name(row).capitalize()}: {say.percent(row['test_accuracy'])} right after the surgery; this run does not "
+        f"{_name(row).capitalize()} has {say.percent(row['test_accuracy'])} right after the surgery; this run does not "
         "train it."
         for row in untrained(frame)
     ]
-    found += _matching(frame)
-    quick = fastest(frame)
-    if quick is not None:
-        found.append(
-            f"{_name(quick).capitalize()} is the fastest trained row: {say.times(quick['speedup'])} as fast as row 1 "
-            f"in float32, {say.times(quick['bf16_speedup'])} in bfloat16, {_against_original(quick)}."
-        )
-    return found
+    return found + _matching(frame) + speeds(trained, by_number(frame, "1"))
 
 
 def _training(row: Row) -> str:
@@ -136,17 +111,27 @@ def _training(row: Row) -> str:
 
 def _matching(frame: pd.DataFrame) -> list[str]:
     """What matching the outputs alone does to distance and accuracy."""
-    told = []
     rows = records(frame[~frame["row"].isin(["1", "control"])])
-    for start in (row for row in rows if not row["l2_epochs"] and not row["ce_epochs"]):
-        for row in rows:
-            if row["expansion"] == start["expansion"] and row["l2_epochs"] and not row["ce_epochs"]:
-                told.append(
-                    f"{row['expansion']} from a distance of {say.significant(start['l2_distance'])} to "
-                    f"{say.significant(row['l2_distance'])} and from {say.percent(start['test_accuracy'])} to "
-                    f"{say.percent(row['test_accuracy'])}"
-                )
-    return [f"L2 alone takes {'; '.join(told)}."] if told else []
+    pairs = [
+        (start, row)
+        for start in rows
+        for row in rows
+        if not start["l2_epochs"] and not start["ce_epochs"] and row["l2_epochs"] and not row["ce_epochs"]
+        if row["expansion"] == start["expansion"]
+    ]
+    if not pairs:
+        return []
+    distances = say.listing(
+        f"{say.significant(start['l2_distance'])} to {say.significant(row['l2_distance'])} ({row['expansion']})"
+        for start, row in pairs
+    )
+    accuracies = say.listing(
+        f"{say.percent(start['test_accuracy'])} to {say.percent(row['test_accuracy'])}" for start, row in pairs
+    )
+    return [
+        f"L2 alone changes the distance to the original network's outputs from {distances}, and the accuracy from "
+        f"{accuracies}."
+    ]
 
 
 def bases_findings(bases: pd.DataFrame) -> list[str]:
@@ -158,39 +143,60 @@ def bases_findings(bases: pd.DataFrame) -> list[str]:
     excess = (plain["relative_error"] / shared["relative_error"] - 1).max()
     ratio = plain["seconds"].sum() / shared["seconds"].sum()
     found = [
-        f"After {say.whole(plain['iterations'].max())} sweeps the alternating method without a nuclear norm is up to "
-        f"{say.percent(excess)} above the error of the closed form, in {say.significant(ratio)} times its time."
+        f"After {say.whole(plain['iterations'].max())} sweeps, the alternating method without a nuclear norm reaches "
+        f"the closed form's error to within {say.percent(_rounded_up(excess))}, in {say.significant(ratio, 2)} times "
+        "the time."
     ]
     single = bases[bases["method"] == "svd_per_channel"].set_index("layer")["relative_error"]
     if len(single):
         gain = 1 - (single / shared["relative_error"]).min()
-        found.append(f"Filters for each channel lower the error by up to {say.percent(gain, 1)} at the same cost.")
+        found.append(
+            f"With filters of its own for each input channel, the closed form's error is up to {say.percent(gain, 1)} "
+            "lower than with shared filters, at the same cost."
+        )
     return found
+
+
+def _rounded_up(fraction: float) -> float:
+    """To the next hundredth of a percent, so that "within" holds; the inner rounding is against errors of floats."""
+    return max(1, math.ceil(round(fraction * 1e4, 6))) / 1e4
 
 
 def caveats(run: Run, frame: pd.DataFrame) -> list[str]:
     """Where this run is smaller than the seed's, and what its costs are for."""
-    found = []
+    found = _shortened(run, frame)
+    first = by_number(frame, "1")
+    if first is None:
+        return found
+    found.append(
+        f"The low-rank study trains and tests on images enlarged to {say.whole(first['input_size'])} pixels; its "
+        f"operations and times are for {say.whole(first['size'])} pixels and a batch of "
+        f"{say.whole(first['batch_size'])}. In “What to use when” and in the tables of baselines and of all variants, "
+        f"AlexNet's operations and times are for {say.whole(first['input_size'])} pixels."
+    )
+    if not say.absent(first["bf16_repeats"]):
+        found.append(
+            f"CPU times of the low-rank study are medians of {say.whole(first['repeats'])} passes in float32, and "
+            f"of {say.whole(first['bf16_repeats'])} in bfloat16."
+        )
+    return found
+
+
+def _shortened(run: Run, frame: pd.DataFrame) -> list[str]:
+    """Which trainings of row 4 are shorter than the seed's."""
     reference = run.reference("seeds", ("study", "figure", "value"))
     values = reference[reference["study"] == NAME].set_index("figure")["value"].to_dict()
-    for kind, column in (("L2", "l2_epochs"), ("CE", "ce_epochs")):
-        wanted, spent = values.get(f"row4_{column}"), by_number(frame, "4")
-        if wanted and spent and spent[column] < int(wanted):
-            found.append(
-                f"Row 4 of the low-rank study trains {say.epochs(spent[column])} of {kind} where the seed trains "
-                f"{wanted}, by low_rank.epochs_scale, and its last epoch counts where the seed takes the best."
-            )
-    first = by_number(frame, "1")
-    if first is not None:
-        found.append(
-            f"The low-rank study's networks see images enlarged to {say.whole(first['input_size'])} pixels; its "
-            f"operations and times are for {say.whole(first['size'])} pixels, a batch of "
-            f"{say.whole(first['batch_size'])}. In the tables of baselines and of all variants, in the picture "
-            "and in what to use when, AlexNet's operations and times are for the enlarged images."
-        )
-        if not say.absent(first["bf16_repeats"]):
-            found.append(
-                f"CPU times of the low-rank study are medians of {say.whole(first['repeats'])} passes in float32, and "
-                f"of {say.whole(first['bf16_repeats'])} in bfloat16."
-            )
-    return found
+    row = by_number(frame, "4")
+    kinds = (("L2", "l2_epochs"), ("CE", "ce_epochs"))
+    wanted = {kind: (column, values.get(f"row4_{column}")) for kind, column in kinds}
+    told = [
+        f"{say.epochs(row[column])} of {kind} where the seed trains {epochs}"
+        for kind, (column, epochs) in wanted.items()
+        if row and epochs and row[column] < int(epochs)
+    ]
+    if not told:
+        return []
+    return [
+        f"Row 4 of the low-rank study trains {say.listing(told)} (low_rank.epochs_scale); the last epoch counts, where "
+        "the seed takes the best on its test images."
+    ]

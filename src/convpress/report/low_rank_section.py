@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pandas as pd
 
 from convpress.report import wording as say
@@ -9,9 +12,7 @@ from convpress.report.contents import (
     ACCURACY,
     FILE,
     INTERVAL,
-    MACS,
     PARAMETERS,
-    SPEEDUP,
     TO_CONTROL,
     Column,
     Content,
@@ -23,17 +24,15 @@ from convpress.report.frames import records
 from convpress.report.low_rank_findings import (
     BASES,
     COLUMNS,
-    NAME,
-    Row,
     bases_findings,
     cards,
     caveats,
     findings,
     summary,
 )
+from convpress.report.low_rank_speeds import NAME, Row, with_input_size
 
 METHODS = {"svd_shared": "SVD, shared", "svd_per_channel": "SVD, for each channel", "alternating": "alternating"}
-
 
 TABLE = (
     Column("Row", lambda row: say.text(row["row"])),
@@ -47,14 +46,16 @@ TABLE = (
     Column("McNemar", lambda row: say.p_value(row["mcnemar_original"])).blank_for(row="1"),
     TO_CONTROL.blank_for(row="control"),
     Column("L2 distance", lambda row: say.significant(row["l2_distance"])),
-    MACS,
     PARAMETERS,
-    Column("CPU", lambda row: say.milliseconds(row["cpu_ms"])),
-    SPEEDUP,
-    Column("CPU, bfloat16", lambda row: say.milliseconds(row["cpu_bf16_ms"])),
-    Column("CUDA", lambda row: say.milliseconds(row["cuda_ms"])),
+    Column("Speedup at {input_size} pixels", lambda row: say.factor(row["input_speedup"])),
+    Column("Speedup at {size} pixels", lambda row: say.factor(row["speedup"])),
+    Column("MACs at {size} pixels", lambda row: say.count(row["macs"])),
+    Column("CPU at {size} pixels", lambda row: say.milliseconds(row["cpu_ms"])),
+    Column("CPU at {size} pixels, bfloat16", lambda row: say.milliseconds(row["cpu_bf16_ms"])),
+    Column("CUDA at {size} pixels", lambda row: say.milliseconds(row["cuda_ms"])),
     FILE,
 )
+"""Headers are completed by :func:`_sized`."""
 
 BASES_TABLE = (
     Column("Layer", lambda row: say.text(row["layer"])),
@@ -72,7 +73,7 @@ FIGURES = (
         "low_rank_tradeoff.svg",
         "Accuracy against cost.",
         "Three scatter plots of test accuracy, against multiply-accumulates and against milliseconds in float32 and "
-        "bfloat16; points carry the numbers of their rows. The same numbers are in the table of rows.",
+        "bfloat16; each point has the number of its row. The table of rows has the same values.",
     ),
     (
         "low_rank_bases.svg",
@@ -99,11 +100,12 @@ def build(run: Run) -> Content:
     frame = run.table(NAME, COLUMNS)
     for column in ("row", "variant", "expansion", "scheme", "bases"):
         frame[column] = ["" if say.absent(value) else str(value) for value in frame[column]]
+    frame = with_input_size(run, frame)
     bases = run.table("low_rank_bases", BASES)
     if frame.empty:
         content.missing.append("the table of rows (tables/low_rank.csv)")
     else:
-        content.tables.append(run.view(NAME, "The table, row by row.", frame, TABLE))
+        content.tables.append(run.view(NAME, "The table, row by row.", frame, _sized(TABLE, frame)))
         content.summary, content.cards = summary(frame), cards(frame)
         content.findings += findings(frame)
         content.caveats += caveats(run, frame)
@@ -115,6 +117,18 @@ def build(run: Run) -> Content:
     run.add_figures(FIGURES, content)
     content.seed, content.seed_note = _rows_beside_seed(run, frame)
     return content
+
+
+def _sized(columns: Sequence[Column], frame: pd.DataFrame) -> list[Column]:
+    """The columns with the sizes of the frame's images in their headers, less the other size where nothing has it."""
+    first = records(frame)[0]
+    sizes = {name: say.whole(first[name]) for name in ("size", "input_size")}
+    known = frame["input_speedup"].notna().any()
+    return [
+        replace(column, header=column.header.format(**sizes))
+        for column in columns
+        if known or "{input_size}" not in column.header
+    ]
 
 
 def _rows_beside_seed(run: Run, frame: pd.DataFrame) -> tuple[TableView | None, str]:
@@ -137,17 +151,19 @@ def _rows_beside_seed(run: Run, frame: pd.DataFrame) -> tuple[TableView | None, 
         Column("Seed, L2 norm", lambda row: say.significant(seed(row, "l2"))),
         Column("Ours, L2 distance", lambda row: say.significant(row["l2_distance"])),
         Column("Seed, CPU", lambda row: say.milliseconds(seed(row, "cpu_ms"))),
-        Column("Ours, CPU", lambda row: say.milliseconds(row["cpu_ms"])),
+        Column("Ours, CPU at {size} pixels", lambda row: say.milliseconds(row["cpu_ms"])),
     )
     note = (
-        "The seed's L2 norms are summed over images and layers in a way it does not state; only their course compares."
+        "The seed does not say how its L2 norms are summed over images and layers; only their rise and fall from row "
+        "to row can be compared with ours."
     )
     if not run.used("cifar10"):
         note = (
             "The seed's figures are for CIFAR-10; this run uses other images, so the columns cannot be compared. "
             + note
         )
-    return run.view(f"{NAME}_seed", "The seed's table beside ours.", pd.DataFrame(rows), columns), note
+    shown = pd.DataFrame(rows)
+    return run.view(f"{NAME}_seed", "The seed's table beside ours.", shown, _sized(columns, shown)), note
 
 
 def _gap(values: dict[str, float], row: Row) -> float | None:
@@ -160,12 +176,11 @@ LOW_RANK = Section(
     title="Low-rank expansions",
     question="Do low-rank expansions of AlexNet's convolutions save time as well as arithmetic?",
     method=(
-        "Scheme 1 writes a convolution as a few basis filters for each input channel and a 1×1 convolution (replaced), "
-        "and splits these filters into a vertical and a horizontal one (decomposed). Scheme 2 runs a vertical filter "
-        "over all channels and then a horizontal one (separable). All are computed in closed form by truncated SVD. "
-        "Then L2 matches the replaced layers' outputs to the original network's while nothing else learns, and CE "
-        "trains everything on the labels; a row with both does L2 first. The control is the original network, "
-        "trained on by CE for as many epochs as the longest row."
+        "Scheme 1 replaces a convolution by a few filters for each input channel and a 1×1 convolution (replaced), and "
+        "may split each of these filters into a vertical and a horizontal one (decomposed); scheme 2 replaces it by a "
+        "vertical and a horizontal convolution (separable). Truncated SVD gives all of them; then L2 trains only the "
+        "new layers, to give the original network's outputs, and after it CE trains everything on the labels. The "
+        "control is the original network, trained further by CE for as many epochs as the longest row."
     ),
     build=build,
 )
