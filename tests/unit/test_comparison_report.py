@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -17,7 +16,6 @@ from convpress.report.comparison_findings import NAMED, findings, kind, kinds, u
 from convpress.report.comparison_section import COMPARISON, fronts
 from convpress.report.comparison_timings import timed_twice, with_times
 from convpress.report.contents import Run
-from convpress.report.targets_section import TRIED
 from convpress.report.wording import SPACE
 
 
@@ -140,12 +138,3 @@ def test_tables_without_times_of_their_own_take_those_of_the_comparison(compared
     assert frame["latency_ms"].isna().tolist() == [False, True]
     baselines = pd.DataFrame({"variant": ["baseline", "control"], "model": ["resnet20", "resnet20"]})
     assert with_times(found, baselines)["latency_ms"].tolist() == [times["resnet20"].iloc[0]] * 2
-
-
-def test_what_was_laid_over_is_shown_with_dotted_keys() -> None:
-    (show,) = (column.show for column in TRIED if column.header == "Configuration")
-    laid = {"merging": {"shared-50": {"training": {"epochs": 10}, "method": "shared"}}, "grids": [{"models": ["a"]}]}
-    assert show({"configuration": json.dumps(laid)}) == (
-        "merging.shared-50.training.epochs = 10; merging.shared-50.method = shared; grids[0].models = [a]"
-    )
-    assert show({"configuration": "{}"}) == "params.yaml of the commit"

@@ -26,6 +26,8 @@ def judge(tmp_path, **changes):
         ({"pick": "min", "relation": "<", "limit": 0.63}, 0.63, "not met"),
         ({"where": "variant == 'a'"}, 0.63, "met"),
         ({"pick": "chosen", "limit": 0.7}, 0.63, "not met"),
+        ({"relation": "within 0.05 points of", "limit": 0.8305}, 0.83, "met"),
+        ({"relation": "within 0.05 points of", "limit": 0.8306}, 0.83, "not met"),
         ({"where": "variant == 'b'", "against": "variant == 'a'", "limit": 0.2}, 0.2, "met"),
     ],
 )
@@ -42,6 +44,8 @@ def test_a_tested_difference_has_its_p_value(tmp_path):
     row = judge(tmp_path, table="d", column="delta_control", where="variant == 'b'", pick="first")
     assert list(row[["test", "p"]]) == ["McNemar", 0.3]
     assert judge(tmp_path, table="d", column="delta_control", pick="chosen")["p"] == 0.01
+    with pytest.raises(ConvpressError, match="several rows make no p-value"):
+        judge(tmp_path, table="d", column="delta_control", pick="mean")
 
 
 @pytest.mark.parametrize("changes", [{"table": "absent"}, {"where": "variant == 'c'"}, {"where": "variant == 'z'"}])

@@ -11,7 +11,13 @@ import pandas as pd
 from convpress.errors import ConvpressError
 from convpress.report.queries import read_number
 
-RELATIONS = {">=": operator.ge, "<=": operator.le, "<": operator.lt, ">": operator.gt}
+RELATIONS = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "<": operator.lt,
+    ">": operator.gt,
+    "within 0.05 points of": lambda measured, limit: abs(measured - limit) <= 0.0005 + 1e-9,
+}
 COLUMNS = ("study", "target", "table", "column", "where", "against", "pick", "relation", "limit", "unit")
 
 TESTS = {
@@ -49,6 +55,8 @@ def _tested(target: dict[Any, Any], tables: Path) -> tuple[str, float | None]:
     test, column = TESTS.get(target["column"], ("", ""))
     if not test or target["against"]:
         return "", None
+    if target["pick"] not in ("first", "chosen"):
+        raise ConvpressError(f"pick is {target['pick']!r}, but the p-values of several rows make no p-value")
     p = read_number(tables, target["table"], column, target["where"], target["pick"])
     return (test, p) if p is not None else ("", None)
 

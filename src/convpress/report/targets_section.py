@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
+
+import pandas as pd
 
 from convpress.report import wording as say
 from convpress.report.contents import (
@@ -15,6 +18,7 @@ from convpress.report.contents import (
     Run,
     Section,
 )
+from convpress.report.frames import records
 
 COLUMNS = ("study", "target", "measured", "relation", "limit", "unit", "met", "test", "p")
 
@@ -34,9 +38,12 @@ def _measured(row: dict[str, Any]) -> str:
 
 
 def _note(row: dict[str, Any]) -> str:
-    """The p-value of a tested difference, and how often the target was tried."""
+    """The p-value of a tested difference, and how often the target was tried, which flatters what was met at last."""
     tested = [] if say.absent(row["p"]) else [f"{say.text(row['test'])}, {say.p_value(row['p'])}"]
-    tried = [f"{row['attempts']} attempt{'s' if row['attempts'] > 1 else ''}"] if row["attempts"] else []
+    count = row["attempts"]
+    tried = [f"{count} attempt{'s' if count > 1 else ''}"] if count else []
+    if count > 1 and row["met"] == "met":
+        tried = [f"met at attempt {count} of {count}"]
     return "; ".join([*tested, *tried])
 
 
@@ -58,9 +65,9 @@ TRIED = (
     Column("Variant", lambda row: say.text(row["variant"]), numeric=False),
     Column("Aim", _aim),
     Column("Measured, as the target counts", _measured),
-    Column("Configuration", lambda row: _laid_over(row["configuration"]), numeric=False),
     Column("Validation", lambda row: say.percent(row["validation_accuracy"])),
     ACCURACY,
+    Column("Configuration", lambda row: say.text(row["changes"]), numeric=False),
     Column("Control", lambda row: say.percent(row["control_accuracy"])),
     TO_CONTROL,
     MCNEMAR,
@@ -68,22 +75,49 @@ TRIED = (
 )
 
 
-def _laid_over(configuration: object) -> str:
-    """What was laid over that commit's params.yaml, a dotted key for each value."""
-    try:
-        found = json.loads(say.text(configuration))
-    except ValueError:
-        return say.text(configuration)
-    return "; ".join(_dotted(found)) or "params.yaml of the commit"
+def _changes(tried: pd.DataFrame) -> pd.DataFrame:
+    """`tried` with attempts at one target together, and what each changed: first all, then what the one before had not.
+
+    What was laid over a commit's params.yaml has a dotted key for each value.
+    """
+    place = {target: number for number, target in enumerate(dict.fromkeys(tried["target"]))}
+    tried = tried.sort_values("target", key=lambda targets: targets.map(place), kind="stable")
+    before: dict[str, dict[str, str]] = {}
+    changes = []
+    for row in records(tried):
+        now = dict(_dotted(json.loads(say.text(row["configuration"]))))
+        last = before.get(row["target"], {})
+        new = [f"{key} = {value}" for key, value in now.items() if last.get(key) != value]
+        changes.append("; ".join(new) or "params.yaml of the commit")
+        before[row["target"]] = now
+    return tried.assign(changes=changes)
 
 
-def _dotted(value: object, key: str = "") -> list[str]:
-    """`a.b = 1` for each value in nested dicts, `a[0].b = 1` in lists of them."""
+def _dotted(value: object, key: str = "") -> Iterator[tuple[str, str]]:
+    """(`a.b`, 1) for each value in nested dicts, (`a[0].b`, 1) in lists of them."""
     if isinstance(value, dict):
-        return [line for name, inner in value.items() for line in _dotted(inner, f"{key}.{name}" if key else name)]
-    if isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
-        return [line for number, inner in enumerate(value) for line in _dotted(inner, f"{key}[{number}]")]
-    return [f"{key} = {value if isinstance(value, str) else json.dumps(value)}".replace('"', "")]
+        for name, inner in value.items():
+            yield from _dotted(inner, f"{key}.{name}" if key else name)
+    elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+        for number, inner in enumerate(value):
+            yield from _dotted(inner, f"{key}[{number}]")
+    else:
+        yield key, (value if isinstance(value, str) else json.dumps(value)).replace('"', "")
+
+
+def _against_validation(tried: pd.DataFrame) -> str:
+    """Targets whose last attempt, which the run uses, is not the one that validation images would choose."""
+    found = [
+        str(target)
+        for target, rows in tried.groupby("target", sort=False)
+        if rows["validation_accuracy"].iloc[-1] < rows["validation_accuracy"].max()
+    ]
+    if not found:
+        return ""
+    return (
+        f"The run uses the last attempt at each target. Validation images would choose an earlier one for "
+        f"{say.listing(f'“{name}”' for name in found)}."
+    )
 
 
 def build(run: Run) -> Content:
@@ -101,12 +135,21 @@ def build(run: Run) -> Content:
     frame = frame.assign(attempts=[int(counts.get(target, 0)) for target in frame["target"]])
     content.tables.append(run.view("targets", "Targets and what came out.", frame, TABLE))
     if len(tried):
-        tried = tried.merge(frame[["target", "relation", "limit", "unit"]], on="target", how="left")
+        tried = _changes(tried).merge(frame[["target", "relation", "limit", "unit"]], on="target", how="left")
         content.tables.append(run.view("attempts", "What was tried to meet targets.", tried, TRIED))
-    measured = frame[frame["met"] != "not measured"]
-    met = int((measured["met"] == "met").sum())
-    content.findings.append(f"{met} of {len(measured)} measured targets are met.")
+        content.findings.append(_against_validation(tried))
+    content.findings = [_count(frame), *filter(None, content.findings)]
     return content
+
+
+def _count(frame: pd.DataFrame) -> str:
+    """How many targets are met; what only says that the start is right counts apart."""
+    measured = frame[frame["met"] != "not measured"]
+    parts = [part["met"] == "met" for _, part in measured.groupby(measured["study"] == "baseline")]
+    shares = [f"{int(part.sum())} of {len(part)}" for part in parts]
+    if len(shares) == 1:
+        return f"{shares[0]} measured targets are met."
+    return f"{shares[0]} measured targets are met, and {shares[1]} that the networks have before everything."
 
 
 TARGETS = Section(

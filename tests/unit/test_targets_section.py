@@ -1,0 +1,69 @@
+"""The section on targets: attempts beside what they changed, and what flatters them."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from convpress.report.contents import Run
+from convpress.report.targets_section import ATTEMPTS, TARGETS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def tried(target: str, configuration: dict, validation: float) -> dict:
+    empty = dict.fromkeys(ATTEMPTS, None)
+    return empty | {"target": target, "configuration": json.dumps(configuration), "validation_accuracy": validation}
+
+
+@pytest.fixture
+def build(tmp_path):
+    def built(targets: list[tuple], attempts: list[dict]):
+        folder = tmp_path / "results" / "run"
+        (folder / "tables").mkdir(parents=True)
+        rows = [dict(zip(("study", "target", "met", "p", "test"), row, strict=True)) for row in targets]
+        fixed = {"measured": 0.9, "relation": ">=", "limit": 0.8, "unit": "percent"}
+        pd.DataFrame([fixed | row for row in rows]).to_csv(folder / "tables" / "targets.csv", index=False)
+        pd.DataFrame(attempts, columns=ATTEMPTS).to_csv(tmp_path / "results" / "attempts.csv", index=False)
+        (folder / "provenance.json").write_text(json.dumps({"inputs": [{"file": "cifar10.safetensors"}]}))
+        return TARGETS.build(Run(folder, ROOT / "report"))
+
+    return built
+
+
+def column(view, header: str) -> list:
+    place = [c.header for c in view.columns].index(header)
+    return [row[place] for row in view.rows]
+
+
+def test_attempts_at_one_target_stand_together_with_what_each_changed(build):
+    first = {"merging": {"a": {"training": {"epochs": 10}, "method": "shared"}}, "grids": [{"models": ["x"]}]}
+    second = {"merging": {"a": {"training": {"epochs": 20}, "method": "shared"}}, "grids": [{"models": ["x"]}]}
+    attempts = [tried("one", first, 0.8), tried("two", {}, 0.9), tried("one", second, 0.9)]
+    content = build([("m", "one", "met", None, None), ("m", "two", "not met", 0.03, "McNemar")], attempts)
+    targets, view = content.tables
+    assert column(view, "Target") == ["one", "one", "two"]
+    assert column(view, "Configuration") == [
+        "merging.a.training.epochs = 10; merging.a.method = shared; grids[0].models = [x]",
+        "merging.a.training.epochs = 20",
+        "params.yaml of the commit",
+    ]
+    assert column(targets, "Note") == ["met at attempt 2 of 2", "McNemar, p\xa0=\xa00.03; 1 attempt"]
+
+
+def test_what_the_start_is_counts_apart(build):
+    targets = [
+        ("baseline", "start", "met", None, None),
+        ("m", "one", "met", None, None),
+        ("m", "no", "not met", "", ""),
+    ]
+    (found,) = build([*targets, ("m", "later", "not measured", "", "")], []).findings
+    assert found == "1 of 2 measured targets are met, and 1 of 1 that the networks have before everything."
+
+
+@pytest.mark.parametrize(("validation", "said"), [(0.7, True), (0.9, False)])
+def test_an_attempt_that_validation_images_would_not_choose_is_named(build, validation, said):
+    attempts = [tried("one", {}, 0.8), tried("one", {"a": 1}, validation)]
+    findings = build([("m", "one", "met", None, None)], attempts).findings
+    assert any("Validation images would choose an earlier one for “one”" in line for line in findings) == said
