@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from convpress.report import style
 from convpress.report.comparison_tables import PARETO
-from convpress.report.pareto import COSTS, REFERENCES, Cost, in_view, networks
+from convpress.report.pareto import COSTS, FARTHEST, REFERENCES, Cost, in_view, left_out, networks
 
 MILLION = 1e6
 FULL_ROW = 20
@@ -51,7 +51,8 @@ def draw_pareto(frame: pd.DataFrame, path: Path | str) -> None:
         if not _compressed(frame).any():
             style.save_empty(path, "No compressed networks in this run")
             return
-        names, frame = networks(frame), in_view(frame)
+        names, hidden = networks(frame), {name: left_out(frame[frame["model"] == name]) for name in networks(frame)}
+        frame = in_view(frame)
         heights = [1.4 + 0.9 * min(1.0, (frame["model"] == network).sum() / FULL_ROW) for network in names]
         figure = style.new_figure(style.WIDTH, sum(heights) + 0.7)
         grid = figure.subplots(len(names), len(COSTS), sharey="row", squeeze=False, height_ratios=heights)
@@ -65,6 +66,9 @@ def draw_pareto(frame: pd.DataFrame, path: Path | str) -> None:
             style.percent_axis(axes_row[0])
             axes_row[0].set_ylabel("Test accuracy")
             axes_row[0].set_title(network, loc="left", fontweight="bold")
+            if hidden[network]:
+                text = f"{hidden[network]} more lie over {100 * FARTHEST:.0f} points below the best"
+                axes_row[-1].set_title(text, loc="right", fontsize=7, color=style.MUTED)
         _label_units_once(grid)
         style.legend_above(figure, _pareto_legend(frame), 5)
         style.save(figure, path)

@@ -21,6 +21,7 @@ from convpress.report.baselines_section import BASELINES
 from convpress.report.clustering_section import CLUSTERING
 from convpress.report.comparison_section import COMPARISON
 from convpress.report.contents import Content, Run, Section
+from convpress.report.headline import headline
 from convpress.report.headlines_section import HEADLINES
 from convpress.report.kernel_search_section import KERNEL_SEARCH
 from convpress.report.low_rank_section import LOW_RANK
@@ -65,7 +66,11 @@ WORDS = (
         "of the variants stand in the tables.",
     ),
     ("Variant", "one compressed network; its name says what was done to it."),
-    ("Seed", "the document that a study comes from; its own figures stand beside ours."),
+    (
+        "Seed",
+        "the document that a study comes from; its own figures stand beside ours. A number that random draws start "
+        "from is a random seed, and a variant of three seeds was trained three times.",
+    ),
     (
         "95 % interval",
         "where the accuracy on endlessly many images of this kind would probably lie (Wilson's interval); where "
@@ -168,12 +173,13 @@ def summary_of(run: Run) -> dict[str, Any]:
     """Advice, and the Pareto picture as a specification for Vega and as a still picture; empty without a comparison."""
     frame = compared(run)
     if frame.empty:
-        return {"advice": [], "specification": None, "still": None}
+        return {"headline": [], "advice": [], "specification": None, "still": None}
     from convpress.report import pareto_chart  # Altair is slow to import
 
     given = [found for network in networks(frame) if (found := advice(frame, network)).cards]
     still = pareto_chart.still(frame)
-    return {"advice": given, "specification": pareto_chart.interactive(frame) if still else None, "still": still}
+    chart = pareto_chart.interactive(frame) if still else None
+    return {"headline": headline(frame), "advice": given, "specification": chart, "still": still}
 
 
 def scripts(with_chart: bool) -> dict[str, Any]:
@@ -218,6 +224,10 @@ def caveats(run: Run, contents: list[Content]) -> list[str]:
     found.append(
         f"Where a table does not name several seeds, numbers are of {one}, and intervals and p-values speak of other "
         "test images, not of other random starts: a training from another seed gives other numbers, too."
+    )
+    found.append(
+        "Trainings are shorter than those of the seed documents: every table names its epochs, and more would change "
+        "the order of some variants."
     )
     found.append(
         f"Times are of one batch{_batch(run)} in float32 and channels-last where nothing else is said. "

@@ -131,6 +131,11 @@ def in_view(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[(frame["test_accuracy"] >= best - FARTHEST) | frame["study"].isin(REFERENCES)]
 
 
+def left_out(frame: pd.DataFrame) -> int:
+    """How many of `frame` pictures do not show."""
+    return len(frame) - len(in_view(frame))
+
+
 def label(study: str, variant: str) -> str:
     """How a variant is called on the page."""
     return f"{study.capitalize()} {variant}" if study in REFERENCES else f"{variant} ({study})"

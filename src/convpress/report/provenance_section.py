@@ -25,7 +25,7 @@ def verified(entry: dict[str, Any]) -> bool:
 def facts(provenance: dict[str, Any]) -> list[tuple[str, str]]:
     """What the run was computed with, as pairs of name and value."""
     keys = ("run", "seed", "processor", "cores", "device", "threads", "precision", "git")
-    pairs = [("Page drawn at (git)" if key == "git" else key.capitalize(), provenance.get(key)) for key in keys]
+    pairs = [("Results computed at (git)" if key == "git" else key.capitalize(), provenance.get(key)) for key in keys]
     packages = provenance.get("packages")
     if isinstance(packages, dict) and packages:
         pairs.append(("Packages", ", ".join(f"{name} {version}" for name, version in packages.items())))

@@ -1,0 +1,58 @@
+"""What a whole run found, in three sentences that are computed from the comparison."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from convpress.report import wording as say
+from convpress.report.comparison_replicates import not_worse
+from convpress.report.pareto import REFERENCES, networks
+
+FASTER = 1.25
+"""Times faster than the uncompressed network from which on a variant counts as clearly faster."""
+
+
+def headline(frame: pd.DataFrame) -> list[str]:
+    """How much was tried, whether it keeps the control's accuracy, and what is faster; `frame` as of `compared`.
+
+    Peers do not count. Empty where nothing was compressed or nothing was tested against a control.
+    """
+    rows = frame[~frame["study"].isin(REFERENCES) & ~frame["peer"] & frame["delta_control"].notna()]
+    if rows.empty:
+        return []
+    return [_tried(rows), _kept(rows), *_fast(rows)]
+
+
+def _tried(rows: pd.DataFrame) -> str:
+    epochs = rows["finetune_epochs"].dropna()
+    trained = ""
+    if len(epochs):
+        middle = say.epochs(float(epochs.median()))
+        range_ = f"{say.whole(epochs.min())} to {say.epochs(epochs.max())}"
+        trained = f", fine-tuned for {range_}, half of them for {middle} or less"
+    return f"{len(rows)} compressed versions of {say.listing(networks(rows))} are compared{trained}."
+
+
+def _kept(rows: pd.DataFrame) -> str:
+    tested = rows[rows["mcnemar_p"].notna()]
+    better = int(((tested["delta_control"] > 0) & (tested["mcnemar_p"] < say.SIGNIFICANT)).sum())
+    kept = int(not_worse(tested).sum())
+    more = f"{better} of them {'is' if better == 1 else 'are'}" if better else "None of them is"
+    return (
+        f"{more} more accurate than the control, the uncompressed network trained further, by the exact McNemar test; "
+        f"{kept} of {len(tested)} cannot be told apart from it or are better."
+    )
+
+
+def _fast(rows: pd.DataFrame) -> list[str]:
+    if rows["speedup"].isna().all():
+        return []
+    fast = rows[rows["speedup"] >= FASTER]
+    if fast.empty:
+        return [f"None is {say.times(FASTER)} as fast as its uncompressed network."]
+    studies = say.listing(dict.fromkeys(fast["study"]))
+    lost = " to ".join(dict.fromkeys(say.points(fast["delta_control"].agg(end)) for end in ("max", "min")))
+    return [
+        f"{len(fast)} {'is' if len(fast) == 1 else 'are'} at least {say.times(FASTER)} as fast as the uncompressed "
+        f"network ({studies}), with {lost} points against the control."
+    ]

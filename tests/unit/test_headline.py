@@ -1,0 +1,45 @@
+"""The three sentences at the head of the page."""
+
+import pandas as pd
+import pytest
+
+from convpress.report import wording
+from convpress.report.headline import headline
+
+
+def row(variant: str, delta: float | None, p: float | None, speedup: float | None, **more: object) -> dict:
+    found = {"study": "merging", "variant": variant, "model": "resnet20", "peer": False, "finetune_epochs": 1}
+    return found | {"delta_control": delta, "mcnemar_p": p, "speedup": speedup} | more
+
+
+CONTROL = row("resnet20", None, None, 1.0, study="control")
+WORSE = row("a", -0.03, 0.001, 1.5, finetune_epochs=3)
+EQUAL = row("b", -0.002, 0.3, 1.0)
+
+
+def said(*rows: dict) -> list[str]:
+    return [sentence.replace(wording.SPACE, " ") for sentence in headline(pd.DataFrame([CONTROL, *rows]))]
+
+
+def test_what_was_tried_kept_and_won():
+    tried, kept, fast = said(WORSE, EQUAL, row("peer", 0.01, 0.001, 9.0, peer=True))
+    assert tried.startswith(
+        "2 compressed versions of resnet20 are compared, fine-tuned for 1 to 3 epochs, half of them"
+    )
+    assert kept.startswith("None of them is more accurate than the control")
+    assert kept.endswith("1 of 2 cannot be told apart from it or are better.")
+    assert fast == (
+        "1 is at least 1.25 times as fast as the uncompressed network (merging), with \N{MINUS SIGN}3.00 points "
+        "against the control."
+    )
+
+
+@pytest.mark.parametrize(("p", "begins"), [(0.001, "1 of them is"), (0.2, "None of them is")])
+def test_more_accurate_is_what_the_test_calls_so(p, begins):
+    assert said(row("a", 0.01, p, 1.0))[1].startswith(begins)
+
+
+def test_what_was_not_measured_is_not_said():
+    assert said() == []
+    assert len(said(row("a", -0.1, 0.01, None))) == 2
+    assert said(EQUAL)[2] == "None is 1.25 times as fast as its uncompressed network."
