@@ -5,14 +5,18 @@ import pytest
 from made_sensitivity import study
 
 from convpress.report import wording
-from convpress.report.sensitivity_recipes import each_at_its_best, other_rates
+from convpress.report.sensitivity_advice import summary
+from convpress.report.sensitivity_recipes import against_untrained, choice_of_rate, losers, other_rates
 from convpress.report.sensitivity_tables import correlation_table, pairs_table
 
 SEEDS = (0, 1, 2)
 
 
-def two_rates(plain_at_slow=0.85):
-    """Plain factors lose at the common rate and do not at the slow one; corrected ones do best at the common one."""
+def two_rates(plain_at_slow=0.85, before=0.86, slow_is_seen=False):
+    """Plain factors lose at both rates, corrected ones do best at the common one, where they have 90.1 %.
+
+    `slow_is_seen`: on validation images the slow rate is better, on test images the common one.
+    """
     rows = []
     for suffix, rate, plain, corrected in (("", 0.01, 0.80, 0.90), ("slow", 0.0001, plain_at_slow, 0.88)):
         for treatment, accuracy in (("plain", plain), ("corrected", corrected)):
@@ -20,38 +24,69 @@ def two_rates(plain_at_slow=0.85):
             frame = frame[(frame["treatment"] == treatment) & (frame["model"] == "resnet20")]
             frame = frame[frame["compression"] == 2].assign(suffix=suffix, lr=rate)
             wobble = 0.001 * frame["replicate"] * (treatment == "corrected")
-            values = accuracy + wobble
-            rows.append(frame.assign(test_accuracy=values, validation_accuracy=values + 0.01, accuracy_before=0.84))
+            values, seen = accuracy + wobble, 0.2 * (slow_is_seen and suffix == "slow")
+            rows.append(frame.assign(test_accuracy=values, validation_accuracy=values + seen, accuracy_before=before))
     return pd.concat(rows, ignore_index=True)
 
 
-def test_each_side_is_compared_at_its_own_best_rate():
-    sentence = each_at_its_best(two_rates())[0].replace(wording.SPACE, " ")
-    assert "+5.10 points for CP of resnet20 at 2×" in sentence
-    assert "plain 85.00 % at 0.0001 and corrected 90.10 % at 0.01" in sentence
-    assert "+5.00 to +5.20 over 3 seeds" in sentence
+def test_the_gain_over_plain_factors_that_lose_at_each_rate_is_that_over_untrained_ones():
+    """Corrected less the best training is +5.1 points at the best rates, and +10.1 at the common one."""
+    frame = two_rates()
+    text = against_untrained(frame)[0].replace(wording.SPACE, " ")
+    assert "lose accuracy at both learning rates tried (test accuracy, means of 3 seeds)" in text
+    assert "CP of resnet20 at 2× has 86.00 % untrained and 80.00 % at 0.01 and 85.00 % at 0.0001." in text
+    assert "the gain of trained corrected ones is +4.10 points for CP of resnet20 at 2× (at 0.01)" in text
+    told = summary(frame, pairs_table(frame))
+    assert told[-1] == (
+        "Plain factors of CP lose accuracy at both learning rates tried; against untrained plain factors the gain is "
+        "+4.10 points."
+    )
+    assert "+10.10 points" in told[-2]
+    assert len(told) == 3
+    assert "0.0001" not in " ".join(told)
+    assert losers(two_rates(before=0.84)) == [], "at the slow rate plain factors gain"
+
+
+def test_one_rate_is_told_as_one():
+    frame = two_rates()
+    (text,) = against_untrained(frame[frame["suffix"] == ""])
+    assert "at the one learning rate tried" in text
 
 
 @pytest.mark.parametrize(
     "part",
     [
-        pytest.param(lambda frame: frame[frame["suffix"] == ""], id="one rate"),
+        pytest.param(lambda frame: frame[frame["suffix"] == "slow"], id="no common rate"),
         pytest.param(lambda frame: frame[frame["replicate"] < 2], id="two seeds"),
         pytest.param(lambda frame: frame[frame["treatment"] == "plain"], id="plain alone"),
+        pytest.param(lambda frame: frame.drop(columns="lr"), id="rates unknown"),
+        pytest.param(lambda frame: frame.assign(test_accuracy=float("nan")), id="nothing measured"),
     ],
 )
-def test_without_several_rates_and_seeds_nothing_is_compared(part):
-    assert each_at_its_best(part(two_rates())) == []
+def test_without_seeds_and_twins_nothing_is_compared(part):
+    assert against_untrained(part(two_rates())) == []
+
+
+def test_a_rate_that_validation_images_choose_against_test_images_is_not_used():
+    (text,) = choice_of_rate(two_rates(plain_at_slow=0.75, slow_is_seen=True), seen=True)
+    assert text == (
+        "Validation images, which the imported checkpoints were trained on, prefer the rate 0.0001 in 2 of 2 cases "
+        "(plain and corrected) where on test images 0.01 is better, by 2.00 to 5.00 points. So they choose no rate "
+        "here."
+    )
+    (text,) = choice_of_rate(two_rates(), seen=False)
+    assert text == "Validation images prefer the same rate as test images in all 2 cases (plain and corrected)."
+    assert choice_of_rate(two_rates()[lambda f: f["suffix"] == ""], seen=True) == []
 
 
 def test_another_rate_is_named_with_its_verdict_and_its_losers():
     frame = two_rates()
     (sentence,) = other_rates(frame, pairs_table(frame))
-    assert sentence.startswith("At a learning rate of 0.0001 in place of 0.01: Over 3 seeds, corrected is better")
-    assert sentence.endswith("There, no plain training ends below where its factors started.")
-    frame = two_rates(plain_at_slow=0.83)
+    assert sentence.startswith("At a learning rate of 0.0001 instead of 0.01, over 3 seeds, corrected is better")
+    assert sentence.endswith("At this rate 3 of 3 plain CP trainings lose accuracy.")
+    frame = two_rates(before=0.84)
     (sentence,) = other_rates(frame, pairs_table(frame))
-    assert sentence.endswith("There, 3 of 3 plain CP trainings end below where their factors started.")
+    assert sentence.endswith("At this rate no plain training loses accuracy.")
 
 
 def test_the_correlation_is_of_the_common_rate_alone():

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from made_sensitivity import CELLS, study
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy import stats
 from torch import nn
 
@@ -73,6 +74,7 @@ def test_trainings_with_an_idle_penalty_are_no_comparisons():
         same = frame.loc[frame["treatment"] == free, "relative_sensitivity_after"].to_numpy()
         frame.loc[frame["treatment"] == treatment, "relative_sensitivity_after"] = 1.01 * same
     assert correlation_table(frame)["points"].tolist() == [4] * 4
+    assert correlation_table(frame, every=True)["points"].tolist() == [12] * 4
     unnamed = frame.assign(suffix=pd.Series(np.nan, frame.index, dtype=object))
     assert correlation_table(unnamed)["points"].tolist() == [4] * 4
 
@@ -137,6 +139,34 @@ def test_pictures_are_drawn_whole_or_say_what_is_missing(tmp_path):
         sensitivity_figures.draw_all(tables, {name: again})
         assert again.read_bytes() == (tmp_path / f"{name}.svg").read_bytes()
         assert "in this run" in (tmp_path / f"no-{name}.svg").read_text()
+
+
+def test_accuracies_are_drawn_for_the_common_recipe_with_names_inside(monkeypatch):
+    figures = []
+    monkeypatch.setattr(style, "save", lambda figure, path: figures.append(figure))
+    frame = study(replicates=(0, 1, 2), families=("cp", "tucker")).replace("resnet32", "a-network-of-a-long-name")
+    slow = frame[frame["treatment"] == "plain"].assign(suffix="slow", test_accuracy=0.1)
+    sensitivity_figures.draw_accuracy(pd.concat([frame, slow]), "x.svg")
+    canvas = FigureCanvasAgg(figures[0])
+    canvas.draw()
+    hollow = {mark.get_label(): mark.get_markerfacecolor() == "white" for mark in figures[0].legends[0].legend_handles}
+    assert hollow == {"plain": False, "corrected": False, "regularised": True, "both": True}
+    for axes in figures[0].axes:
+        assert len(axes.texts) == len(CELLS)
+        right = axes.get_window_extent(canvas.get_renderer()).x1
+        assert all(text.get_window_extent(canvas.get_renderer()).x1 < right for text in axes.texts)
+        marks = [line for line in axes.lines if line.get_marker() != "None"]
+        assert len(marks) == len(CELLS) * 4 * 3
+        assert min(line.get_ydata()[0] for line in marks) > 0.1, "another recipe is left out"
+        joining = [line for line in axes.lines if line.get_color() == style.MUTED]
+        assert len(joining) == len(CELLS)
+        assert all(len(line.get_xdata()) == 2 for line in joining), "plain and corrected alone"
+
+
+def test_noise_says_on_how_many_images(tmp_path):
+    for images, said in ((500, "Accuracy, 500 validation images"), ([500, 400] * 6, "Accuracy, validation images")):
+        sensitivity_figures.draw_noise(probes().assign(images=images), tmp_path / "noise.svg")
+        assert f">{said}<" in (tmp_path / "noise.svg").read_text()
 
 
 def test_what_correction_allows_has_a_panel_of_its_own(monkeypatch):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 
 from convpress.config.sensitivity import STARTS
 from convpress.report import wording as say
 from convpress.report.frames import records
-from convpress.report.sensitivity_findings import Row, decided, family, inside, network
-from convpress.report.sensitivity_penalty import counted
+from convpress.report.sensitivity_findings import Row, confounder, decided, family, inside, network
+from convpress.report.sensitivity_recipes import losers, untrained_summary
 
 ALIKE = 0.001
 """Mean validation accuracies nearer together than a tenth of a point rank nothing."""
@@ -17,15 +19,14 @@ ALIKE = 0.001
 def advice(study: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
     """What to use, family by family: the treatment of the highest mean validation accuracy, and how sure that is.
 
-    Of treatments that are alike there, the one with the most seeds is named, then the simplest. Treatments with a
-    penalty that does nothing are left out.
+    Of treatments that are alike there, the one with the most seeds is named, then the simplest.
     """
     found = []
     for name, (chosen, alike) in choices(study).items():
         if not chosen:
             found.append(f"{family(name)}: nothing to choose from; fewer than two treatments share a network.")
             continue
-        others = f" ({say.listing(alike)} {'is' if len(alike) == 1 else 'are'} alike)" if alike else ""
+        others = f" (as good there: {say.listing(alike)})" if alike else ""
         rows = pairs[(pairs["decomposition"] == name) & (pairs["suffix"] == "")]
         sure = evidence(chosen, records(rows))
         found.append(f"{family(name)}: use {chosen}, chosen on validation images{others}; {sure}.")
@@ -35,7 +36,7 @@ def advice(study: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
 def choices(study: pd.DataFrame) -> dict[str, tuple[str, list[str]]]:
     """By family the treatment to use and those that are alike on validation images; no treatment where none can be."""
     found: dict[str, tuple[str, list[str]]] = {}
-    for name, part in counted(study, study).groupby("decomposition", sort=False):
+    for name, part in study.groupby("decomposition", sort=False):
         # Only treatments that stand beside every other one in the same cells can be ranked by their means.
         complete = part[(part["suffix"] == "") & (part["replicate"] == 0)]
         cells = complete.pivot_table(
@@ -52,28 +53,55 @@ def choices(study: pd.DataFrame) -> dict[str, tuple[str, list[str]]]:
 
 
 def summary(study: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
-    """What to use for each family, and by how much over seeds a treatment differs from plain there."""
+    """What to use for each family, the differences from plain over seeds, and what plain factors lose by training."""
     by_treatment: dict[str, list[str]] = {}
     for name, (chosen, _) in choices(study).items():
         by_treatment.setdefault(chosen, []).append(inside(name))
     parts = [f"{treatment} for {say.listing(names)}" for treatment, names in by_treatment.items() if treatment]
     if not parts:
         return ["No family of factorised layers has two treatments to choose from in this run."]
-    return [f"By validation images, use {say.listing(parts)}.", *over_seeds(pairs)]
+    use = f"Use {', and '.join(parts)} (chosen on validation images)."
+    place = _place([*records(_over_seeds(pairs)), *losers(study)])
+    return [use, *over_seeds(pairs), *(untrained_summary(study, place) or confounder(study))]
 
 
 def over_seeds(pairs: pd.DataFrame) -> list[str]:
-    """The differences from plain of treatments with several seeds, those that are not decided named as such."""
+    """The differences from plain of treatments with several seeds, and for what none is shown."""
     found = []
-    tried = pairs[(pairs["replicates"] > 1) & (pairs["suffix"] == "")]
-    for (treatment, seeds), part in tried.groupby(["treatment", "replicates"], sort=False):
+    for (treatment, seeds), part in _over_seeds(pairs).groupby(["treatment", "replicates"], sort=False):
         rows = records(part)
-        gaps = say.listing(
-            f"{say.points(row['delta_plain'])} for {network(row, inside)}{'' if decided(row) else ' (not decided)'}"
-            for row in rows
-        )
-        found.append(f"On test images {treatment} less plain is, in points over {say.whole(seeds)} seeds, {gaps}.")
+        place, shown = _place(rows), [row for row in rows if decided(row)]
+        gaps = [f"{say.points(row['delta_plain'])} points for {place(row)}{_interval(row)}" for row in shown]
+        none = say.listing(place(row) for row in rows if not decided(row))
+        where = f" ({_of_one(rows)}{say.whole(seeds)} seeds)"
+        if not shown:
+            found.append(f"On test images{where} no difference of {treatment} from plain is shown for {none}.")
+            continue
+        rest = f"; for {none} no difference is shown" if len(shown) < len(rows) else ""
+        found.append(f"On test images{where} {treatment} less plain is {say.listing(gaps)}{rest}.")
     return found or ["No treatment is trained with several seeds, so its gain may be chance."]
+
+
+def _over_seeds(pairs: pd.DataFrame) -> pd.DataFrame:
+    return pairs[(pairs["replicates"] > 1) & (pairs["suffix"] == "")]
+
+
+def _interval(row: Row) -> str:
+    return f" (95{say.SPACE}% interval {say.points(row['ci_low'])} to {say.points(row['ci_high'])})"
+
+
+def _networks(rows: list[Row]) -> set[tuple[str, float]]:
+    return {(row["model"], row["compression"]) for row in rows}
+
+
+def _of_one(rows: list[Row]) -> str:
+    """`resnet20 at 2×, ` where all rows are of one network at one compression."""
+    return f"{rows[0]['model']} at {say.whole(rows[0]['compression'])}×, " if len(_networks(rows)) == 1 else ""
+
+
+def _place(rows: list[Row]) -> Callable[[Row], str]:
+    """How to name a row: by its family where all are of one network at one compression, else by both."""
+    return (lambda row: inside(row["decomposition"])) if _of_one(rows) else (lambda row: network(row, inside))
 
 
 def evidence(treatment: str, rows: list[Row]) -> str:

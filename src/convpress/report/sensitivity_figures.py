@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
+from convpress.config.sensitivity import PENALISED
 from convpress.report import style
 from convpress.report.frames import complete
 
@@ -30,6 +33,10 @@ ASIDE = {"plain": -3, "corrected": -3, "regularised": 3, "both": 3}
 NETWORKS = tuple(style.Look(*look) for look in (("#0072b2", "o"), ("#dd7700", "^"), ("#117733", "s"), ("#882255", "D")))
 STUDY = ("model", "decomposition", "compression", "treatment", "relative_sensitivity", "relative_error")
 AFTER = ("relative_sensitivity_after", "test_accuracy", "ci_low", "ci_high")
+MEASURES = {
+    "relative_sensitivity": "Sensitivity of the start",
+    "relative_sensitivity_after": "Sensitivity after fine-tuning",
+}
 NOISE = ("model", "decomposition", "compression", "start", "noise", "accuracy")
 
 
@@ -63,9 +70,12 @@ def _plot_aside(axes: Axes, points: float, x: Any, y: Any, **line: Any) -> None:
 
 
 def _log_axis(axes: Axes, values: pd.Series) -> None:
-    """Powers of ten, and between them where there would be but one or two."""
+    """Powers of ten, and between them where there would be but one; wide enough for two numbers."""
     axes.set_xscale("log")
-    narrow = values.max() < 100 * values.min()
+    low, high = np.log10(values.min()), np.log10(values.max())
+    room = max(0.1 * (high - low), 0.4 - (high - low) / 2)
+    axes.set_xlim(10 ** (low - room), 10 ** (high + room))
+    narrow = values.max() < 10 * values.min()
     axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if narrow else (1,), numticks=5))
     axes.xaxis.set_minor_locator(NullLocator())
     if narrow:
@@ -73,80 +83,109 @@ def _log_axis(axes: Axes, values: pd.Series) -> None:
 
 
 def draw_accuracy(table: pd.DataFrame | None, path: Path | str) -> None:
-    """Test accuracy after fine-tuning against sensitivity, a point a variant, a column a family.
+    """Test accuracy after fine-tuning against sensitivity, a point a variant of the common recipe, a column a family.
 
     Upper row: sensitivity of the factors that fine-tuning starts from; lower row: at its end. Both over the squared
-    norm of the dense kernels. Thin lines join the treatments of one network at one compression (and seed and recipe),
-    and end in its name. Treatments with and without a penalty have one start: they are set apart by some points.
+    norm of the dense kernels. Thin lines join the means over seeds of plain and corrected, and end in the network's
+    name. Treatments with and without a penalty have one start: they are set apart by some points.
     """
     frame = complete(table, (*STUDY, *AFTER, "suffix", "replicate"))
-    frame = frame[frame["test_accuracy"].notna()].assign(suffix=frame["suffix"].fillna(""))
+    frame = frame[frame["test_accuracy"].notna() & (frame["suffix"].isna() | (frame["suffix"] == ""))]
     with style.figure_style():
         if frame.empty:
             style.save_empty(path, "No variants in this run")
             return
         families = _columns(frame)
-        figure = style.new_figure(max(style.WIDTH, 2.4 * len(families)), 5.4)
+        figure = style.new_figure(max(style.WIDTH, 2.4 * len(families)), 6.0)
         grid = figure.subplots(2, len(families), sharey=True, squeeze=False)
+        panels = [
+            (grid[row, column], frame[frame["decomposition"] == family], measure)
+            for column, family in enumerate(families)
+            for row, measure in enumerate(MEASURES)
+        ]
+        for panel in panels:
+            _accuracy_panel(*panel)
         for column, family in enumerate(families):
-            part = frame[frame["decomposition"] == family]
-            for row, measure in enumerate(("relative_sensitivity", "relative_sensitivity_after")):
-                _accuracy_panel(grid[row, column], part, measure)
             grid[0, column].set_title(FAMILIES.get(family, family), loc="left", fontweight="bold")
-            grid[0, column].set_xlabel("Sensitivity of the start")
-            grid[1, column].set_xlabel("Sensitivity after fine-tuning")
         style.percent_axis(grid[0, 0])
-        for column, family in enumerate(families):
-            for row, measure in enumerate(("relative_sensitivity", "relative_sensitivity_after")):
-                _label_cells(grid[row, column], frame[frame["decomposition"] == family], measure)
         figure.supylabel("Test accuracy after fine-tuning", fontsize=8.5)
         shown = [name for name in TREATMENTS if name in set(frame["treatment"])]
-        style.legend_above(figure, [style.handle(TREATMENTS[name], name, line=False) for name in shown])
+        style.legend_above(
+            figure, [style.handle(TREATMENTS[name], name, line=False, filled=name not in PENALISED) for name in shown]
+        )
+        figure.draw_without_rendering()
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        for panel in panels:
+            _leave_room(panel[0], _label_cells(*panel), renderer)
         style.save(figure, path)
 
 
 def _accuracy_panel(axes: Axes, frame: pd.DataFrame, measure: str) -> None:
-    keys = ["model", "compression", "suffix", "replicate"]
-    for _, cell in frame.groupby(keys, dropna=False, sort=False):
-        line = cell.sort_values(measure)
-        axes.plot(line[measure], line["test_accuracy"], color=style.MUTED, lw=0.6, alpha=0.5, zorder=1)
+    for _, cell in frame.groupby(["model", "compression"], sort=False):
+        ends = cell[~cell["treatment"].isin(PENALISED)].groupby("treatment", sort=False)[[measure, "test_accuracy"]]
+        joined = ends.mean().sort_values(measure)
+        _plot_aside(axes, ASIDE["plain"], *joined.to_numpy().T, color=style.MUTED, lw=0.6, alpha=0.5, zorder=1)
     for row in frame.to_dict("records"):
-        treatment = str(row["treatment"])
-        look = TREATMENTS.get(treatment, style.LOOKS["baseline"])
-        aside = ASIDE.get(treatment, 0)
-        bars: dict[str, Any] = {"color": look.color, "lw": 0.9, "alpha": 0.6, "zorder": 2}
-        if pd.notna(row["ci_low"]) and pd.notna(row["ci_high"]):
-            _plot_aside(axes, aside, [row[measure]] * 2, [row["ci_low"], row["ci_high"]], **bars)
-        mark: dict[str, Any] = {"color": look.color, "ms": 5 * look.scale, "mew": 0, "zorder": 3, "marker": look.marker}
-        _plot_aside(axes, aside, [row[measure]], [row["test_accuracy"]], **mark)
+        _mark(axes, row, row[measure])
     _log_axis(axes, frame[measure])
-    _leave_room(axes, frame[measure])
+    axes.set_xlabel(MEASURES[measure])
+    axes.margins(y=0.06)
 
 
-def _leave_room(axes: Axes, values: pd.Series) -> None:
-    """Limits with room for names on the right."""
-    low, high = math.log10(values.min()), math.log10(values.max())
-    span = max(high - low, 0.1)
-    axes.set_xlim(10 ** (low - 0.1 * span), 10 ** (high + 0.5 * span))
-    axes.margins(y=0.1)
+def _mark(axes: Axes, row: Mapping[Any, Any], place: float) -> None:
+    """A variant with its interval; hollow and behind the others where the training has a penalty."""
+    treatment = str(row["treatment"])
+    look, hollow = TREATMENTS.get(treatment, style.LOOKS["baseline"]), treatment in PENALISED
+    aside, order = ASIDE.get(treatment, 0), 2 if hollow else 3
+    bars: dict[str, Any] = {"color": look.color, "lw": 0.7, "alpha": 0.35 if hollow else 0.6, "zorder": order}
+    if pd.notna(row["ci_low"]) and pd.notna(row["ci_high"]):
+        _plot_aside(axes, aside, [place] * 2, [row["ci_low"], row["ci_high"]], **bars)
+    fill = {"mfc": "white", "mew": 0.9, "ms": 4 * look.scale} if hollow else {"mew": 0, "ms": 5 * look.scale}
+    mark: dict[str, Any] = {"color": look.color, "marker": look.marker, "zorder": order + 0.1}
+    _plot_aside(axes, aside, [place], [row["test_accuracy"]], **mark, **fill)
 
 
-def _label_cells(axes: Axes, frame: pd.DataFrame, measure: str) -> None:
-    """Write each network's name at the right end of its line; names are kept a line of text apart."""
+def _leave_room(axes: Axes, names: list[Annotation], renderer: RendererAgg) -> None:
+    """Widen the axis to the right until no name comes near its end; an end moves every mark, so a few times."""
+    low, high = (math.log10(end) for end in axes.get_xlim())
+    for _ in range(8):
+        box = axes.get_window_extent(renderer)
+        ends = [name.get_window_extent(renderer).x1 for name in names]
+        beyond = max(ends, default=box.x0) - (box.x1 - 0.02 * box.width)
+        if beyond <= 0:
+            return
+        high += (high - low) * 1.05 * beyond / box.width
+        axes.set_xlim(10**low, 10**high)
+
+
+def _label_cells(axes: Axes, frame: pd.DataFrame, measure: str) -> list[Annotation]:
+    """Write each network's name beside its least stable marks; names are kept a line of text apart."""
     ends = []
-    for (model, compression, suffix), cell in frame.groupby(["model", "compression", "suffix"], sort=False):
+    for (model, compression), cell in frame.groupby(["model", "compression"], sort=False):
         end = cell.loc[cell[measure].idxmax()]
-        text = f"{model} {compression}×" + (f" {suffix}" if suffix else "")
-        ends.append((end["test_accuracy"], end[measure], text))
-    lowest, high = axes.get_ylim()
-    line = 0.05 * (high - lowest)
-    for accuracy, end, text in sorted(ends):
-        y = max(accuracy, lowest)
-        beside = frame.loc[(frame["test_accuracy"] - y).abs() < line, measure]
-        x = max([end, *beside])
+        beside = cell[~cell["treatment"].isin(PENALISED) & (cell["treatment"] == end["treatment"])]
+        accuracy = beside["test_accuracy"].mean() if len(beside) else end["test_accuracy"]
+        ends.append((accuracy, end[measure], f"{model} {compression}×"))
+    low, high = axes.get_ylim()
+    line, names = 0.05 * (high - low), []
+    ends.sort()
+    for (_, end, text), y in zip(ends, _apart([end[0] for end in ends], line), strict=True):
+        near = frame.loc[(frame["test_accuracy"] - y).abs() < line, measure]
         place: dict[str, Any] = {"xytext": (9, 0), "textcoords": "offset points", "va": "center", "fontsize": 6}
-        axes.annotate(text, (x, y), color=style.MUTED, **place)
-        lowest = y + line
+        names.append(axes.annotate(text, (max([end, *near]), y), color=style.MUTED, **place))
+    return names
+
+
+def _apart(heights: list[float], line: float) -> list[float]:
+    """Ascending heights moved up and down as little as it takes to be a line apart."""
+    heights = list(heights)
+    for _ in range(10 * len(heights)):
+        for place in range(len(heights) - 1):
+            missing = line - (heights[place + 1] - heights[place])
+            if missing > 0:
+                heights[place] -= missing / 2
+                heights[place + 1] += missing / 2
+    return heights
 
 
 def draw_noise(table: pd.DataFrame | None, path: Path | str) -> None:
@@ -166,10 +205,16 @@ def draw_noise(table: pd.DataFrame | None, path: Path | str) -> None:
             _noise_panel(axes, part)
         style.percent_axis(panels[0])
         figure.supxlabel("Noise over the factor's root mean square", fontsize=8.5)
-        figure.supylabel("Accuracy, validation images", fontsize=8.5)
+        figure.supylabel(f"Accuracy, {_images(frame)}validation images", fontsize=8.5)
         starts = list(dict.fromkeys(frame["start"]))
         style.legend_above(figure, [style.handle(look, name) for name, look in style.looks(starts).items()])
         style.save(figure, path)
+
+
+def _images(frame: pd.DataFrame) -> str:
+    """`500 `, the number of images of every accuracy, where the table has one for all."""
+    numbers = frame["images"].dropna().unique() if "images" in frame else []
+    return f"{numbers[0]:,.0f} " if len(numbers) == 1 else ""
 
 
 def _noise_panel(axes: Axes, part: pd.DataFrame) -> None:

@@ -12,7 +12,6 @@ from convpress.config.sensitivity import STARTS
 from convpress.report import wording as say
 from convpress.report.frames import is_true, records
 from convpress.report.sensitivity_figures import FAMILIES
-from convpress.report.sensitivity_penalty import AFTER, IDLE, beside_free, idle
 
 Row = dict[str, Any]
 WEAK, STRONG = 0.3, 0.6
@@ -24,8 +23,11 @@ ONE_DECOMPOSITION = (
     "Seeds differ in the order of the training images alone: all of them start from one decomposition, so an interval "
     "over seeds does not cover other decompositions."
 )
-BEFORE = "relative_sensitivity"
-MOMENTS = {"start": "at the start", "fine-tuned": "fine-tuned"}
+CELL = ["model", "decomposition", "compression"]
+SENSITIVITY = "relative_sensitivity"
+MOMENTS = {"start": "at the start", "fine-tuned": "after fine-tuning"}
+RELATED = "The more a treatment lowers the sensitivity"
+NONE = "none of the rates tried"
 
 
 def family(name: str) -> str:
@@ -49,33 +51,36 @@ def at_common_rate(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def correlation_findings(correlation: pd.DataFrame) -> list[str]:
-    """Does lower sensitivity mean higher accuracy: families of one answer in one sentence, with their numbers.
+    """Does lower sensitivity mean higher accuracy: over all families, then families of one answer in one sentence.
 
     The sensitivity of the start and that of the fine-tuned factors share a sentence where they have one answer.
     """
+    whole = correlation["decomposition"] == "all"
+    found, parts = _grouped(correlation[whole]), _grouped(correlation[~whole])
+    inside_one = {answer for _, answer in parts}
+    across = [
+        f"{words} Within a single family this cannot be shown."
+        if answer.startswith(RELATED) and answer not in inside_one
+        else words
+        for (_, answer), words in found.items()
+    ]
+    return [*across, *parts.values()]
+
+
+def _grouped(correlation: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """A sentence for each kind of factors and answer."""
     groups: dict[tuple[str, str], list[str]] = {}
     for name, part in correlation.groupby("decomposition", sort=False):
         rows = records(part)
-        answers = {_answer(row) for row in rows}
-        same = len(rows) > 1 and len(answers) == 1
+        same = len(rows) > 1 and len({_answer(row) for row in rows}) == 1
         for row in rows[:1] if same else rows:
             which = "factors" if same else f"{row['sensitivity_of']} factors"
             told = _numbers(rows if same else [row])
             groups.setdefault((which, _answer(row)), []).append(f"{_who(str(name))}{told}")
-    return [
-        f"{answer.format(which=which)} (Spearman, comparisons share starts: {'; '.join(told)})."
+    return {
+        (which, answer): f"{answer.format(which=which)} (Spearman: {'; '.join(told)})."
         for (which, answer), told in groups.items()
-    ]
-
-
-def overall(correlation: pd.DataFrame) -> list[str]:
-    """The correlation over all families, and whether it is found within any of them."""
-    rows, whole = correlation["decomposition"] != "all", correlation[correlation["decomposition"] == "all"]
-    found = correlation_findings(whole)
-    answers = {_answer(row) for row in records(whole)}
-    if found and not answers & {_answer(row) for row in records(correlation[rows])}:
-        found[-1] = f"{found[-1][:-1]}; within no family alone do the comparisons say so."
-    return found
+    }
 
 
 def _who(name: str) -> str:
@@ -85,26 +90,24 @@ def _who(name: str) -> str:
 def _answer(row: Row) -> str:
     """What a correlation says, with a place for the factors whose sensitivity it is of."""
     if say.absent(row["spearman"]):
-        return (
-            "Whether the sensitivity of the {which} goes with accuracy is undecided; comparisons are too few or alike"
-        )
+        return "Comparisons are too few or too alike to say whether the sensitivity of the {which} goes with accuracy"
     if abs(row["spearman"]) < WEAK:
         return "The sensitivity of the {which} and accuracy hardly go together"
     if abs(row["spearman"]) < STRONG or not is_true(row["steady"]):
         return "Whether the sensitivity of the {which} goes with accuracy is not decided"
     better = "higher" if row["spearman"] < 0 else "lower"
-    return f"Where the sensitivity of the {{which}} falls more, accuracy after fine-tuning is {better}"
+    return f"{RELATED} of the {{which}}, the {better} the accuracy after fine-tuning"
 
 
 def _numbers(rows: list[Row]) -> str:
-    """` −0.70 at the start and −0.71 fine-tuned of 6 comparisons`."""
-    points = f" of {say.whole(rows[0]['points'])} comparisons"
+    """` −0.70 at the start and −0.71 after fine-tuning, 6 comparisons`."""
+    points = f", {say.whole(rows[0]['points'])} comparisons"
     values = [
         say.number(row["spearman"], 2) + (f" {MOMENTS.get(row['sensitivity_of'], '')}" if len(rows) > 1 else "")
         for row in rows
         if not say.absent(row["spearman"])
     ]
-    return f" {say.listing(values)}{points}" if values else f",{points[3:]}"
+    return f" {say.listing(values)}{points}" if values else points
 
 
 def decided(row: Row) -> bool:
@@ -127,13 +130,40 @@ def pair_findings(pairs: pd.DataFrame) -> list[str]:
     return several + _single_findings(pairs[pairs["replicates"] == 1])
 
 
+def basis(study: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
+    """How many times less sensitive the start is where a treatment is better over seeds, and where it is not."""
+    own, tried = at_common_rate(study), at_common_rate(pairs)
+    starts = own[own["replicate"] == 0].set_index([*CELL, "treatment"])[SENSITIVITY]
+    told: dict[str, list[str]] = {}
+    for row in records(tried[tried["replicates"] >= LEAST_REPLICATES]):
+        plain, treated = (
+            starts.get((*(row[key] for key in CELL), which), np.nan) for which in ("plain", row["treatment"])
+        )
+        if plain > 0 and treated > 0:
+            times = f"{say.times(plain / treated)} ({row['treatment']} {network(row, inside)})"
+            told.setdefault(_verdict(row), []).append(times)
+    if "is better than plain" not in told:
+        return []
+    groups = "; it ".join(
+        f"{verdict} where the start is {say.listing(times)} less sensitive" for verdict, times in told.items()
+    )
+    return [
+        f"Over seeds, accuracy {groups}. That lower sensitivity is worth accuracy rests on "
+        "these comparisons and on those of one seed; they do not show that sensitivity is the cause."
+    ]
+
+
+def _verdict(row: Row) -> str:
+    if not decided(row):
+        return "cannot be told from plain"
+    return "is better than plain" if row["delta_plain"] > 0 else "is worse than plain"
+
+
 def verdicts(pairs: pd.DataFrame) -> list[str]:
     """Pairs over several seeds, those of one verdict in one sentence."""
     found: dict[tuple[str, int, str], list[str]] = {}
     for row in records(pairs):
-        sign = "better than plain" if row["delta_plain"] > 0 else "worse than plain"
-        verdict = f"is {sign}" if decided(row) else "cannot be told from plain"
-        found.setdefault((row["treatment"], int(row["replicates"]), verdict), []).append(pair_words(row))
+        found.setdefault((row["treatment"], int(row["replicates"]), _verdict(row)), []).append(pair_words(row))
     return [
         f"Over {seeds} seeds, {treatment} {verdict} in {say.listing(told)}."
         for (treatment, seeds, verdict), told in found.items()
@@ -143,6 +173,8 @@ def verdicts(pairs: pd.DataFrame) -> list[str]:
 def _single_findings(single: pd.DataFrame) -> list[str]:
     """How often a treatment of one seed ends above plain, and how often McNemar's test tells them apart."""
     found = []
+    order = list(STARTS)
+    single = single.sort_values("treatment", key=lambda names: names.map(order.index), kind="stable")
     for treatment, part in single.groupby("treatment", sort=False):
         gap, clear = part["delta_plain"], part["mcnemar_p"] < say.SIGNIFICANT
         better, worse = (int((clear & side).sum()) for side in (gap > 0, gap < 0))
@@ -156,7 +188,7 @@ def _single_findings(single: pd.DataFrame) -> list[str]:
 
 def probe_findings(study: pd.DataFrame, rates: pd.DataFrame) -> list[str]:
     """The largest rate that a short training survived, plain against corrected, and what longer ones come to."""
-    probed = study[study["largest_lr"].notna() & (study["replicate"] == 0) & (study["suffix"] == "")]
+    probed = at_common_rate(study[study["largest_lr"].notna() & (study["replicate"] == 0)])
     if probed.empty:
         return []
     told = []
@@ -166,28 +198,47 @@ def probe_findings(study: pd.DataFrame, rates: pd.DataFrame) -> list[str]:
             for start in ("plain", "corrected")
             if start in set(part["treatment"])
         ]
-        told.append(f"{inside(str(name))} {', '.join(words)}")
-    lost = probed[probed["largest_lr"] == 0]["test_accuracy"].dropna()
-    whole = (
-        " Whole trainings by the study's own schedule still take the networks that survive none to "
-        f"{_span(lost.min(), lost.max(), say.percent)}."
-        if len(lost)
-        else ""
+        told.append(f"{inside(str(name))}: {', '.join(words)}")
+    return [
+        f"The largest learning rate that the factors survive in a short training{_tried(rates)} is, for "
+        f"{'; for '.join(told)}.{_whole_trainings(probed[probed['largest_lr'] == 0])}"
+    ]
+
+
+def _whole_trainings(lost: pd.DataFrame) -> str:
+    """What the study's own training makes of the networks that survive no rate; empty without any."""
+    lost = lost.dropna(subset="test_accuracy")
+    if lost.empty:
+        return ""
+    ends = _span(lost["test_accuracy"].min(), lost["test_accuracy"].max(), say.percent)
+    epochs = sorted(lost["epochs"].dropna().unique())
+    length = f" ({say.listing(say.epochs(value) for value in epochs)})" if epochs else ""
+    return (
+        f" Short trainings keep their rate constant; with the study's own schedule{length} even the networks that "
+        f"survive {NONE} train to a test accuracy of {ends}."
     )
-    return [f"The largest learning rate that factors survive, {_tried(rates)}: {'; '.join(told)}.{whole}"]
 
 
 def _tried(rates: pd.DataFrame) -> str:
     """The learning rates and the length of the short trainings, as far as the table has them."""
     values, steps = (pd.to_numeric(rates[name]).dropna() for name in ("rate", "steps"))
-    span = f" from {values.min():g} to {values.max():g}" if len(values) else ""
-    length = f", in trainings of {_span(steps.min(), steps.max(), say.whole)} steps" if len(steps) else ""
-    return f"of those tried{span} until one diverged{length}"
+    span = f"rates from {values.min():g} to {values.max():g} were tried, upwards until one diverged"
+    length = f" of {_span(steps.min(), steps.max(), say.whole)} steps" if len(steps) else ""
+    return f"{length} ({span})" if len(values) else length
 
 
 def _survived(rates: pd.Series) -> str:
     """The range over networks; 0 stands for none."""
-    return _span(rates.min(), rates.max(), lambda rate: f"{rate:g}" if rate else "none")
+    some = rates[rates > 0]
+    if some.empty:
+        return NONE
+    none = f" ({NONE} in {len(rates) - len(some)} of {len(rates)} networks)" if len(some) < len(rates) else ""
+    return _span(some.min(), some.max(), lambda rate: f"{rate:g}") + none
+
+
+def largest_rate(row: Row) -> str:
+    """A table's cell: the rate, that there is none among those tried, or a dash where none was tried."""
+    return say.MISSING if say.absent(row["largest_lr"]) else _survived(pd.Series([row["largest_lr"]]))
 
 
 def _span(low: float, high: float, show: Callable[[Any], str]) -> str:
@@ -197,12 +248,10 @@ def _span(low: float, high: float, show: Callable[[Any], str]) -> str:
 def harm_findings(study: pd.DataFrame) -> list[str]:
     """Where the common training has taken away accuracy that the factors had before it."""
     told = [
-        f"{words} (worst {say.points(worst)} points)"
+        f"{words} (by up to {say.points(-worst).lstrip('+')} points)"
         for words, worst in harmed(at_common_rate(study), tuple(set(STARTS.values())))
     ]
-    if not told:
-        return []
-    return [f"{say.listing(told)} end below where their factors started: the common training does not suit them."]
+    return [f"With the study's own training, {say.listing(told)} lose accuracy."] if told else []
 
 
 def confounder(study: pd.DataFrame) -> list[str]:
@@ -210,10 +259,7 @@ def confounder(study: pd.DataFrame) -> list[str]:
     told = [words for words, _ in harmed(at_common_rate(study), ("plain",))]
     if not told:
         return []
-    return [
-        f"{say.listing(told)} end below where their factors started: the common training does not suit plain "
-        "factors, and how much of a gain over them is due to that alone, only trainings at other rates tell."
-    ]
+    return [f"{say.listing(told)} lose accuracy, so a gain over them may come from the training alone."]
 
 
 def harmed(study: pd.DataFrame, treatments: Sequence[str]) -> list[tuple[str, float]]:
@@ -226,39 +272,6 @@ def harmed(study: pd.DataFrame, treatments: Sequence[str]) -> list[tuple[str, fl
             words = f"{(gain < 0).sum()} of {len(part)} {treatment} {inside(str(name))} trainings"
             found.append((words, float(gain.min())))
     return found
-
-
-def penalty_findings(study: pd.DataFrame) -> list[str]:
-    """How far training takes the sensitivity with the penalty in its loss, and from the same factors without it."""
-    if idle(study):
-        return [
-            "At this weight the penalty does nothing: trainings with it end within "
-            f"{say.percent(IDLE, 0)} of the sensitivity of those without it. Regularised is plain and both is "
-            "corrected but for the noise from run to run, so their rows stand in the tables and count in no comparison."
-        ]
-    found = []
-    for (name, treatment), part in beside_free(study).groupby(["decomposition", "treatment"], sort=False):
-        rows = part[(part[BEFORE] > 0) & (part[AFTER] > 0)]
-        paired = rows[rows[f"{AFTER}_free"] > 0]
-        if len(rows):
-            words = _penalty_words(rows if paired.empty else paired, bool(len(paired)))
-            found.append(f"{family(str(name))}, {treatment}: {words}.")
-    return found
-
-
-def _penalty_words(rows: pd.DataFrame, paired: bool) -> str:
-    def mean(column: str) -> float:
-        return float(np.exp(np.log(rows[column].astype(float)).mean()))
-
-    def change(column: str) -> str:
-        return f"{say.significant(mean(column))} ({say.points(mean(column) / mean(BEFORE) - 1, 1)}{say.SPACE}%)"
-
-    over = f", geometric mean of {len(rows)} trainings" if len(rows) > 1 else ""
-    without = f"; training without it, from the same factors, ends at {change(f'{AFTER}_free')}" if paired else ""
-    return (
-        f"training with the penalty takes the sensitivity over the squared norm from {say.significant(mean(BEFORE))} "
-        f"to {change(AFTER)}{over}{without}"
-    )
 
 
 def caveats(study: pd.DataFrame, control_epochs: dict[str, float]) -> list[str]:

@@ -1,14 +1,13 @@
-"""Whether the penalty of the study sensitivity does anything; where it does not, its trainings repeat others."""
+"""Whether the penalty of the study sensitivity changes the sensitivity; where it does not, trainings repeat others."""
 
 from __future__ import annotations
 
 import pandas as pd
 
 from convpress.config.sensitivity import PENALISED, STARTS
-from convpress.report import wording as say
 
 IDLE = 0.05
-"""A penalty that changes the trained sensitivity by less than this part has done nothing."""
+"""Trainings whose sensitivities end nearer together than this part have the same change of sensitivity to count."""
 AFTER = "relative_sensitivity_after"
 
 
@@ -32,36 +31,8 @@ def idle(study: pd.DataFrame) -> bool:
 
 
 def counted(frame: pd.DataFrame, study: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `frame` that are evidence of their own: without treatments of a penalty that does nothing."""
-    return frame[~frame["treatment"].isin(set(PENALISED))] if idle(study) else frame
+    """The rows of `frame` for a correlation with sensitivity, without trainings that repeat another one's change of it.
 
-
-def noise_findings(study: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
-    """How far two trainings lie apart that an idle penalty alone tells apart; which treatments of one seed lie farther.
-
-    Empty where the penalty does something: then such pairs do not show the noise from run to run.
+    Such a training has a penalty, and ends as sensitive as the one without it: counted, one change would stand twice.
     """
-    if not idle(study):
-        return []
-    repeated = beside_free(study)
-    gaps = repeated.assign(gap=repeated["test_accuracy"] - repeated["test_accuracy_free"]).dropna(subset="gap")
-    told = [
-        f"{treatment} less {free} {say.points(part.min())} to {say.points(part.max())} points ({len(part)} pairs)"
-        for (treatment, free), part in gaps.groupby(["treatment", "free"], sort=False)["gap"]
-    ]
-    if not told:
-        return []
-    beyond = _beyond(pairs[pairs["replicates"] == 1], float(gaps["gap"].abs().max()))
-    return [
-        f"Trainings of one start that only this penalty tells apart differ in accuracy: {say.listing(told)}. As it "
-        f"does nothing to the sensitivity, that is noise from run to run{beyond}."
-    ]
-
-
-def _beyond(single: pd.DataFrame, widest: float) -> str:
-    told = [
-        f"{(part['delta_plain'].abs() > widest).sum()} of {len(part)} of {treatment} to plain"
-        for treatment, part in single.groupby("treatment", sort=False)
-    ]
-    size = say.points(widest).lstrip("+")
-    return f"; of the differences with one seed, {say.listing(told)} are larger than {size} points" if told else ""
+    return frame[~frame["treatment"].isin(set(PENALISED))] if idle(study) else frame

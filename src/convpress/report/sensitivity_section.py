@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from convpress.report import wording as say
@@ -23,25 +25,28 @@ from convpress.report.frames import is_true, records
 from convpress.report.sensitivity_advice import advice, summary
 from convpress.report.sensitivity_findings import (
     at_common_rate,
+    basis,
     caveats,
-    confounder,
     correlation_findings,
     family,
     harm_findings,
+    inside,
+    largest_rate,
     network,
-    overall,
     pair_findings,
-    penalty_findings,
     probe_findings,
 )
-from convpress.report.sensitivity_penalty import counted, noise_findings
-from convpress.report.sensitivity_recipes import each_at_its_best, other_rates
+from convpress.report.sensitivity_penalty import idle
+from convpress.report.sensitivity_penalty_findings import penalty_findings
+from convpress.report.sensitivity_recipes import against_untrained, choice_of_rate, other_rates
+from convpress.report.sensitivity_tables import correlation_table
+from convpress.statistics import wilson
 
 NAME = "sensitivity"
 COLUMNS = (
     *("model", "layer_set", "decomposition", "compression", "treatment", "suffix", "replicate", "variant", "rank"),
     *("layer_compression", "relative_error", "sensitivity", "relative_sensitivity", "relative_sensitivity_after"),
-    *("accuracy_before", "test_accuracy", "ci_low", "ci_high", "validation_accuracy", "params", "macs"),
+    *("accuracy_before", "test_accuracy", "test_n", "ci_low", "ci_high", "validation_accuracy", "params", "macs"),
     *("delta_control", "mcnemar_p", "delta_plain", "mcnemar_plain_p", "largest_lr", "lr", "epochs", "seconds"),
 )
 PAIRS = (
@@ -62,8 +67,8 @@ TABLE = (
     Column("Sensitivity", lambda row: say.count(row["sensitivity"])),
     Column("Over squared norm", lambda row: say.significant(row["relative_sensitivity"])),
     Column("After fine-tuning", lambda row: say.significant(row["relative_sensitivity_after"])),
-    Column("Right after surgery", lambda row: say.percent(row["accuracy_before"])),
-    Column("Largest rate", lambda row: say.MISSING if say.absent(row["largest_lr"]) else f"{row['largest_lr']:g}"),
+    Column("Before training", lambda row: _before(row)),
+    Column("Largest rate", largest_rate, numeric=False),
     Column("Compression", lambda row: say.factor(row["layer_compression"])),
     PARAMETERS,
     MACS,
@@ -128,6 +133,15 @@ def _interval(low: object, high: object) -> str:
     return say.MISSING if say.absent(low) or say.absent(high) else f"{say.points(low)} to {say.points(high)}"
 
 
+def _before(row: dict[str, Any]) -> str:
+    """Test accuracy before training, with the interval that its number of images gives."""
+    shown, images = row["accuracy_before"], row["test_n"]
+    if say.absent(shown) or say.absent(images):
+        return say.percent(shown)
+    bounds = wilson(round(float(shown) * int(images)), int(images))
+    return f"{say.percent(shown)} ({say.interval(bounds.ci_low, bounds.ci_high)})"
+
+
 def build(run: Run) -> Content:
     """What this run says about sensitivity."""
     content = Content()
@@ -145,18 +159,34 @@ def build(run: Run) -> Content:
         content.missing.append("the table of variants (tables/sensitivity.csv)")
     else:
         content.caveats += caveats(study, _control_epochs(run, study))
-        content.findings, content.summary = _told(run, study, counted(pairs, study), correlation)
+        content.findings, content.summary = _told(run, study, pairs, correlation), summary(study, pairs)
     run.add_figures(FIGURES, content)
     return content
 
 
-def _told(run: Run, study: pd.DataFrame, pairs: pd.DataFrame, correlation: pd.DataFrame) -> tuple[list[str], list[str]]:
-    """What the numbers say, and the answer; `pairs` are those that count."""
-    rates, harm = run.table("sensitivity_rates", ("rate", "steps")), harm_findings(study)
-    findings = probe_findings(study, rates) + penalty_findings(study) + harm + pair_findings(at_common_rate(pairs))
-    findings += [*noise_findings(study, at_common_rate(pairs)), *other_rates(study, pairs), *each_at_its_best(study)]
-    findings += [*correlation_findings(correlation), " ".join(advice(study, pairs))]
-    return findings, summary(study, pairs) + confounder(study) + each_at_its_best(study) + overall(correlation)
+def _told(run: Run, study: pd.DataFrame, pairs: pd.DataFrame, correlation: pd.DataFrame) -> list[str]:
+    """What the numbers say: the gain, what the training has to do with it, the penalty, the correlation, the advice."""
+    rates = run.table("sensitivity_rates", ("rate", "steps"))
+    found = pair_findings(at_common_rate(pairs)) + basis(study, pairs)
+    found += harm_findings(study) + against_untrained(study) + other_rates(study, pairs)
+    found += choice_of_rate(study, run.used(".th")) + probe_findings(study, rates) + penalty_findings(study)
+    related = correlation_findings(correlation)
+    return found + related + (_with_repeated(study) if related else []) + [" ".join(advice(study, pairs))]
+
+
+def _with_repeated(study: pd.DataFrame) -> list[str]:
+    """The correlation with the trainings counted that repeat the sensitivities of others; empty where none do."""
+    if not idle(study):
+        return []
+    rows = correlation_table(study, every=True)
+    rows = rows[(rows["sensitivity_of"] == "start") & rows["spearman"].notna()]
+    told = [
+        f"{say.number(row['spearman'], 2)} {'over' if name == 'all' else 'for'} "
+        f"{'all families' if name == 'all' else inside(name)}"
+        for name, row in ((row["decomposition"], row) for row in records(rows))
+    ]
+    why = "Trainings with the penalty are not among these comparisons, as they end as sensitive as those without it"
+    return [f"{why}. With them the correlation at the start is {say.listing(told)}." if told else f"{why}."]
 
 
 def _control_epochs(run: Run, study: pd.DataFrame) -> dict[str, float]:
@@ -171,11 +201,11 @@ SENSITIVITY = Section(
     question="Are factorised layers stable, can they be made so, and does that make them more accurate?",
     method=(
         "All 3×3 convolutions after the first become CP, Tucker or tensor-chain layers with a given number of times "
-        "fewer parameters. Sensitivity is the expected squared change of the kernels per variance of small noise in "
-        "the factors. Plain factors have the least error; corrected ones give up a few percent of error for the least "
-        "sensitivity; regularised fine-tuning has the sensitivity in its loss; both does both. All four are "
-        "fine-tuned alike and compared with their plain twin on the same test images. A treatment is recommended by "
-        "its accuracy on validation images."
+        "fewer parameters; their sensitivity is the expected squared change of the kernels per variance of small noise "
+        "in the factors. Plain factors have the least error, corrected ones have the least sensitivity at little more "
+        "error, regularised are plain ones trained with the sensitivity in the loss, and both does both. "
+        "All are fine-tuned alike and compared with their plain twin on the same test images; the treatment to use is "
+        "chosen on validation images."
     ),
     build=build,
 )

@@ -183,16 +183,16 @@ def _t_test(gap: np.ndarray) -> dict[str, float]:
     return {"ci_low": float(interval.low), "ci_high": float(interval.high), "t_p": float(test.pvalue)}
 
 
-def correlation_table(study: pd.DataFrame) -> pd.DataFrame:
+def correlation_table(study: pd.DataFrame, *, every: bool = False) -> pd.DataFrame:
     """Spearman's rank correlation of sensitivity and accuracy by family, of the start and of the trained factors.
 
     Both are taken as changes against the plain twin (the logarithm of the ratio of sensitivities, the difference of
     test accuracies): over networks and compressions as they are, accuracy and sensitivity both follow the rank.
-    `steady` says whether the sign stays when any one network at one compression is left out. Trainings with a penalty
-    that does nothing repeat those without it and do not count, nor do
-    trainings by another recipe.
+    `steady` says whether the sign stays when any one network at one compression is left out. Trainings by another
+    recipe do not count, nor, unless `every` is set, those with a penalty that end as sensitive as those without it.
     """
-    twins, rows = counted(_with_plain(study), study), []
+    twins, rows = _with_plain(study), []
+    twins = twins if every else counted(twins, study)
     twins = twins[twins["suffix"] == ""]
     for family in [*dict.fromkeys(study["decomposition"]), "all"]:
         part = twins if family == "all" else twins[twins["decomposition"] == family]
