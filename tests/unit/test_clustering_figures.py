@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from made_clustering import LAYERS, REMEDIES, SEEDS, finetuned, norms, sweep
 
-from convpress.report import clustering_figures, style
+from convpress.report import clustering_curves, clustering_figures, style
 
 
 def history():
@@ -55,12 +55,29 @@ def test_before_the_training_only_untrained_remedies_are_drawn(drawn):
 
 
 def test_curves_go_on_where_the_stage_before_ended(drawn):
-    clustering_figures.draw_training(history(), finetuned(), "x.svg")
-    titles = [axes.get_title("left") for axes in drawn[0].axes]
-    assert titles == ["Ratio 0.87", "Ratio 0.5", "Plans"]
+    clustering_curves.draw_training(history(), finetuned(), "x.svg")
+    titles = [axes.get_title("left") for axes in drawn[0].axes if axes.get_visible()]
+    assert titles == ["Ratio 0.87", "Ratio 0.5", "Plan 17"]
     (line,) = lines(drawn[0].axes[0], style.LOOKS["progressive"])
     assert line.get_xdata().tolist() == [0, 1, 1, 2]
     assert not lines(drawn[0].axes[0], style.LOOKS["unit_norm"])
+
+
+def test_a_panel_shows_what_comes_after_the_first_epoch_and_tells_the_lower_starts(drawn):
+    frame = history()
+    frame.loc[(frame["variant"] == "frozen-087") & (frame["epoch"] == 0), "validation_accuracy"] = 0.1
+    clustering_curves.draw_training(frame, finetuned(), "x.svg")
+    first, second, _ = (axes for axes in drawn[0].axes if axes.get_visible())
+    assert 0.1 < first.get_ylim()[0] < 0.6
+    assert first.get_ylim()[1] > 0.7
+    assert "frozen from 10.0 %" in first.texts[0].get_text()
+    assert "frozen from 10.0 %" not in second.texts[0].get_text()
+
+
+def test_one_epoch_is_shown_whole(drawn):
+    clustering_curves.draw_training(history().query("epoch <= 1"), finetuned(), "x.svg")
+    assert drawn[0].axes[0].get_ylim()[0] < 0.5
+    assert not drawn[0].axes[0].texts
 
 
 def test_a_line_runs_from_layer_to_layer_with_marks_at_whole_epochs(drawn):
@@ -73,7 +90,7 @@ def test_a_line_runs_from_layer_to_layer_with_marks_at_whole_epochs(drawn):
         }
     )
     others = history().query("variant != 'progressive-087'")
-    clustering_figures.draw_training(pd.concat([others, layers]), finetuned(), "x.svg")
+    clustering_curves.draw_training(pd.concat([others, layers]), finetuned(), "x.svg")
     (line,) = lines(drawn[0].axes[0], style.LOOKS["progressive"])
     assert line.get_xdata().tolist() == layers["epoch"].tolist()
     assert line.get_markevery() == [0, 10, 20]
@@ -91,11 +108,11 @@ def legend(figure):
 def test_a_remedy_has_one_colour_in_all_pictures(drawn, own):
     """Where remedies are one's own, the curves show them all."""
     table = finetuned().assign(remedy=lambda frame: frame["remedy"].replace(own))
-    clustering_figures.draw_training(history(), table, "x.svg")
+    clustering_curves.draw_training(history(), table, "x.svg")
     clustering_figures.draw_remedies(table, None, "x.svg")
     clustering_figures.draw_norms(norms(), "x.svg")
     curves, tradeoff, hist = map(legend, drawn)
-    assert set(curves) - {"control"} == set(own.values() or clustering_figures.FOLLOWED) & set(table["remedy"])
+    assert set(curves) - {"control"} == set(own.values() or clustering_curves.FOLLOWED) & set(table["remedy"])
     assert {name: tradeoff[name] for name in curves if name != "control"} == {
         name: color for name, color in curves.items() if name != "control"
     }

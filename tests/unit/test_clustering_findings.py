@@ -14,11 +14,11 @@ from convpress.report.clustering_findings import (
     remedy_findings,
     replicate_findings,
     summary,
-    sweep_findings,
     whole_filters,
 )
 from convpress.report.clustering_norms import norms_findings
 from convpress.report.clustering_section import CLUSTERING, _ours
+from convpress.report.clustering_sweeps import sweep_findings
 from convpress.report.contents import Run
 
 
@@ -26,60 +26,81 @@ def plain(text):
     return text.replace(wording.SPACE, " ")
 
 
+ELEMENTWISE = row("elementwise-087", "elementwise", 0.87, 0.99, 0.915, bytes=9e5)
+
+
 def test_the_summary_names_the_control_that_it_compares_with():
-    first, second = map(plain, summary(finetuned()))
-    assert first.startswith("With 87 % of the kernel parameters, tied-087 gets 86.00 % (85.0 to 87.0 %)")
-    assert "it is worse than the study's own control of 2 epochs (5.00 points below it, p = 0.01)" in first
-    assert "tied-050" in second
+    verdicts, stored = map(plain, summary(finetuned()))
+    assert verdicts == (
+        "Chosen on validation images, tied-087 (87 % of the kernel parameters, 86.00 % of test images right) and "
+        "tied-050 (50 %, 82.30 %) are worse than the study's own control of 2 epochs (91.00 %)."
+    )
+    assert stored.endswith(
+        "with it the files take 800 kB and 800 kB, the dense network's 800 kB: tied-087 and tied-050 save no storage."
+    )
+
+
+def test_the_summary_tells_verdicts_apart_and_what_whole_filters_give():
+    frame = pd.concat([finetuned(), pd.DataFrame([ELEMENTWISE])], ignore_index=True)
+    frame.loc[frame["variant"] == "control", "bytes"] = 8.5e5
+    frame.loc[frame["variant"] == "tied-050", "mcnemar_p"] = 0.5
+    verdicts, stored, whole = map(plain, summary(frame))
+    assert "is worse than the study's own control of 2 epochs (91.00 %); tied-050 (50 %, 82.30 %) cannot be" in verdicts
+    assert verdicts.endswith("told apart from it.")
+    assert stored.startswith("Parameters do not count the index of what is shared")
+    assert "storage" not in stored
+    assert whole == (
+        "Among remedies that share whole filters, the best on validation images differ from that control by "
+        "−5.00 (tied-087) and −8.70 (tied-050) points."
+    )
 
 
 def test_the_ends_of_the_remedies_are_told_and_staged_ones_have_no_start():
     text = plain(remedy_findings(finetuned())[0])
-    assert text.startswith("Test accuracy after 2 epochs each, best to worst remedy by ratio: ")
-    assert "progressive 89.00 % to unit_norm 85.00 % at 0.87; progressive" in text
+    assert text.startswith("Mean test accuracy after 2 epochs, by ratio, from the best remedy to the worst: ")
+    assert "at 0.87 progressive 89.00 % to unit_norm 85.00 %; at 0.5 progressive" in text
     unstaged = plain(remedy_findings(finetuned().assign(epochs_before=0))[0])
-    assert "progressive 89.00 % (from 50.0 %) to unit_norm 85.00 % (from 50.0 %) at 0.87" in unstaged
+    assert "at 0.87 progressive 89.00 % (50.0 % before) to unit_norm 85.00 % (50.0 % before)" in unstaged
 
 
 def test_how_far_seeds_lie_apart_is_one_sentence():
     frame = finetuned()
     frame.loc[(frame["replicate"] == 1) & (frame["target_ratio"] == 0.5), "test_accuracy"] -= 0.02
     assert replicate_findings(frame) == [
-        "The seeds of a remedy lie apart: tied, 2 seeds, 0.00 points (at 0.87) to 2.00 points (at 0.5)."
+        "From seed to seed, test accuracy differs by 0.00 points (at 0.87) to 2.00 points (at 0.5) with tied (2 seeds)."
     ]
     assert replicate_findings(finetuned(())) == []
 
 
 def test_empty_columns_are_said():
     frame = finetuned().assign(test_accuracy=np.nan, epochs=np.nan, validation_accuracy=np.nan)
-    assert "by ratio: not in the table at 0.87; not in the table at 0.5." in remedy_findings(frame)[0]
+    assert "worst: at 0.87 not in the table; at 0.5 not in the table." in remedy_findings(frame)[0]
     frame = finetuned().assign(epochs=np.nan, accuracy_before=np.nan)
-    assert f"after {wording.MISSING} epochs each, best to worst remedy by ratio: progr" in remedy_findings(frame)[0]
-    assert "from" not in remedy_findings(frame)[0]
+    assert f"after {wording.MISSING} epochs, by ratio, from the best" in remedy_findings(frame)[0]
+    assert "before" not in remedy_findings(frame)[0]
 
 
 @pytest.mark.parametrize(
     ("replicated", "words"),
     [
         (("tied", "progressive"), "both are trained with several seeds"),
-        (("tied", "frozen"), "are frozen and tied; of progressive there is one seed"),
+        (("tied", "frozen"), "frozen and tied are trained with several seeds, progressive with one"),
         ((), "no remedy is trained with several seeds"),
     ],
 )
 def test_the_best_two_are_those_on_validation_images(replicated, words):
     """On test images the best two would be progressive and frozen."""
     text = plain(best_remedies(finetuned(replicated))[0])
-    assert "over the ratios 0.87 and 0.5, the two best remedies are tied (92.15 %) and progressive (90.15 %); " in text
+    assert "over the ratios 0.87 and 0.5, are tied (92.15 %) and progressive (90.15 %); " in text
     assert words in text
 
 
 def test_the_best_of_whole_filters_stands_beside_values_clustered_each_by_itself():
     assert whole_filters(finetuned()) == []
-    single = row("elementwise-087", "elementwise", 0.87, 0.99, 0.915, bytes=9e5)
-    (text,) = map(plain, whole_filters(pd.concat([finetuned(), pd.DataFrame([single])])))
+    (text,) = map(plain, whole_filters(pd.concat([finetuned(), pd.DataFrame([ELEMENTWISE])])))
     assert text.endswith(
-        "at each ratio are tied-087 with 86.00 %, 800 kB (elementwise +5.50 points, 900 kB) and tied-050 with 82.30 %, "
-        "800 kB (without elementwise)."
+        "at each ratio are tied-087 with 86.00 % and 800 kB (elementwise: +5.50 points, 900 kB) and tied-050 with "
+        "82.30 % and 800 kB (without elementwise)."
     )
 
 
@@ -92,8 +113,31 @@ def test_a_remedy_that_lacks_a_ratio_is_not_among_the_best():
 def test_a_layer_stays_near_only_while_all_larger_numbers_do():
     """The layer bumpy is as good with one cluster as with all, but not with two."""
     text = plain(sweep_findings(LAYERS, sweep("group", {}), sweep("plan", {}))[0])
-    assert "deep stays within a point of the dense network's 90.00 % with 50 % of its filters or more" in text
-    assert "bumpy needs 75 %" in text
+    assert (
+        "deep stays within a point of the dense network's accuracy (90.00 % of validation images) down to 50 %" in text
+    )
+    assert "bumpy only down to 75 %" in text
+
+
+GOOD, GUESSING = {2: 0.6, 4: 0.9}, {1: 0.15, 2: 0.18, 4: 0.5}
+
+
+@pytest.mark.parametrize(
+    ("groups", "words"),
+    [
+        ({"a": GOOD}, "F is highest at 2 clusters in a (60.00 % right)."),
+        ({"a": GUESSING}, "F is highest at 1 cluster in a (15.00 % right), near guessing: F is no guide there."),
+        (
+            {"a": GOOD, "b": GUESSING, "c": GUESSING},
+            "F is highest at 2 clusters in a (60.00 % right), but at 1 cluster in b and c (15.00 % and 15.00 % right), "
+            "near guessing: F is no guide there.",
+        ),
+    ],
+    ids=["good", "guessing", "both"],
+)
+def test_where_f_is_highest_among_networks_that_guess_it_is_no_guide(groups, words):
+    (text,) = map(plain, sweep_findings(sweep("layer", {}), sweep("group", groups), sweep("plan", {})))
+    assert text == f"On validation images, {words}"
 
 
 def test_norms_far_from_one_speak_against_the_cosine_distance():
@@ -103,13 +147,13 @@ def test_norms_far_from_one_speak_against_the_cosine_distance():
     assert "speaks against it" in dense
     assert "In unit_norm-s0, after the penalty, 100 % of 4" in pulled
     assert "−3.00 at 0.87 (p < 0.001) and −3.00 at 0.5 (p < 0.001)" in twin
-    assert twin.endswith("costs accuracy.")
+    assert twin.startswith("Pulling the norms to 1 and then clustering by direction costs accuracy: ")
     assert "allows the cosine distance" in norms_findings(norms(0.95), finetuned())[0]
 
 
 @pytest.mark.parametrize(
     ("gaps", "p", "words"),
-    [((0.01, 0.02), 0.01, "pays."), ((0.01, -0.02), 0.01, "depends on the ratio"), ((0.01, 0.02), 0.2, "not decided")],
+    [((0.01, 0.02), 0.01, "pays: "), ((0.01, -0.02), 0.01, "depends on the ratio"), ((0.01, 0.02), 0.2, "not decided")],
 )
 def test_clustering_by_direction_is_judged_by_mcnemars_test(gaps, p, words):
     frame = finetuned()
@@ -140,7 +184,7 @@ def run(tmp_path):
 def test_both_controls_are_named(run):
     text = plain(" ".join(caveats(run, finetuned())))
     assert "the dense network trained for 2 epochs like the remedies" in text
-    assert "takes the run's control, trained for 6 epochs" in text
+    assert "compares with the run's control, trained for 6 epochs" in text
 
 
 def test_the_section_shows_what_was_chosen_and_what_was_trained_before(run):
@@ -156,7 +200,7 @@ def test_the_section_shows_what_was_chosen_and_what_was_trained_before(run):
     assert table.is_number(headers.index("Right after"))
     assert plain(content.cards[0][0]) == "Own control, 2 epochs"
     text = " ".join(content.findings)
-    assert "Of 1 plans number 17 (3)" in text
+    assert "Of 1 plans, number 17 (3 clusters)" in text
     assert "speaks against it" in text
     assert not re.search(r"\bnan\b", " ".join([text, *content.summary, *content.caveats]))
 

@@ -26,13 +26,14 @@ def study():
     dense = {"variant": "resnet20", "macs": 100, "params": 50, "speedup": 1.0, "test_accuracy": 0.9}
     rows = [dense | {"stage": stage} for stage in ("baseline", "control")]
     rows += [
-        {"stage": "sweep", "series": name[:-3], "variant": name, "ratio": int(name[-2:]) / 100, "macs": 100}
-        | {"params": 50 - int(name[-2:]), "speedup": value, "validation_before": 0.9, "validation_recalibrated": 0.8}
+        {"stage": "sweep", "series": name[:-3], "method": name[:-3], "variant": name, "ratio": int(name[-2:]) / 100}
+        | {"macs": 100, "params": 50 - int(name[-2:]), "speedup": value}
+        | {"validation_before": 0.9, "validation_recalibrated": 0.8}
         for name, value in DENSE.items()
     ]
     rows += [
         {"stage": "sweep", "series": series, "variant": f"{series}-80", "ratio": 0.8, "macs": 20, "params": 10}
-        | {"speedup": value, "validation_before": 0.2, "validation_recalibrated": 0.5}
+        | {"method": "merged", "speedup": value, "validation_before": 0.2, "validation_recalibrated": 0.5}
         for series, value in (("seed", 1.9), ("folded", 2.1))
     ]
     tuned = [("seed", "merged-seed-80", 10, 20, 2.2, 0.80, 0.6), ("folded", "merged-80", 11, 21, 2.05, 0.82, 0.7)]
@@ -63,6 +64,24 @@ def test_noise_is_what_networks_of_the_dense_operations_differ_by():
     assert merging_speed.noise(study()[lambda f: f["macs"] != 100]) is None
 
 
+def test_fine_tuned_shared_kernels_are_no_noise_either():
+    """Their series is empty: only entries of the sweep have one."""
+    tuned = {"stage": "finetuned", "variant": "kernels-50", "series": "", "method": "kernels", "speedup": 0.8}
+    frame = study().query("variant == 'kernels-50'").assign(**tuned)
+    known = merging_speed.noise(pd.concat([study(), frame]))
+    assert (known.low, known.high, known.count) == (0.95, 1.05, 4)
+
+
+def test_shared_kernels_and_shared_filters_of_one_size_have_speeds_of_their_own():
+    frame = pd.concat([study(), study().query("variant == 'kernels-50'").assign(params=40)])
+    row = frame[frame["variant"] == "shared-10"].iloc[0].to_dict()
+    assert str(merging_speed.architecture_speed(frame, row)) == "1.00×"
+
+
+def test_timings_that_agree_have_no_range():
+    assert str(merging_speed.Spread(0.951, 0.951, 0.952, 3)) == "0.95× (3 timings)"
+
+
 def test_networks_of_one_architecture_have_one_speed():
     frame = study()
     row = frame[frame["variant"] == "merged-seed-80"].iloc[0].to_dict()
@@ -80,31 +99,44 @@ def test_the_fastest_are_all_that_the_times_do_not_tell_apart():
 
 def test_sentences_call_no_noise_a_speed():
     text = " ".join(merging_findings.findings(study(), pd.DataFrame(columns=PAIRS)))
-    assert "4 entries run exactly the multiply-accumulates of the dense network" in text
-    assert "still range from 0.95× to 1.05× (median 1.02×)" in text
-    assert "shared filters: 1.00× to 1.05×; at no ratio do the times tell them from the dense network" in text
-    assert "shared kernels: 0.90× at ratio 0.5" in text
+    assert "4 networks run exactly the operations of the dense one" in text
+    assert "range from 0.95× to 1.05× (median 1.02×)" in text
+    assert "with shared filters: 1.00× to 1.05×; at no ratio do the times tell them from the dense network" in text
+    assert "with shared kernels: 0.90× at ratio 0.5" in text
     assert "merged channels (folded), which run the same networks: 2.10× (1.90× to 2.20× in 3 timings)" in text
+    assert "The fastest trained networks are merged-seed-80, merged-80 and merged-80-s1, at 1.90× to 2.20×." in text
     assert "merged-80 with 2 seeds" in text
 
 
 def test_the_price_of_new_statistics_alone_is_told_and_both_methods_get_them():
     text = " ".join(merging_findings.findings(study(), pd.DataFrame(columns=PAIRS)))
-    assert f"without any surgery takes it from 90.0{SPACE}% to 80.0{SPACE}% of the validation images" in text
-    assert "+30.0 (ratio 0.8) over the seed's merge with its statistics kept" in text
-    assert "0.0 (ratio 0.8) over the seed's merge with its statistics re-estimated as well" in text
+    assert f"without any surgery takes it from 90.0{SPACE}% to 80.0{SPACE}% of validation images" in text
+    assert "+30.0 (ratio 0.8) where the seed's has old ones" in text
+    assert "0.0 (ratio 0.8) where the seed's has re-estimated ones" in text
+    assert (
+        "re-estimating first gains accuracy at ratio 0.8 with merged channels (seed) and merged channels (folded)"
+        in text
+    )
+
+
+def test_the_lowest_ratios_that_gain_by_new_statistics_are_told():
+    early = study().query("variant == 'folded-80'").assign(ratio=0.2)
+    text = merging_findings.findings(pd.concat([study(), early]), pd.DataFrame(columns=PAIRS))[2]
+    assert text.endswith(
+        "at ratio 0.2 with merged channels (folded), but only at ratio 0.8 with merged channels (seed)."
+    )
+    lost = study().assign(validation_recalibrated=0.1)
+    assert "gains accuracy at no ratio" in merging_findings.findings(lost, pd.DataFrame(columns=PAIRS))[2]
 
 
 def test_gains_over_ratios_and_methods_are_told_by_their_ends():
     sweep = study()[lambda f: (f["stage"] == "sweep") & (f["ratio"] == 0.8)]
     small = sweep.assign(ratio=0.5, validation_recalibrated=[0.4, 0.7])
     text = " ".join(merging_findings.findings(pd.concat([study(), small]), pd.DataFrame(columns=PAIRS)))
-    assert "+30.0 (ratio 0.8) to +50.0 (ratio 0.5) over the seed's merge with its statistics kept" in text
+    assert "+30.0 (ratio 0.8) to +50.0 (ratio 0.5) where the seed's has old ones" in text
     words = text.replace(SPACE, " ")
-    assert (
-        "networks get 80.0 % of the validation images with shared kernels (90.0 % with the old statistics) to" in words
-    )
-    assert "to 40.0 % of the validation images with merged channels (seed)" in words
+    assert "shared kernels keep the most validation accuracy, 80.0 % (90.0 % with the old statistics), and" in words
+    assert "and merged channels (seed) the least, 40.0 % (20.0 % with the old statistics)." in words
 
 
 def test_networks_of_one_verdict_share_a_sentence_with_the_epochs_of_both():
@@ -117,19 +149,28 @@ def test_networks_of_one_verdict_share_a_sentence_with_the_epochs_of_both():
     text = text.replace(SPACE, " ")
     assert text.startswith("3 of 5 fine-tuned networks: each is worse than its control, ")
     assert (
-        f"{MINUS}7.00 points (merged-80-s1, 84.00 %, from 30.00 % before training) to {MINUS}9.00 points "
-        "(merged-seed-80, 80.00 %, from 30.00 % before training), after 3 to 5 epochs; the controls trained 6 epochs."
+        f"from {MINUS}7.00 points (merged-80-s1, trained from 30.00 % to 84.00 %) to {MINUS}9.00 points "
+        "(merged-seed-80, trained from 30.00 % to 80.00 %), after 3 to 5 epochs; the controls trained 6 epochs."
     ) in text
     assert "1 of 5 fine-tuned networks: is better than its control, +3.00 points (merged-50" in text
     assert f"1 of 5 fine-tuned networks: cannot be told apart from its control, {MINUS}2.00 points (shared-50" in text
 
 
-def test_the_summary_names_the_best_and_all_of_the_fastest():
-    best, fastest = merging_findings.summary(study())
-    assert best.startswith(f"Among merged channels merged-50 is best on validation images: 88.00{SPACE}%")
-    assert "speed against dense: 1.50×. After 3 epochs" in best
-    assert "are merged-seed-80 and merged-80, at 1.90× to 2.20× the speed of dense, too close" in fastest
-    assert "Best of them on validation images: merged-80, 82.00" in fastest
+def test_one_verdict_of_all_is_said_of_each():
+    *_, text = merging_findings.findings(study(), pd.DataFrame(columns=PAIRS))
+    assert text.startswith(f"Each of the 5 fine-tuned networks is worse than its control, from {MINUS}2.00 points")
+
+
+def test_the_summary_names_the_best_and_how_fast_the_fastest_are():
+    best, fastest, shared = (sentence.replace(SPACE, " ") for sentence in merging_findings.summary(study()))
+    assert best == (
+        "Among merged channels, merged-50 (30 parameters, 1.50× the speed of dense, 3 epochs) is best on validation "
+        "images: it gets 88.00 % of the test images right and is worse than the control of 6 epochs (2.00 points below "
+        "it, p = 0.001)."
+    )
+    assert fastest.startswith("The 3 fastest trained networks, at 1.90× to 2.20× the speed of dense, are too close")
+    assert fastest.endswith("best of them on validation images is merged-80, 82.00 %.")
+    assert shared == "Against dense, the highest speed is 1.05× with shared filters and 0.90× with shared kernels."
     assert [card[0] for card in merging_findings.cards(study())] == ["merged-50", "merged-80"]
 
 
@@ -167,7 +208,7 @@ def test_the_page_shows_pairs_and_quartiles_where_there_are_some(tmp_path):
     content = MERGING.build(run)
     assert [view.name for view in content.tables] == ["merging", "merging_sweep", "merging_pairs"]
     assert content.tables[0].rows[0][-1] == "1.00× (0.90× to 1.10×)"
-    assert content.findings[0].startswith("Aligned members")
+    assert content.findings[0].startswith("At ratio 0.8, after 6 epochs, folding ")
 
 
 def test_the_picture_shows_accuracies_before_and_after(tmp_path):
@@ -179,3 +220,13 @@ def test_the_picture_shows_accuracies_before_and_after(tmp_path):
         lines.append(text.count("<use "))
     # An open mark for each of the five variants, of both methods.
     assert lines[0] - lines[1] == 5
+
+
+def test_methods_of_equal_sizes_have_marks_of_their_own(monkeypatch):
+    figures = []
+    monkeypatch.setattr(merging_figures.style, "save", lambda figure, path: figures.append(figure))
+    merging_figures.draw_against_ratio(study(), merging_figures.SIZES, "x.svg", from_zero=True)
+    marked = [line for line in figures[0].axes[0].lines if line.get_marker() != "None"]
+    sizes = [line.get_markersize() for line in marked]
+    assert sizes == sorted(set(sizes), reverse=True)
+    assert {line.get_markerfacecolor() for line in marked} == {"none"}

@@ -112,11 +112,24 @@ def test_kinds_of_variants():
 def test_pairs_are_told_with_epochs_and_p_and_over_all_seeds():
     found = pair_findings(pairs_table(results(), VARIANTS, "resnet20"))
     assert len(found) == 3
-    assert f"after 6 epochs, with 1 parameters each: folded-80 70.00{SPACE}%, seed-80 60.00{SPACE}%" in found[0]
-    assert f"The difference is +10.00 points (p{SPACE}={SPACE}0.002), which tells them" in found[0]
-    assert f"allocated-80 69.00{SPACE}% (mean of 2 seeds), folded-80 70.00{SPACE}% (one seed)" in found[1]
-    assert f"{MINUS}1.00 points on average (+4.00 and {MINUS}6.00); 1 of 2 differences pass" in found[1]
-    assert "not told apart" in found[2]
+    first, seeds, pca = (text.replace(SPACE, " ") for text in found)
+    assert first == (
+        "At ratio 0.8, after 6 epochs, folding is better than the seed's way (+10.00 points, p = 0.002), though it was "
+        "level before training: folded-80 70.00 %, seed-80 60.00 %, with 1 parameters each."
+    )
+    assert f"1.00 points to folding in the mean of 2 seeds (+4.00 and {MINUS}6.00; 1 of 2 told apart by" in seeds
+    assert "allocated-80 69.00 % (mean of 2 seeds), folded-80 70.00 % (one seed)" in seeds
+    assert f"clustering principal components cannot be told apart from folding ({MINUS}1.00 points, p = 1.00)" in pca
+
+
+def test_a_verdict_says_what_training_made_of_the_lead_before_it():
+    frame = pairs_table(results(), VARIANTS, "resnet20")[:1].assign(delta_before=0.1)
+    assert "; it was 10.00 points ahead before training" in pair_findings(frame)[0]
+    assert ", though it was 10.00 points ahead" in pair_findings(frame.assign(mcnemar_p=0.4))[0]
+    assert ", though it was 10.00 points behind" in pair_findings(frame.assign(delta_before=-0.1))[0]
+    assert "before training" not in pair_findings(frame.assign(delta_before=None))[0]
+    alike = pd.concat([frame, frame]).assign(mcnemar_p=0.4)
+    assert "cannot be told apart from the seed's way with any of 2 seeds (+10.00 and" in pair_findings(alike)[0]
 
 
 def test_a_run_without_pairs_has_a_table_without_rows(tmp_path):

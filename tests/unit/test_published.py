@@ -60,8 +60,44 @@ def test_ours_is_the_best_on_validation_of_about_that_compression_in_the_file_as
     assert rows["ranks"]["Ours, after"] == f"88.00{SPACE}%"
     assert rows["channels"]["Ours"] == "merging/third"
     assert {rows["more"][f"Ours{name}"] for name in ("", ", compression", ", points", ", after")} == {"\N{EN DASH}"}
-    found = PUBLISHED.build(run).findings[0]
-    assert found.startswith(f"In 0 of 2 cases our variant of at least 95{SPACE}% of that compression")
+    (found,) = PUBLISHED.build(run).findings
+    assert found == (
+        f"In all 2 cases, our variant of at least 95{SPACE}% of the published compression loses more points than the "
+        "published one."
+    )
+
+
+@pytest.mark.parametrize(
+    ("lost", "words"),
+    [
+        (
+            (0.05, 0.05),
+            "In all 2 cases, our variant of at least 95 % of the published compression loses no more points",
+        ),
+        (
+            (0.05, 0.01),
+            "In 1 of 2 cases, our variant of at least 95 % of the published compression loses no more points",
+        ),
+        (
+            (0.05, None),
+            "In the only case, our variant of at least 95 % of the published compression loses no more points",
+        ),
+        ((0.01, None), "In the only case, our variant of at least 95 % of the published compression loses more points"),
+    ],
+    ids=["all", "some", "one", "not one"],
+)
+def test_cases_are_counted_where_ours_loses_no_more(run, lost, words):
+    """Ours loses 3 points in each case."""
+    path = run.report_folder / "reference" / "published.csv"
+    lines = [f"resnet20,m{i},none,0.92,{0.92 - loss},macs,2.9," for i, loss in enumerate(lost) if loss]
+    path.write_text("\n".join([path.read_text().splitlines()[0], *lines]))
+    assert PUBLISHED.build(run).findings[0].replace(SPACE, " ").startswith(words)
+
+
+def test_without_a_variant_of_the_compression_nothing_is_counted(run):
+    path = run.report_folder / "reference" / "published.csv"
+    path.write_text("\n".join(line for line in path.read_text().splitlines() if "more" in line or "model" in line))
+    assert PUBLISHED.build(run).findings == []
 
 
 def test_a_variant_of_the_same_family_stands_there_with_what_the_paper_counts(run):

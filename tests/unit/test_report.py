@@ -157,10 +157,9 @@ def test_page_is_well_formed_and_accessible(run: Path) -> None:
 
 def test_summary_and_findings_follow_the_tables(run: Path) -> None:
     text = text_of(page_of(run))
-    assert "the network gets 94.00 % (93.5 to 94.5 %) of 10,000 test images right" in text
-    assert "It is better than the control (1.00 points above it, p = 0.004)" in text
-    assert "trained for as many epochs (6)" in text
-    assert "1.74 times the multiply-accumulates, 2.00 times the time" in text
+    assert "the network gets 94.00 % of the test images right and is better than the control (1.00 points above" in text
+    assert "the 3×3 network trained for as many epochs (6)" in text
+    assert "It needs 1.74 times the multiply-accumulates, 2.00 times the time" in text
     assert "seed (92.50 %) cannot be told apart from the control (0.50 points below it, p = 0.40)" in text
     assert "The relative error of our decomposition is on 1 of 2 layers at or below Tensorlab's" in text
     assert "9, 7, 11, 9, 11, 11" in text  # the seed's own sizes
@@ -206,9 +205,9 @@ def test_energy_beyond_three_by_three_taps() -> None:
 def test_larger_kernels_that_are_empty_outside_are_named_in_the_summary() -> None:
     assert not any("taps" in sentence for sentence in kernel_summary(stages(), kernels()[:0]))
     used = kernel_summary(stages(), kernel_of("branch", 5, 1.0))[-1]
-    assert used.endswith(f"its kernels hold 64{wording.SPACE}% of their energy.")
+    assert used.endswith(f"its kernels hold at most 64{wording.SPACE}% of their energy.")
     empty = kernel_summary(stages(), pd.concat([kernel_of("branch", 5, 0.01), kernel_of("seed", 5, 1.0)]))[-1]
-    assert f"hold 0.018{wording.SPACE}% of their energy: the search found no use for larger kernels" in empty
+    assert f"hold at most 0.018{wording.SPACE}% of their energy: the search found no use for larger kernels" in empty
 
 
 def test_an_origin_does_not_repeat_the_source() -> None:

@@ -16,16 +16,13 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from convpress.report import style
+from convpress.report.clustering_curves import FINETUNE, draw_training, shared_networks
 from convpress.report.frames import complete
 from convpress.report.wording import listing
 
 POINTS = ("clusters", "unique_ratio", "accuracy", "f_score")
-FINETUNE = ("variant", "remedy", "replicate", "filters", "unique_ratio", "accuracy_before", "test_accuracy")
 PULLED = "-s"
 """What stands between remedy and seed in the name of a network whose norms were pulled."""
-FOLLOWED = ("frozen", "tied", "progressive", "elementwise", "tied_adaptive")
-"""Remedies whose training the curves show, where the run has them; their looks are fixed, so all pictures agree."""
-
 HIGHEST = 1.03
 """Where an axis of accuracies ends, so that a dot at 100 % is whole."""
 
@@ -159,54 +156,6 @@ def draw_norms(norms: pd.DataFrame | None, path: Path | str) -> None:
         style.save(figure, path)
 
 
-def draw_training(history: pd.DataFrame | None, finetune: pd.DataFrame | None, path: Path | str) -> None:
-    """Validation accuracy over epochs: a panel a ratio, a line a remedy (those of `FOLLOWED` that are there).
-
-    `history`: variant, stage, epoch, validation_accuracy; `finetune` tells each variant's remedy and target_ratio.
-    Fine-tuned plans have a panel of their own.
-    """
-    frame = complete(history, ("variant", "stage", "epoch", "validation_accuracy"))
-    table = complete(finetune, (*FINETUNE, "target_ratio"))
-    with style.figure_style():
-        known = _remedies(table)
-        known = known[known["replicate"] == 0]
-        followed = known[known["remedy"].isin(FOLLOWED)]
-        chosen = followed if len(followed) else known
-        if frame.empty or chosen.empty:
-            style.save_empty(path, "No fine-tuning history in this run")
-            return
-        ratios = sorted(chosen["target_ratio"].dropna().unique(), reverse=True)
-        panels = [(f"Ratio {ratio:g}", chosen[chosen["target_ratio"] == ratio]) for ratio in ratios]
-        plans = chosen[chosen["target_ratio"].isna()]
-        panels += [("Plans", plans)] if len(plans) else []
-        figure = style.new_figure(style.WIDTH, 3.0)
-        axes_row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-        looks = style.looks(chosen["remedy"])
-        for axes, (title, rows) in zip(axes_row, panels, strict=True):
-            _draw_lines(axes, frame, [*rows.to_dict("records"), {"variant": "control", "remedy": "control"}], looks)
-            axes.set_title(title, loc="left", fontweight="bold")
-        style.percent_axis(axes_row[0])
-        axes_row[0].set_ylabel("Validation accuracy")
-        figure.supxlabel("Epoch", fontsize=8.5)
-        handles = [style.handle(look, name) for name, look in looks.items()]
-        style.legend_above(figure, [*handles, style.handle(style.LOOKS["control"], "control")])
-        style.save(figure, path)
-
-
-def _remedies(finetune: pd.DataFrame) -> pd.DataFrame:
-    """The rows of networks with shared filters: no baseline, no control."""
-    return finetune[finetune["remedy"].notna() & (finetune["remedy"] != "")]
-
-
-def _draw_lines(axes: Axes, history: pd.DataFrame, rows: list[dict[Any, Any]], looks: Mapping[str, style.Look]) -> None:
-    for row in rows:
-        line = history[history["variant"] == row["variant"]].sort_values(["epoch", "stage"], kind="stable")
-        look = looks.get(row["remedy"], style.LOOKS["control"])
-        whole = [place for place, epoch in enumerate(line["epoch"]) if float(epoch).is_integer()]
-        axes.plot(line["epoch"], line["validation_accuracy"], **look.line(), markeredgewidth=0, markevery=whole)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
-
-
 def draw_remedies(finetune: pd.DataFrame | None, seeds: pd.DataFrame | None, path: Path | str) -> None:
     """Test accuracy over unique ratio, a line a remedy: left right after the surgery, right after the training.
 
@@ -221,7 +170,7 @@ def draw_remedies(finetune: pd.DataFrame | None, seeds: pd.DataFrame | None, pat
             return
         figure = style.new_figure(style.WIDTH, 4.3)
         left, right = figure.subplots(1, 2)
-        remedies = _remedies(frame)
+        remedies = shared_networks(frame)
         staged = remedies[remedies["epochs_before"].astype(float) > 0]
         looks = style.looks(remedies["remedy"])
         control = frame[frame["variant"] == "control"]

@@ -41,8 +41,7 @@ POINTS = ("clusters", "unique_ratio", "accuracy", "f_score", "images")
 ELEMENTWISE = "elementwise"
 """The remedy that clusters each position by itself."""
 
-TOLERATED = 0.01
-"""A layer stays with the dense network while it loses no more accuracy than this."""
+PLURALS = {"is": "are", "was": "were"}
 
 Row = dict[str, Any]
 
@@ -79,27 +78,58 @@ def cards(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
     ]
 
 
-def _stored(row: dict, control: dict | None) -> str:
-    # Unique parameters alone flatter: the file holds an index as well.
-    if not control or say.absent(row["bytes"]) or say.absent(control["bytes"]):
-        return ""
-    return (
-        f"; with its index it is stored in {say.size(row['bytes'])}, the dense network in {say.size(control['bytes'])}"
-    )
-
-
 def summary(frame: pd.DataFrame) -> list[str]:
-    """The answer: the chosen network at each ratio, against the study's own control."""
+    """The answer: the networks chosen at each ratio, their files, and what sharing whole filters gives instead."""
     rows = records(chosen(frame).sort_values("unique_ratio", ascending=False))
     if not rows:
         return ["No network with shared filters is marked as chosen in this run."]
     control = variant_row(frame, "control")
-    name = "the study's own control" + (f" of {say.epochs(control['epochs'])}" if control else "")
+    return [_against_control(rows, control), *_stored(rows, control), *_whole_in_short(frame)]
+
+
+def _against_control(rows: list[Row], control: Row | None) -> str:
+    """Those of one verdict together; the words are said with the first network alone."""
+    name = "the study's own control"
+    if control:
+        name += f" of {say.epochs(control['epochs'])} ({say.percent(control['test_accuracy'])})"
+    verdicts: dict[str, list[str]] = {}
+    for row in rows:
+        part, right = say.percent(row["unique_ratio"], 0), say.percent(row["test_accuracy"])
+        facts = f"{part}, {right}" if verdicts else f"{part} of the kernel parameters, {right} of test images right"
+        outcome = say.outcome(row["delta_control"], row["mcnemar_p"])
+        verdicts.setdefault(outcome, []).append(f"{row['variant']} ({facts})")
+    told = [
+        f"{say.listing(names)} {_plural(outcome) if len(names) > 1 else outcome} {'it' if place else name}"
+        for place, (outcome, names) in enumerate(verdicts.items())
+    ]
+    return f"Chosen on validation images, {'; '.join(told)}."
+
+
+def _plural(outcome: str) -> str:
+    verb, _, rest = outcome.partition(" ")
+    return f"{PLURALS.get(verb, verb)} {rest}"
+
+
+def _stored(rows: list[Row], control: Row | None) -> list[str]:
+    # Unique parameters alone flatter: the file holds an index as well.
+    if not control or say.absent(control["bytes"]) or any(say.absent(row["bytes"]) for row in rows):
+        return []
+    sizes = say.listing(say.size(row["bytes"]) for row in rows)
+    larger = [row["variant"] for row in rows if row["bytes"] >= control["bytes"]]
+    lost = f": {say.listing(larger)} save{'s' * (len(larger) == 1)} no storage" if larger else ""
     return [
-        f"With {say.percent(row['unique_ratio'], 0)} of the kernel parameters, {row['variant']} gets "
-        f"{say.accuracy(row)} of the test images right; it {say.verdict(row['delta_control'], row['mcnemar_p'], name)}"
-        f"{_stored(row, control)}."
-        for row in rows
+        f"Parameters do not count the index of what is shared; with it the file{'s take' if rows[1:] else ' takes'} "
+        f"{sizes}, the dense network's {say.size(control['bytes'])}{lost}."
+    ]
+
+
+def _whole_in_short(frame: pd.DataFrame) -> list[str]:
+    told = [f"{say.points(row['delta_control'])} ({row['variant']})" for row, _ in _best_whole(frame)]
+    if not told:
+        return []
+    return [
+        "Among remedies that share whole filters, the best on validation images differ from that control by "
+        f"{say.listing(told)} points."
     ]
 
 
@@ -113,10 +143,10 @@ def remedy_findings(frame: pd.DataFrame) -> list[str]:
             f"{remedy} {say.percent(row['test_accuracy'])}{_start(row)}"
             for remedy, row in pd.concat([means[:1], means[1:][-1:]]).iterrows()
         ]
-        told.append(f"{' to '.join(ends) or 'not in the table'} at {ratio:g}")
+        told.append(f"at {ratio:g} {' to '.join(ends) or 'not in the table'}")
     if not told:
         return []
-    best = f"Test accuracy after {_epochs(rows)} each, best to worst remedy by ratio: {'; '.join(told)}."
+    best = f"Mean test accuracy after {_epochs(rows)}, by ratio, from the best remedy to the worst: {'; '.join(told)}."
     return [best, *best_remedies(frame), *whole_filters(frame), *replicate_findings(frame)]
 
 
@@ -125,19 +155,30 @@ def whole_filters(frame: pd.DataFrame) -> list[str]:
 
     Elementwise needs an index for each value, so that its file is larger than its parameters promise.
     """
-    shared = frame[frame["target_ratio"].notna() & (frame["replicate"] == 0) & frame["test_accuracy"].notna()]
-    if not (shared["remedy"] == ELEMENTWISE).any():
-        return []
     told = [
-        f"{row['variant']} with {say.percent(row['test_accuracy'])}, {say.size(row['bytes'])} ({_values(row, part)})"
-        for _, part in shared.groupby("target_ratio", sort=False)
-        for row in records(part[part["remedy"] != ELEMENTWISE].nlargest(1, "validation_accuracy"))
+        f"{row['variant']} with {say.percent(row['test_accuracy'])} and {say.size(row['bytes'])} ({_values(row, part)})"
+        for row, part in _best_whole(frame)
     ]
     if not told:
         return []
     return [
-        "Elementwise clustering shares single values and stores an index for each; among remedies that share whole "
-        f"filters the best on validation images at each ratio are {say.listing(told)}."
+        "Elementwise clustering shares single values and stores an index for each. Of the remedies that share whole "
+        f"filters, the best on validation images at each ratio are {say.listing(told)}."
+    ]
+
+
+def _best_whole(frame: pd.DataFrame) -> list[tuple[Row, pd.DataFrame]]:
+    """By ratio, the best remedy on validation images that shares whole filters, and all of that ratio.
+
+    Only where there is elementwise clustering to tell it from.
+    """
+    shared = frame[frame["target_ratio"].notna() & (frame["replicate"] == 0) & frame["test_accuracy"].notna()]
+    if not (shared["remedy"] == ELEMENTWISE).any():
+        return []
+    return [
+        (row, part)
+        for _, part in shared.groupby("target_ratio", sort=False)
+        for row in records(part[part["remedy"] != ELEMENTWISE].nlargest(1, "validation_accuracy"))
     ]
 
 
@@ -145,7 +186,7 @@ def _values(row: Row, part: pd.DataFrame) -> str:
     """How far elementwise clustering of the same ratio lies above, and how large its file is."""
     for other in records(part[part["remedy"] == ELEMENTWISE]):
         gap = say.points(other["test_accuracy"] - row["test_accuracy"])
-        return f"{ELEMENTWISE} {gap} points, {say.size(other['bytes'])}"
+        return f"{ELEMENTWISE}: {gap} points, {say.size(other['bytes'])}"
     return f"without {ELEMENTWISE}"
 
 
@@ -153,7 +194,7 @@ def _start(row: pd.Series) -> str:
     # A start that follows training does not tell what the surgery alone costs.
     if row["epochs_before"] > 0 or say.absent(row["accuracy_before"]):
         return ""
-    return f" (from {say.percent(row['accuracy_before'], 1)})"
+    return f" ({say.percent(row['accuracy_before'], 1)} before)"
 
 
 def _epochs(rows: pd.DataFrame) -> str:
@@ -173,7 +214,7 @@ def best_remedies(frame: pd.DataFrame) -> list[str]:
     ratios = say.listing(f"{ratio:g}" for ratio in sorted(means.columns, reverse=True))
     names = say.listing(f"{remedy} ({say.percent(value)})" for remedy, value in best.items())
     return [
-        f"On validation images, in the mean over the ratios {ratios}, the two best remedies are {names}; "
+        f"The two best remedies on validation images, in the mean over the ratios {ratios}, are {names}; "
         f"{_replicated(list(best.index), rows)}."
     ]
 
@@ -185,7 +226,7 @@ def _replicated(best: list[str], rows: pd.DataFrame) -> str:
     if set(best) <= set(several):
         return "both are trained with several seeds"
     alone = say.listing(remedy for remedy in best if remedy not in several)
-    return f"trained with several seeds, by the configuration, are {say.listing(several)}; of {alone} there is one seed"
+    return f"{say.listing(several)} {'are' if several[1:] else 'is'} trained with several seeds, {alone} with one"
 
 
 def replicate_findings(frame: pd.DataFrame) -> list[str]:
@@ -201,45 +242,8 @@ def replicate_findings(frame: pd.DataFrame) -> list[str]:
         ]
         if ends:
             counts = say.listing(map(say.whole, sorted(set(seeds["count"]))))
-            found.append(f"{remedy}, {counts} seeds, {' to '.join(ends)}")
-    return [f"The seeds of a remedy lie apart: {'; '.join(found)}."] if found else []
-
-
-def sweep_findings(layers: pd.DataFrame, groups: pd.DataFrame, plans: pd.DataFrame) -> list[str]:
-    """The layers that tolerate least and most, the groups' best F, and the best and worst plan."""
-    found = []
-    if layers["accuracy"].notna().any():
-        full = layers["accuracy"].where(layers["unique_ratio"] == 1).max()
-        near = _tolerated(layers, full - TOLERATED)
-        if len(near):
-            found.append(
-                f"Alone and untrained, {near.idxmin()} stays within a point of the dense network's "
-                f"{say.percent(full)} with {say.percent(near.min(), 0)} of its filters or more; {near.idxmax()} needs "
-                f"{say.percent(near.max(), 0)} (validation images)."
-            )
-    bests = [
-        (name, records(rows.nlargest(1, "f_score"))[0])
-        for name, rows in groups[groups["f_score"].notna()].groupby("group", sort=False)
-    ]
-    if bests:
-        told = say.listing(
-            f"{say.whole(best['clusters'])} of {name}, with {say.percent(best['accuracy'])}" for name, best in bests
-        )
-        found.append(f"By group of layers, F is highest at these clusters, with validation images right: {told}.")
-    if plans["accuracy"].notna().any():
-        best = records(plans.nlargest(1, "accuracy"))[0]
-        found.append(
-            f"Of {len(plans)} plans number {best['plan']} ({best['clusters']}) is the most accurate before training: "
-            f"{say.percent(best['accuracy'])} with {say.percent(best['unique_ratio'], 1)} of the parameters."
-        )
-    return found
-
-
-def _tolerated(layers: pd.DataFrame, least: float) -> pd.Series:
-    """By layer, the smallest unique ratio from which on no larger one falls below the accuracy `least`."""
-    measured = layers[layers["accuracy"].notna()].sort_values("clusters", ascending=False, kind="stable")
-    held = (measured["accuracy"] >= least).groupby(measured["layer"]).cummin()
-    return measured[held].groupby("layer", sort=False)["unique_ratio"].min().dropna()
+            found.append(f"{' to '.join(ends)} with {remedy} ({counts} seeds)")
+    return [f"From seed to seed, test accuracy differs by {say.listing(found)}."] if found else []
 
 
 def control_caveat(run: Run, frame: pd.DataFrame) -> list[str]:
@@ -251,9 +255,9 @@ def control_caveat(run: Run, frame: pd.DataFrame) -> list[str]:
     epochs = others[others["study"] == NAME]["control_epochs"].dropna().unique()
     length = f", trained for {say.epochs(epochs[0])}" if len(epochs) == 1 else ""
     return [
-        "Differences in the section on clustering are to the study's own control, the dense network trained for "
-        f"{say.epochs(control['epochs'])} like the remedies. The comparison of all studies takes the run's control"
-        f"{length}, so the same network shows another difference there."
+        "The section on clustering compares with the study's own control, the dense network trained for "
+        f"{say.epochs(control['epochs'])} like the remedies. The comparison of all studies compares with the run's "
+        f"control{length}, so the same network has another difference there."
     ]
 
 

@@ -42,13 +42,13 @@ def _share(values: pd.Series) -> float:
 
 
 def _reached(values: pd.Series) -> str:
-    return "" if _share(values) > MOST else "; it has not brought them to 1, so what norms of 1 would give stays open"
+    return "" if _share(values) > MOST else "; it has not brought them to 1, so what norms of 1 would give is not known"
 
 
 def _answer(values: pd.Series) -> str:
     if _share(values) > MOST:
         return "for most filters distance and direction say the same, so the histogram allows the cosine distance"
-    return "the cosine distance takes all norms for 1, so the histogram speaks against it"
+    return "the cosine distance treats all norms as 1, so the histogram speaks against it"
 
 
 def against_frozen(frame: pd.DataFrame, remedy: str) -> str:
@@ -63,9 +63,9 @@ def against_frozen(frame: pd.DataFrame, remedy: str) -> str:
     clear = rows["mcnemar_frozen_p"] < say.SIGNIFICANT
     better, worse = (clear & (rows["delta_frozen"] > 0)).any(), (clear & (rows["delta_frozen"] < 0)).any()
     answer = {
-        (True, False): "pulling the norms and then clustering by direction pays",
-        (False, True): "pulling the norms and then clustering by direction costs accuracy",
-        (True, True): "whether pulling the norms and then clustering by direction pays depends on the ratio",
-        (False, False): "whether pulling the norms and then clustering by direction pays is not decided",
+        (True, False): "Pulling the norms to 1 and then clustering by direction pays",
+        (False, True): "Pulling the norms to 1 and then clustering by direction costs accuracy",
+        (True, True): "Whether pulling the norms to 1 and then clustering by direction pays depends on the ratio",
+        (False, False): "Whether pulling the norms to 1 and then clustering by direction pays is not decided",
     }[bool(better), bool(worse)]
-    return f"{remedy} less frozen centroids, in points of test accuracy at equal epochs, one seed: {gaps}; {answer}."
+    return f"{answer}: {remedy} less frozen, in points of test accuracy after equal epochs, one seed, is {gaps}."

@@ -13,11 +13,11 @@ from convpress.report.clustering_findings import (
     caveats,
     remedy_findings,
     summary,
-    sweep_findings,
     trained,
     variant_row,
 )
 from convpress.report.clustering_norms import norms_findings
+from convpress.report.clustering_sweeps import sweep_findings
 from convpress.report.comparison_timings import with_times
 from convpress.report.contents import (
     ACCURACY,
@@ -66,7 +66,8 @@ FIGURES = (
     (
         "clustering_curves.svg",
         "Fine-tuning.",
-        "Line plots of validation accuracy over epochs, a panel for each ratio and a line for each remedy.",
+        "Line plots of validation accuracy over epochs: a panel for each ratio and one for the plans, each with its "
+        "own range, and a line for each remedy.",
     ),
     (
         "clustering_layers.svg",
@@ -159,14 +160,10 @@ CLUSTERING = Section(
     title="Clustering",
     question="How many different filters does a layer need?",
     method=(
-        "The filters of a convolution are grouped by k-means and replaced by their cluster's centroid, for one layer "
-        "at a time, for groups of layers, and by plans. Then remedies are trained at equal parts of unique parameters "
-        "and equal epochs: frozen centroids, the seed's way; recalibrated, with batch-norm statistics estimated anew; "
-        "progressive, layer after layer, each clustered, frozen and trained after before the next; "
-        "threshold, where far filters stay themselves; unit_norm, where a penalty pulls norms to 1 before filters are "
-        "clustered by direction; elementwise, where each position is clustered by itself; adaptive_k, one budget spent "
-        "where the sweep gains most; tied, where centroids go on learning. "
-        "The study's own control is the dense network with the same training."
+        "The filters of a convolution are grouped by k-means and replaced by their cluster's centroid: in one layer, "
+        "in a group of layers, or in all of them by a plan. Remedies against the lost accuracy (the table says what "
+        "each does) are compared at equal parts of unique parameters after equal epochs. The study's own control is "
+        "the dense network with the same training."
     ),
     build=build,
 )

@@ -91,12 +91,10 @@ def summary(frame: pd.DataFrame, kernels: pd.DataFrame) -> list[str]:
     best, control = chosen(frame), first(frame, "control")
     if best is None:
         return ["No final variant of the kernel search is marked as chosen in this run."]
-    images = "" if say.absent(best["test_n"]) else f" of {say.whole(best['test_n'])} test images"
     sentences = [
-        f"With learned kernel sizes (variant {best['variant']}: {say.sizes(best['kernel_sizes'])}) the "
-        f"network gets {say.accuracy(best)}{images} right. It "
-        f"{say.verdict(best['delta_control'], best['mcnemar_p'])}, which is the same network with 3×3 "
-        f"kernels{_budget(best, control)}."
+        f"With learned kernel sizes (variant {best['variant']}: {say.sizes(best['kernel_sizes'])}) the network gets "
+        f"{say.percent(best['test_accuracy'])} of the test images right and "
+        f"{say.verdict(best['delta_control'], best['mcnemar_p'])}, the 3×3 network{_budget(best, control)}."
     ]
     return sentences + _cost(best, control) + _use(best["variant"], kernels)
 
@@ -106,12 +104,8 @@ def _use(variant: str, kernels: pd.DataFrame) -> list[str]:
     parts = outer_energy(kernels).get(variant)
     if parts is None:
         return []
-    answer = (
-        ": the search found no use for larger kernels, and the accuracy is in effect the network's without them"
-        if max(parts) < LITTLE
-        else ""
-    )
-    return [f"Beyond their central 3×3 taps its kernels hold {_range(parts)} of their energy{answer}."]
+    answer = ": the search found no use for larger kernels" if max(parts) < LITTLE else ""
+    return [f"Beyond their central 3×3 taps its kernels hold at most {say.share(max(parts))} of their energy{answer}."]
 
 
 def _budget(best: Row, control: Row | None) -> str:
@@ -133,7 +127,7 @@ def _cost(best: Row, control: Row | None) -> list[str]:
     ]
     if not ratios:
         return []
-    return ["Its cost: " + say.listing(f"{say.times(ratio)} the {what}" for ratio, what in ratios) + " of the control."]
+    return [f"It needs {say.listing(f'{say.times(ratio)} the {what}' for ratio, what in ratios)} of the control."]
 
 
 def search_findings(frame: pd.DataFrame) -> list[str]:

@@ -226,12 +226,12 @@ KERNEL_SEARCH = Section(
     title="Kernel search",
     question="Which filter size does each convolution want, and does it beat 3×3 at equal training?",
     method=(
-        "Chosen convolutions become sums of separable filters (CP decomposition by nonlinear least "
-        "squares), which grow to many taps under a bell-shaped mask; the mask's width is trained with the "
-        "weights, and what it leaves is summed back into one dense kernel. The variant seed is the seed's "
-        "way, preserving starts the search without changing the network's outputs, branch keeps the dense "
-        "3×3 kernel and adds the long one beside it. The best variant is chosen on validation images and "
-        "compared on test images with the control, the 3×3 network trained further by the same recipe."
+        "Chosen convolutions become sums of separable filters (CP decomposition by nonlinear least squares), which "
+        "grow to many taps under a bell-shaped mask; its width is trained with the weights, and what it leaves is "
+        "summed back into one dense kernel. Variant seed is the seed's way, preserving starts the search without "
+        "changing the network's outputs, and branch keeps the dense 3×3 kernel and adds the long one beside it. The "
+        "best variant on validation images is compared on test images with the control, the 3×3 network trained "
+        "further by the same recipe."
     ),
     build=build,
 )

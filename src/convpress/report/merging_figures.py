@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from convpress.report import style
 from convpress.report.frames import complete
-from convpress.report.merging_findings import series
+from convpress.report.merging_pairs import series
 
 POINTS = ("stage", "series", "ratio", "params", "macs", "latency_ms", "latency_q1_ms", "latency_q3_ms", "speedup")
 ACCURACIES = (
@@ -57,7 +57,10 @@ def _looks(names: Sequence[str]) -> dict[str, style.Look]:
 def draw_against_ratio(
     frame: pd.DataFrame | None, panels: Sequence[tuple[str, str, float]], path: Path | str, *, from_zero: bool
 ) -> None:
-    """One panel a quantity (column, label, factor) over the sweep's ratios, a line a method; the baseline is grey."""
+    """One panel a quantity (column, label, factor) over the sweep's ratios, a line a method; the baseline is grey.
+
+    Axes that begin at zero show sizes, which methods share: each has smaller open marks than the one below.
+    """
     table = complete(frame, POINTS)
     sweep = table[table["stage"] == "sweep"]
     with style.figure_style():
@@ -68,7 +71,7 @@ def draw_against_ratio(
         looks = _looks(list(dict.fromkeys(sweep["series"])))
         base = table[(table["stage"] == "baseline") & table["speedup"].notna()].head(1)
         for axes, (column, label, factor) in zip(figure.subplots(1, len(panels)), panels, strict=True):
-            _lines(axes, sweep, column, looks, factor)
+            _lines(axes, sweep, column, looks, factor, nested=from_zero)
             for value in base[column]:
                 axes.axhline(factor * value, color=style.MUTED, lw=0.9, zorder=1)
             axes.set_ylabel(label)
@@ -81,10 +84,19 @@ def draw_against_ratio(
         style.save(figure, path)
 
 
-def _lines(axes: Axes, sweep: pd.DataFrame, column: str, looks: Mapping[str, style.Look], factor: float = 1.0) -> None:
-    for name, look in looks.items():
+def _lines(
+    axes: Axes,
+    sweep: pd.DataFrame,
+    column: str,
+    looks: Mapping[str, style.Look],
+    factor: float = 1.0,
+    *,
+    nested: bool = False,
+) -> None:
+    for place, (name, look) in enumerate(looks.items()):
         line = sweep[sweep["series"] == name].sort_values("ratio")
-        axes.plot(line["ratio"], factor * line[column], **look.line())
+        size = {"markersize": 3 + 2 * (len(looks) - 1 - place), "markerfacecolor": "none", "markeredgewidth": 1}
+        axes.plot(line["ratio"], factor * line[column], **look.line() | (size if nested else {}))
         if column == "latency_ms":
             quartiles = (line["latency_q1_ms"], line["latency_q3_ms"])
             axes.fill_between(line["ratio"], *quartiles, color=look.color, alpha=0.15, lw=0)

@@ -20,6 +20,24 @@ QUESTIONS = {
 }
 """What a variant and the one it stands against have to answer, by their kinds."""
 
+WAYS = {
+    "seed": "the seed's way",
+    "folded": "folding",
+    "allocated": "fitting at allocated ratios",
+    "pca": "clustering principal components",
+    "kernels": "sharing single kernels",
+    "shared": "sharing whole filters",
+}
+"""What each kind does, for sentences."""
+
+SWEEP_NAMES = {
+    "shared": "shared filters",
+    "kernels": "shared kernels",
+    "seed": "merged channels (seed)",
+    "folded": "merged channels (folded)",
+    "fitted": "merged channels (fitted)",
+}
+
 PAIRS = (
     *("question", "variant", "against", "model", "ratio", "epochs", "replicate", "against_replicate"),
     *("accuracy_before", "against_before", "delta_before", "test_accuracy", "against_accuracy", "test_n", "delta"),
@@ -42,6 +60,11 @@ def kind(entry: Entry) -> str:
 def without_seed(variant: str) -> str:
     """The name of a variant without the number of its replicate."""
     return re.sub(r"-s\d+$", "", variant)
+
+
+def series(name: str) -> str:
+    """A sweep's method for people."""
+    return SWEEP_NAMES.get(name, name)
 
 
 def pairs_table(results: Mapping[tuple[str, str], Result], variants: Mapping[str, Entry], model: str) -> pd.DataFrame:
@@ -101,36 +124,45 @@ def pair_findings(pairs: pd.DataFrame) -> list[str]:
 
 
 def _sentence(part: pd.DataFrame) -> str:
+    """The verdict, what was ahead before the training, and the two accuracies."""
     row, several = records(part)[0], len(part) > 1
+    where = "" if say.absent(row["ratio"]) else f"At ratio {row['ratio']:g}, after "
     seeds = f" (mean of {len(part)} seeds)" if several else ""
     # Several replicates may stand against one and the same variant.
     others = part.drop_duplicates("against")["against_accuracy"]
     against = f" (mean of {len(others)} seeds)" if len(others) > 1 else " (one seed)" if several else ""
+    equal = f", with {say.count(row['params'])} parameters each" if row["params"] == row["against_params"] else ""
     return (
-        f"{_capital(row['question'])}; {_setting_of(row)}: {row['name']} "
-        f"{say.percent(part['test_accuracy'].mean())}{seeds}, {row['other']} {say.percent(others.mean())}{against}. "
-        f"{_verdict(part)} Before training it was {say.points(part['delta_before'].mean())} points."
+        f"{where or 'After '}{say.epochs(row['epochs'])}, {_verdict(part)}{_before(part)}: {row['name']} "
+        f"{say.percent(part['test_accuracy'].mean())}{seeds}, {row['other']} {say.percent(others.mean())}{against}"
+        f"{equal}."
     )
 
 
-def _setting_of(row: dict[str, Any]) -> str:
-    where = "" if say.absent(row["ratio"]) else f"at ratio {row['ratio']:g} "
-    equal = f", with {say.count(row['params'])} parameters each" if row["params"] == row["against_params"] else ""
-    return f"{where}after {say.epochs(row['epochs'])}{equal}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 def _verdict(part: pd.DataFrame) -> str:
-    gap = f"The difference is {say.points(part['delta'].mean())} points"
-    tested = part["mcnemar_p"].dropna()
+    """Which way is better, in words of both."""
+    row, gap, tested = records(part)[0], part["delta"].mean(), part["mcnemar_p"].dropna()
+    kinds = next((kinds for kinds, text in QUESTIONS.items() if text == row["question"]), (row["name"], row["other"]))
+    ours, theirs = (WAYS.get(kind, kind) for kind in kinds)
     if len(part) == 1:
-        if tested.empty:
-            return f"{gap}, not tested."
-        p = float(tested.iloc[0])
-        return f"{gap} ({say.p_value(p)}){', which tells them apart' if p < say.SIGNIFICANT else ': not told apart'}."
-    each = say.listing(say.points(value) for value in part["delta"])
-    clear = int((tested < say.SIGNIFICANT).sum())
-    return f"{gap} on average ({each}); {clear} of {len(part)} differences pass McNemar's test."
+        test = f", {say.p_value(tested.iloc[0])}" if len(tested) else ""
+        return f"{ours} {say.outcome(gap, tested.min())} {theirs} ({say.points(gap)} points{test})"
+    clear, each = int((tested < say.SIGNIFICANT).sum()), say.listing(say.points(value) for value in part["delta"])
+    if not clear:
+        return f"{ours} cannot be told apart from {theirs} with any of {len(part)} seeds ({each} points)"
+    return (
+        f"{ours} is at {say.points(gap)} points to {theirs} in the mean of {len(part)} seeds ({each}; {clear} of "
+        f"{len(part)} told apart by McNemar's test)"
+    )
+
+
+def _before(part: pd.DataFrame) -> str:
+    """How far ahead it was without training, and whether that is lost."""
+    gap = part["delta_before"].mean()
+    if say.absent(gap):
+        return ""
+    clear = (part["mcnemar_p"] < say.SIGNIFICANT).any()
+    size = say.points(abs(gap)).lstrip("+")
+    words = f"{size} points {'ahead' if gap > 0 else 'behind'}" if float(size) else "level"
+    kept = clear and gap * part["delta"].mean() > 0
+    return f"{';' if kept else ', though'} it was {words} before training"

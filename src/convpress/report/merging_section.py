@@ -23,8 +23,8 @@ from convpress.report.contents import (
     Section,
     beside_seed,
 )
-from convpress.report.merging_findings import NAME, cards, caveats, findings, pairs, rows, series, summary
-from convpress.report.merging_pairs import without_seed
+from convpress.report.merging_findings import NAME, cards, caveats, findings, pairs, rows, summary
+from convpress.report.merging_pairs import series, without_seed
 from convpress.report.merging_turns import PAIRED
 
 CHECKPOINT = "resnet20-12fca82f"
@@ -183,12 +183,11 @@ MERGING = Section(
     title="Merging",
     question="Can one filter serve for many, and does the network become faster by it?",
     method=(
-        "Shared filters: each convolution of the blocks keeps a few centroids and an index; the outputs of the few "
-        "are copied to all channels, or the dense kernel runs where that is faster. Shared kernels: the same for "
-        "single 2-D kernels, the weakest dropped. Merged channels: the first convolution of each block keeps fewer "
-        "channels and the second loses their inputs. The seed's way keeps the first member's batch norm and inputs; "
-        "folded aligns what the channels compute and sums the inputs; fitted then fits the second convolution to its "
-        "former outputs on training images; allocated chooses each block's ratio by the error it makes."
+        "Shared filters keep a few centroids and an index in each convolution of the blocks; shared kernels do the "
+        "same for single 2-D kernels and drop the weakest. Merged channels are fewer between the two convolutions of a "
+        "block: the seed's way keeps the first member's batch norm and inputs, folded aligns what the channels compute "
+        "and sums the inputs, and fitted then fits the second convolution to its former outputs on training images. "
+        "All blocks lose the same ratio, but for allocated variants, which choose each block's by the error it makes."
     ),
     build=build,
 )

@@ -13,6 +13,10 @@ from convpress.report.frames import records
 
 ARCHITECTURE = ("model", "params", "macs")
 """Variants that agree in these run the same network, however its weights came about."""
+EXECUTED = (*ARCHITECTURE, "method")
+"""The same among merged networks: shared kernels, filters and merged channels run differently at equal sizes."""
+ASSEMBLED = "kernels"
+"""The method whose networks put their kernels together anew in every pass."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class Spread:
         """1.87× (1.83× to 1.96× in 6 timings), or the one number."""
         if self.count == 1:
             return say.factor(self.median)
-        return f"{say.factor(self.median)} ({self.range} in {self.count} timings)"
+        ends = "" if say.factor(self.low) == say.factor(self.high) else f"{self.range} in "
+        return f"{say.factor(self.median)} ({ends}{self.count} timings)"
 
     @property
     def range(self) -> str:
@@ -62,7 +67,7 @@ def timed(frame: pd.DataFrame) -> pd.DataFrame:
 def architecture_speed(frame: pd.DataFrame, row: dict[str, Any]) -> Spread | None:
     """The speedups of all timed networks with this row's architecture."""
     same = timed(frame)
-    for column in ARCHITECTURE:
+    for column in EXECUTED:
         same = same[same[column] == row[column]]
     return spread(same["speedup"])
 
@@ -70,11 +75,11 @@ def architecture_speed(frame: pd.DataFrame, row: dict[str, Any]) -> Spread | Non
 def noise(frame: pd.DataFrame) -> Spread | None:
     """The speedups of networks that run just the dense network's operations; None below two of them.
 
-    All of these would be 1 if times were exact. Shared kernels are no such network: they are put together anew in
-    every pass, on top of the same multiply-accumulates.
+    All of these would be 1 if times were exact. Shared kernels, of the sweep and fine-tuned, are no such networks:
+    putting them together takes time on top of the same multiply-accumulates.
     """
     timings = timed(frame)
-    timings = timings[timings["series"] != "kernels"]
+    timings = timings[timings["method"] != ASSEMBLED]
     dense = {row["model"]: row["macs"] for row in records(frame[frame["stage"] == "baseline"])}
     found = spread(timings[timings["macs"] == timings["model"].map(dense)]["speedup"])
     return found if found is not None and found.count > 1 else None
@@ -102,5 +107,5 @@ def fastest(frame: pd.DataFrame, candidates: pd.DataFrame) -> tuple[pd.DataFrame
     known = noise(frame)
     level = medians.max() / (known.width if known else 1.0)
     rows = candidates.loc[medians.index[medians >= level]]
-    together = spread(timed(frame).merge(rows[list(ARCHITECTURE)].drop_duplicates())["speedup"])
+    together = spread(timed(frame).merge(rows[list(EXECUTED)].drop_duplicates())["speedup"])
     return None if together is None else (rows, together)

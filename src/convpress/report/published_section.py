@@ -70,11 +70,7 @@ def build(run: Run) -> Content:
     rows = [row | _ours(ours, row) for row in records(published[published["model"].isin(ours["model"])])]
     content.tables.append(run.view("published", "Published results and ours.", pd.DataFrame(rows), TABLE))
     beside = [row for row in rows if row["ours"]]
-    ahead = sum(row["our_result"] - row["our_base"] >= row["result"] - row["base"] for row in beside)
-    content.findings.append(
-        f"In {ahead} of {len(beside)} cases our variant of at least {REACHED} of that compression loses no more points "
-        "than the published one."
-    )
+    content.findings += _verdict(beside)
     if run.used(".th"):
         content.caveats += (
             "Ours is chosen on validation images, which the imported checkpoints were trained on: among variants that "
@@ -83,6 +79,20 @@ def build(run: Run) -> Content:
             "baseline need not be those lost from a strong one.",
         )
     return content
+
+
+def _verdict(rows: list[dict[str, Any]]) -> list[str]:
+    """In how many of the cases with a variant of ours it loses no more points than the published one."""
+    if not rows:
+        return []
+    level = sum(row["our_result"] - row["our_base"] >= row["result"] - row["base"] for row in rows)
+    cases = f"In {level} of {len(rows)} cases" if 0 < level < len(rows) else f"In all {len(rows)} cases"
+    if len(rows) == 1:
+        cases = "In the only case"
+    return [
+        f"{cases}, our variant of at least {REACHED} of the published compression loses "
+        f"{'no ' * (level > 0)}more points than the published one."
+    ]
 
 
 def _ours(frame: pd.DataFrame, published: dict[str, Any]) -> dict[str, Any]:
