@@ -23,7 +23,7 @@ def build(tmp_path):
         folder = tmp_path / "results" / "run"
         (folder / "tables").mkdir(parents=True)
         rows = [dict(zip(("study", "target", "met", "p", "test"), row, strict=True)) for row in targets]
-        fixed = {"measured": 0.9, "relation": ">=", "limit": 0.8, "unit": "percent"}
+        fixed = {"measured": 0.9, "relation": "within 0.05 points of", "limit": 0.9, "unit": "percent"}
         pd.DataFrame([fixed | row for row in rows]).to_csv(folder / "tables" / "targets.csv", index=False)
         pd.DataFrame(attempts, columns=ATTEMPTS).to_csv(tmp_path / "results" / "attempts.csv", index=False)
         (folder / "provenance.json").write_text(json.dumps({"inputs": [{"file": "cifar10.safetensors"}]}))

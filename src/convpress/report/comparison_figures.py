@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -53,7 +52,7 @@ def draw_pareto(frame: pd.DataFrame, path: Path | str) -> None:
             return
         names, hidden = networks(frame), {name: left_out(frame[frame["model"] == name]) for name in networks(frame)}
         frame = in_view(frame)
-        heights = [1.4 + 0.9 * min(1.0, (frame["model"] == network).sum() / FULL_ROW) for network in names]
+        heights = [1.6 + 0.9 * min(1.0, (frame["model"] == network).sum() / FULL_ROW) for network in names]
         figure = style.new_figure(style.WIDTH, sum(heights) + 0.7)
         grid = figure.subplots(len(names), len(COSTS), sharey="row", squeeze=False, height_ratios=heights)
         for axes_row, network in zip(grid, names, strict=True):
@@ -69,7 +68,6 @@ def draw_pareto(frame: pd.DataFrame, path: Path | str) -> None:
             if hidden[network]:
                 text = f"{hidden[network]} more lie over {100 * FARTHEST:.0f} points below the best"
                 axes_row[-1].set_title(text, loc="right", fontsize=7, color=style.MUTED)
-        _label_units_once(grid)
         style.legend_above(figure, _pareto_legend(frame), 5)
         style.save(figure, path)
 
@@ -81,13 +79,6 @@ def _unit(cost: Cost, values: pd.Series) -> tuple[str, float]:
     if cost.column == "params":
         return ("Parameters (millions)", 1 / MILLION) if values.max() >= MILLION else ("Parameters (thousands)", 1e-3)
     return cost.axis, 1.0
-
-
-def _label_units_once(grid: np.ndarray) -> None:
-    """Keep an axis label where the panel below has another unit, and in the last row."""
-    for upper, lower in zip(grid[:-1].flat, grid[1:].flat, strict=True):
-        if upper.get_xlabel() == lower.get_xlabel():
-            upper.set_xlabel("")
 
 
 def _pareto_panel(axes: Axes, rows: pd.DataFrame) -> None:

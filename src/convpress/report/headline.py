@@ -24,12 +24,11 @@ def headline(frame: pd.DataFrame) -> list[str]:
 
 
 def _tried(rows: pd.DataFrame) -> str:
-    epochs = rows["finetune_epochs"].dropna()
+    epochs = rows.loc[rows["finetune_epochs"] > 0, "finetune_epochs"]
     trained = ""
     if len(epochs):
-        middle = say.epochs(float(epochs.median()))
-        range_ = f"{say.whole(epochs.min())} to {say.epochs(epochs.max())}"
-        trained = f", fine-tuned for {range_}, half of them for {middle} or less"
+        span, middle = f"{say.whole(epochs.min())} to {say.epochs(epochs.max())}", say.epochs(float(epochs.median()))
+        trained = f", {len(epochs)} of them fine-tuned, for {span}, half of these for {middle} or less"
     return f"{len(rows)} compressed versions of {say.listing(networks(rows))} are compared{trained}."
 
 
@@ -47,12 +46,13 @@ def _kept(rows: pd.DataFrame) -> str:
 def _fast(rows: pd.DataFrame) -> list[str]:
     if rows["speedup"].isna().all():
         return []
-    fast = rows[rows["speedup"] >= FASTER]
+    fast = rows[(rows["speedup"] >= FASTER) & (rows["finetune_epochs"] > 0)]
     if fast.empty:
-        return [f"None is {say.times(FASTER)} as fast as its uncompressed network."]
+        return [f"None that was fine-tuned is {say.times(FASTER)} as fast as its uncompressed network."]
     studies = say.listing(dict.fromkeys(fast["study"]))
     lost = " to ".join(dict.fromkeys(say.points(fast["delta_control"].agg(end)) for end in ("max", "min")))
+    are = "is" if len(fast) == 1 else "are"
     return [
-        f"{len(fast)} {'is' if len(fast) == 1 else 'are'} at least {say.times(FASTER)} as fast as the uncompressed "
-        f"network ({studies}), with {lost} points against the control."
+        f"{len(fast)} of the fine-tuned {are} at least {say.times(FASTER)} as fast as the "
+        f"uncompressed network in float32 ({studies}), with {lost} points against the control."
     ]

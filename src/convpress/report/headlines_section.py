@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from convpress.report import wording as say
 from convpress.report.contents import Column, Content, Run, Section
-from convpress.report.headlines import figure, headlines_table, known
+from convpress.report.headlines import WITHOUT, figure, headlines_table, known
 
 TABLE = (
     Column("Figure", lambda row: say.text(row["headline"])),
@@ -27,10 +27,7 @@ def build(run: Run) -> Content:
         content.missing.append("any number to set beside the seeds' figures")
         return content
     content.tables.append(run.view("headlines", "The seeds' figures and ours.", frame, TABLE))
-    content.findings.append(
-        "Document 001, which the study sensitivity comes from, shows one layer by way of example and gives no "
-        "accuracies."
-    )
+    content.findings.append(WITHOUT)
     return content
 
 

@@ -24,8 +24,8 @@ def ahead(rows: pd.DataFrame) -> list[str]:
     later = [row for row in peers if set(of_equal[row["variant"]]) > set(of_all[row["variant"]])]
     about = say.percent(ABOUT, 0)
     found = [
-        f"Peers that are ahead, more accurate than ours of their cost or cheaper by more than {about} than ours that "
-        f"are not more accurate (beyond chance): {'; '.join(first)}."
+        f"Peers that are ahead of ours (cheaper by more than {about} and not less accurate, or as cheap and more "
+        f"accurate, beyond chance): {'; '.join(first)}."
         if first
         else f"No peer is ahead: for each, one of our networks costs no more, within {about}, and is not less accurate "
         "beyond chance."

@@ -13,8 +13,10 @@ from convpress.report import wording as say
 from convpress.report.benchmarks_table import NOTE, benchmark_rows
 from convpress.report.contents import Run
 from convpress.report.frames import records
-from convpress.report.headlines import figure, headlines_table, known
+from convpress.report.headline import headline
+from convpress.report.headlines import WITHOUT, figure, headlines_table, known
 from convpress.report.page import SECTIONS
+from convpress.report.pareto import compared
 
 BEGIN, END = "<!-- results:begin", "<!-- results:end -->"
 FRONTS = ("pareto_params", "pareto_macs", "pareto_ms")
@@ -31,7 +33,7 @@ def results(tables: Path, reference: Path, benchmarks: Path, lock: Path = Path("
         return ""
     run = Run(tables.parent, reference.parent)
     shown = [
-        ("In short", _short(run)),
+        ("In short", "\n\n".join([" ".join(headline(compared(run))), _short(run)]).strip()),
         ("On a front of accuracy against parameters, MACs or time", _comparison(tables)),
     ]
     folded = [
@@ -139,7 +141,7 @@ def _accuracy_header(frame: pd.DataFrame) -> str:
 
 def _headlines(tables: Path, reference: Path) -> str:
     frame = known(headlines_table(reference, tables))
-    return _markdown(
+    table = _markdown(
         ("study", "figure", "seed", "ours, the seed's way", "ours, chosen on validation images", "why worse"),
         [
             (
@@ -151,6 +153,7 @@ def _headlines(tables: Path, reference: Path) -> str:
             for row in records(frame)
         ],
     )
+    return f"{table}\n\n{WITHOUT}" if table else ""
 
 
 def _targets(tables: Path) -> str:

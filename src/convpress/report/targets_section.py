@@ -30,7 +30,7 @@ def _aim(row: dict[str, Any]) -> str:
     """The limit of a target with its relation; a dash for an attempt at a target that is no longer set."""
     if say.absent(row["relation"]):
         return say.MISSING
-    return f"{SIGNS[row['relation']]} {say.quantity(row['limit'], row['unit'])}"
+    return f"{SIGNS.get(row['relation'], row['relation'])} {say.quantity(row['limit'], row['unit'])}"
 
 
 def _measured(row: dict[str, Any]) -> str:
