@@ -4,7 +4,7 @@ from pathlib import Path
 
 from common import job
 from convpress.checkpoints import load, save_model
-from convpress.config.kernel_search import CPConfig, SearchConfig
+from convpress.config.kernel_search import RankConfig, SearchConfig
 from convpress.kernel_search import extend, mac_penalty, record_sizes
 from training import run_training
 
@@ -12,7 +12,7 @@ with job(snakemake):
     params = snakemake.params
     search = SearchConfig(**params.search)
     model = load(snakemake.input.model)
-    extend(model, params.layers, search, cp=CPConfig(**params.cp), seed=params.seed)
+    extend(model, params.layers, search, cp=RankConfig(**params.cp), seed=params.seed)
     save_model(model, Path(snakemake.output.start))
     run_training(
         snakemake,

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convpress.config.kernel_search import CPConfig, SearchConfig
+from convpress.config.kernel_search import RankConfig, SearchConfig
 from convpress.errors import ConvpressError
 from convpress.layers.base import pair
 from convpress.layers.cp import SeparableCPConv2d
@@ -89,7 +89,7 @@ def add_branch(conv: nn.Conv2d, rank: int, *, extent: int, sigma: float, seed: i
     return new
 
 
-def extend(model: nn.Module, layers: Sequence[str], search: SearchConfig, *, cp: CPConfig, seed: int) -> None:
+def extend(model: nn.Module, layers: Sequence[str], search: SearchConfig, *, cp: RankConfig, seed: int) -> None:
     """Make the sizes of `layers` learnable, as `search` says (in place)."""
     for number, name in enumerate(layers):
         if search.mask == "branch":

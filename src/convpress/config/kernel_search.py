@@ -9,20 +9,25 @@ from pydantic import AfterValidator, Field, model_validator
 from convpress.config.sections import Count, Fraction, Positive, Section, TrainingConfig
 
 
-class CPConfig(Section):
-    """Canonical polyadic decomposition of the kernels."""
+class RankConfig(Section):
+    """How many terms a decomposition has, by layer."""
 
     rank_divisor: Count = Field(2, description="Rank = input channels / rank_divisor.")
     rank: int | None = Field(None, description="One rank for all layers in place of rank_divisor.")
+
+    def rank_for(self, in_channels: int) -> int:
+        """Rank of a layer with so many input channels."""
+        return in_channels // self.rank_divisor if self.rank is None else self.rank
+
+
+class CPConfig(RankConfig):
+    """Canonical polyadic decomposition of the kernels."""
+
     starts: Count = Field(description="Seeded starts a layer; the best result is kept.")
     tensorly_iterations: Count = Field(description="Iterations of tensorly's parafac, for comparison.")
     slack: Fraction = Field(
         0.02, description="How far the corrected start may exceed the plain start's error (relative)."
     )
-
-    def rank_for(self, in_channels: int) -> int:
-        """Rank of a layer with so many input channels."""
-        return in_channels // self.rank_divisor if self.rank is None else self.rank
 
 
 def _odd(value: int) -> int:
