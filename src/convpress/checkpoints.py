@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
 from convpress.files import atomic_path, sha256_file
-from convpress.models.registry import MODELS, create_model
+from convpress.rebuilding import check_comes_back, check_state, rebuild, take_type
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,6 @@ FORMAT = 1
 
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.")
 _REFUSED_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
-_SHOWN = 3
 
 
 def save_model(model: nn.Module, path: Path | str, extra: Mapping[str, str] | None = None) -> None:
@@ -40,7 +39,8 @@ def save_model(model: nn.Module, path: Path | str, extra: Mapping[str, str] | No
     JSON. The same model gives the same bytes.
 
     Raises:
-        ConvpressError: the model was not made by :func:`convpress.models.create_model`.
+        ConvpressError: the model was not made by :func:`convpress.models.create_model`, or was changed since in a
+            way that is not noted, so that its file could not be loaded; nothing is written then.
     """
     from convpress.layers.surgery import surgeries
 
@@ -57,6 +57,7 @@ def save_model(model: nn.Module, path: Path | str, extra: Mapping[str, str] | No
         "surgeries": json.dumps([asdict(surgery) for surgery in surgeries(model)], sort_keys=True),
         "extra": json.dumps(dict(extra or {}), sort_keys=True),
     }
+    check_comes_back(path, model, {key: json.loads(metadata[key]) for key in ("architecture", "surgeries")})
     # Copies, because the format refuses tensors that share memory or are not laid out row by row.
     state = {
         key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -95,12 +96,13 @@ def load(path: Path | str) -> nn.Module:
         ConvpressError: the file is missing, damaged, foreign, of a later format, or its weights do not fit.
     """
     metadata, state = _read(path, with_state=True)
-    with torch.random.fork_rng(devices=[]):
-        model = _rebuild(path, metadata)
-    types = {value.dtype for value in state.values() if value.is_floating_point()}
-    if len(types) == 1:
-        model.to(types.pop())
-    _check_state(path, state, model)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            model = rebuild(metadata)
+    except ConvpressError as error:
+        raise ConvpressError(f"{path}: {error}") from error
+    take_type(model, state)
+    check_state(path, state, model)
     model.load_state_dict(state)
     return model.eval()
 
@@ -140,26 +142,6 @@ def _parse_metadata(path: Path | str, metadata: Mapping[str, str]) -> dict[str, 
     return {"convpress": version} | parsed
 
 
-def _rebuild(path: Path | str, metadata: Mapping[str, Any]) -> nn.Module:
-    from convpress.layers.surgery import LAYERS, put_layer
-
-    try:
-        architecture = metadata["architecture"]
-        model = create_model(architecture["name"], **architecture["arguments"])
-        for surgery in metadata["surgeries"]:
-            if surgery["kind"] not in LAYERS:
-                raise ConvpressError(
-                    f"layer {surgery['layer']} is a {surgery['kind']}, which is not registered; "
-                    f"import the module that defines it first, or use one of {', '.join(sorted(LAYERS))}"
-                )
-            put_layer(model, surgery["layer"], LAYERS[surgery["kind"]](**surgery["arguments"]))
-    except ConvpressError as error:
-        raise ConvpressError(f"{path}: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise ConvpressError(f"{path}: its network cannot be rebuilt ({error!r}); make it again.") from error
-    return model
-
-
 def import_pretrained(path: Path | str, model: nn.Module, prefix: str = "module.") -> nn.Module:
     """Load the weights of a PyTorch checkpoint (``.th``, ``.pt``) into `model` and return it, in eval mode.
 
@@ -178,7 +160,7 @@ def import_pretrained(path: Path | str, model: nn.Module, prefix: str = "module.
             "and fetch it again, or rename it if these digits are no checksum."
         )
     state = _read_state_dict(path, prefix)
-    _check_state(path, state, model, counters_optional=True)
+    check_state(path, state, model, counters_optional=True)
     model.load_state_dict(state, strict=False)  # the check above is the stricter one
     return model.eval()
 
@@ -216,50 +198,6 @@ def _torch_load(path: Path | str) -> Any:
 def _unreadable(path: Path, error: Exception) -> ConvpressError:
     reason = str(error).split("\n")[0][:120] or type(error).__name__
     return ConvpressError(f"{path}: damaged or not a PyTorch checkpoint ({reason}); delete it and fetch it again.")
-
-
-def _check_state(
-    path: Path | str, state: Mapping[str, Tensor], model: nn.Module, counters_optional: bool = False
-) -> None:
-    """Compare keys, shapes and types of a state dict with a model's and name the first differences."""
-    differences = _differences(state, model, counters_optional)
-    if not differences:
-        return
-    more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
-    name = getattr(model, "convpress_architecture", {"name": type(model).__name__})["name"]
-    looks = _recognise(state)
-    hint = f", it looks like {looks}" if looks else ""
-    raise ConvpressError(
-        f"{path}: does not fit {name}{hint}: {'; '.join(differences[:_SHOWN])}{more}; "
-        "choose the checkpoint and the architecture that belong together."
-    )
-
-
-def _differences(state: Mapping[str, Tensor], model: nn.Module, counters_optional: bool) -> list[str]:
-    expected = model.state_dict()
-    # Counters of batches came with PyTorch 0.4.1; older checkpoints lack them and they do not matter.
-    missing = [
-        key for key in expected if key not in state and not (counters_optional and key.endswith("num_batches_tracked"))
-    ]
-    result = [f"{key} is missing" for key in missing]
-    result += [f"{key} is not expected" for key in state if key not in expected]
-    for key in (key for key in expected if key in state):
-        here, there = state[key], expected[key]
-        if here.shape != there.shape:
-            result.append(f"{key} has shape {tuple(here.shape)}, not {tuple(there.shape)}")
-        elif here.dtype != there.dtype:
-            result.append(f"{key} is {here.dtype}, not {there.dtype}")
-    return result
-
-
-def _recognise(state: Mapping[str, Tensor]) -> str | None:
-    """The registered network to which a state dict belongs, if there is one."""
-    for name in sorted(MODELS):
-        with torch.device("meta"):
-            candidate = create_model(name)
-        if not _differences(state, candidate, counters_optional=True):
-            return name
-    return None
 
 
 def save_state(state: Mapping[str, Any], path: Path | str) -> None:

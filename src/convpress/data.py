@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -70,16 +69,6 @@ class Dataset:
         # The layout is changed last: broadcasting over three innermost channels takes twice as long.
         pixels = batch.to(torch.float32).div_(255).sub_(mean).div_(std)
         return pixels.contiguous(memory_format=torch.channels_last)
-
-
-def load_cifar10(path: Path | str) -> tuple[Dataset, Dataset]:
-    """Training (50,000) and test (10,000) images from the file that :func:`convpress.inputs.fetch_cifar10` wrote.
-
-    Raises:
-        ConvpressError: the file is missing, damaged, or holds something else.
-    """
-    tensors = _read(path)
-    return _both_parts(path, tensors, IMAGENET_MEAN, IMAGENET_STD)
 
 
 def _read(path: Path | str) -> dict[str, Tensor]:
@@ -193,10 +182,6 @@ def draw_view(n: int, seed: int, view: int, padding: int = 4, flip: bool = True)
     """Draw crops and flips of `n` images; the same (n, seed, view) gives the same, whatever the batches."""
     digest = hashlib.sha256(f"view {seed} {view}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-    return _draw(n, generator, padding, flip)
-
-
-def _draw(n: int, generator: torch.Generator, padding: int, flip: bool) -> View:
     rows, columns = torch.randint(0, 2 * padding + 1, (2, n), generator=generator)
     # Drawn in any case, so that turning flips off leaves the crops as they were.
     flipped = torch.rand(n, generator=generator) < 0.5
@@ -217,36 +202,3 @@ def crop_and_flip(images: Tensor, view: View, padding: int = 4) -> Tensor:
     source = (rows[:, :, None] * padded.shape[3] + columns[:, None, :]).view(n, 1, height * width)
     source = source.to(images.device).expand(n, channels, height * width)
     return padded.flatten(2).gather(2, source).view(images.shape)
-
-
-def augment(images: Tensor, generator: torch.Generator, padding: int = 4, flip: bool = True) -> Tensor:
-    """Random crops with a black border and, unless `flip` is off, left-right flips: uint8 in, uint8 out."""
-    return crop_and_flip(images, _draw(len(images), generator, padding, flip), padding)
-
-
-def batches(
-    data: Dataset,
-    batch_size: int,
-    generator: torch.Generator | None = None,
-    *,
-    augmented: bool = False,
-    padding: int = 4,
-    flip: bool = True,
-    drop_last: bool = False,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (normalised images, labels), once through the data; shuffled when a generator is given.
-
-    Raises:
-        ConvpressError: `augmented` without a generator, or a batch size below 1.
-    """
-    if batch_size < 1:
-        raise ConvpressError(f"batch_size is {batch_size}; 1 or more is allowed.")
-    if augmented and generator is None:
-        raise ConvpressError("batches: augmented images need a generator; pass torch.Generator().manual_seed(seed).")
-    n = len(data)
-    order = torch.arange(n) if generator is None else torch.randperm(n, generator=generator)
-    for indices in order[: n - n % batch_size if drop_last else n].split(batch_size):
-        images = data.images[indices]
-        if augmented and generator is not None:
-            images = augment(images, generator, padding, flip)
-        yield data.normalise(images), data.labels[indices]

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from convpress.predict import input_type
+
 
 def count_parameters(model: nn.Module) -> int:
     """Stored trainable numbers."""
@@ -22,7 +24,7 @@ def count_parameters(model: nn.Module) -> int:
 
 def count_macs(model: nn.Module, input_shape: Sequence[int]) -> int:
     """Multiply-accumulates of convolutions and linear layers for one image of `input_shape` (C, H, W)."""
-    probe = torch.zeros(1, *input_shape, device=next(model.parameters()).device)
+    probe = torch.zeros(1, *input_shape, device=next(model.parameters()).device, dtype=input_type(model))
     counter = FlopCounterMode(display=False)
     was_training = model.training
     with counter, torch.no_grad():

@@ -1,18 +1,21 @@
 """Saving, loading, resuming."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from made_model import same_answers, small_model
 from safetensors.torch import save_file
+from torch import nn
 
 from convpress.checkpoints import FORMAT, load, load_state, read_metadata, save_model, save_state
 from convpress.errors import ConvpressError
 from convpress.files import atomic_path, md5_file, sha256_file
-from convpress.layers import CPConv2d, SeparableCPConv2d, put_layer, surgeries
-from convpress.models import create_model
+from convpress.layers import CPConv2d, SeparableCPConv2d, TuckerConv2d, put_layer, replace_conv, surgeries
+from convpress.models import MODELS, create_model, register_model
 
 # --- save_model, load
 
@@ -81,8 +84,101 @@ def test_a_compiled_model_is_saved_as_what_it_wraps(tmp_path):
 
 def test_a_model_of_unknown_origin_is_not_saved(tmp_path):
     with pytest.raises(ConvpressError, match="create_model"):
-        save_model(torch.nn.Linear(2, 2), tmp_path / "m.safetensors")
+        save_model(nn.Linear(2, 2), tmp_path / "m.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def with_new_head(model):
+    model.linear = nn.Linear(16, 100)
+
+
+def with_wider_head(model):
+    model.linear = nn.Sequential(nn.Linear(16, 8), nn.Linear(8, 10))
+
+
+def with_more_layers(model):
+    model.extra = nn.Linear(2, 2)
+
+
+def with_surgery_on_a_part(model):
+    replace_conv(model.layer1, "0.conv1", TuckerConv2d, ranks=(2, 2))
+
+
+def with_unnoted_change_after_surgery(model):
+    put_layer(model, "linear", nn.Linear(16, 4))
+    model.linear = nn.Linear(16, 5)
+
+
+PUT = r"put the layer there with convpress\.put_layer\(model, '{}', \.\.\.\), on the whole model\."
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (with_new_head, r"linear\.weight has shape \(100, 16\), not \(10, 16\).*" + PUT.format("linear")),
+        (with_wider_head, PUT.format("linear")),
+        (with_surgery_on_a_part, r"layer1\.0\.conv1\.weight is missing; .*" + PUT.format(r"layer1\.0\.conv1")),
+        (with_unnoted_change_after_surgery, PUT.format("linear")),
+        (with_more_layers, r"extra\.weight is not expected; .*convpress\.register_model"),
+        (lambda model: model.layer1.bfloat16(), r"is torch\.bfloat16, not torch\.float32.* model\.float\(\)\."),
+    ],
+)
+def test_what_could_not_be_loaded_is_not_saved(tmp_path, change, words):
+    model = small_model()
+    change(model)
+    with pytest.raises(ConvpressError, match=rf"m\.safetensors: not saved, the file could not be loaded: .*{words}"):
+        save_model(model, tmp_path / "m.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_way_out_that_the_message_names_works(tmp_path):
+    model = small_model()
+    with_new_head(model)
+    with_surgery_on_a_part(model)
+    for name in ("linear", "layer1.0.conv1"):
+        put_layer(model, name, model.get_submodule(name))
+    save_model(model, tmp_path / "m.safetensors")
+    assert same_answers(model, load(tmp_path / "m.safetensors"))
+
+
+def test_a_network_whose_module_is_gone_is_not_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr("convpress.models.registry.MODELS", MODELS.copy())
+    register_model("mine")(lambda: nn.Linear(2, 2))
+    model = create_model("mine")
+    monkeypatch.undo()
+    with pytest.raises(ConvpressError, match=r"not saved.*no model 'mine'.*convpress --import MODULE"):
+        save_model(model, tmp_path / "m.safetensors")
+
+
+def test_constructors_that_look_at_their_numbers_and_types_of_their_own_are_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr("convpress.models.registry.MODELS", MODELS.copy())
+
+    @register_model("mine")
+    def mine():
+        model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.LazyLinear(4))
+        model[1].double()
+        assert float(model[0].weight.detach().square().sum()) > 0
+        return model
+
+    model = create_model("mine")
+    model[3](torch.zeros(1, 2 * 30 * 30))
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    save_model(model, tmp_path / "m.safetensors")
+    assert torch.equal(torch.rand(3), expected)
+    state = load(tmp_path / "m.safetensors").state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+def test_the_check_before_saving_neither_computes_nor_loads_the_compiler(tmp_path):
+    script = "import sys, convpress; from convpress.rebuilding import skeleton; surgery = dict(layer='features.6', "
+    script += "kind='CPConv2d', arguments=dict(in_channels=192, out_channels=384, rank=9, kernel_size=3)); "
+    script += "noted = dict(architecture=dict(name='alexnet', arguments={}), surgeries=[surgery]); "
+    script += "assert all(value.is_meta for value in skeleton(noted).state_dict().values()); "
+    script += "convpress.save_model(convpress.create_model('resnet8'), sys.argv[1]); "
+    script += "assert 'torch._dynamo' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script, tmp_path / "m.safetensors"], check=True)
 
 
 @pytest.mark.parametrize("keep", [0, 5, 200, -1])

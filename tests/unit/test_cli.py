@@ -84,6 +84,16 @@ def test_info_counts_by_hand(run, model):
     assert facts["bytes"] == model.stat().st_size
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_files_of_other_types(run, model, digits, dtype):
+    plain = json.loads(run("info", model, "--json")[1])
+    convpress.save_model(convpress.load(model).to(dtype), model)
+    code, out, _ = run("info", model, "--json")
+    assert code == 0
+    assert [json.loads(out)[key] for key in ("params", "macs")] == [plain[key] for key in ("params", "macs")]
+    assert run("evaluate", model, "--data", digits)[0] == 0
+
+
 def test_info_for_people(run, model):
     code, out, _ = run("info", model)
     assert code == 0
@@ -157,6 +167,7 @@ def test_layers_of_ones_own_are_imported(run, model, tmp_path):
     code, _, err = run("info", "own.safetensors")
     assert code == 1
     assert "TwiceConv2d, which is not registered" in err
+    assert "convpress --import MODULE" in err
     code, out, _ = run("--import", "doubled_layer", "info", "own.safetensors")
     assert code == 0
     assert "TwiceConv2d" in out

@@ -12,11 +12,8 @@ from convpress.data import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Dataset,
-    augment,
-    batches,
     crop_and_flip,
     draw_view,
-    load_cifar10,
     load_dataset,
     load_digits,
     stratified_indices,
@@ -25,6 +22,7 @@ from convpress.data import (
 from convpress.errors import ConvpressError
 from convpress.inputs import fetch_dataset
 from convpress.models import create_model
+from convpress.predict import predict
 from mirror import mirrored
 
 
@@ -68,7 +66,8 @@ def test_without_flips_the_crops_stay_and_nothing_is_mirrored():
     with_flips, without = (draw_view(200, 1, 0, flip=flip) for flip in (True, False))
     assert torch.equal(with_flips.rows, without.rows)
     assert not without.flipped.any()
-    assert torch.equal(augment(images, generator(), padding=0, flip=False), images)
+    still = draw_view(200, 1, 0, padding=0, flip=False)
+    assert torch.equal(crop_and_flip(images, still, padding=0), images)
 
 
 def test_views_do_not_depend_on_the_batches_and_differ_from_each_other():
@@ -80,10 +79,10 @@ def test_views_do_not_depend_on_the_batches_and_differ_from_each_other():
     assert not torch.equal(draw_view(16, 4, 7).rows, view.rows)
 
 
-def test_augment_is_repeatable_and_pads_with_black():
+def test_crops_are_repeatable_and_padded_with_black():
     images = torch.full((500, 3, 32, 32), 200, dtype=torch.uint8)
-    out = augment(images, generator(1))
-    assert torch.equal(out, augment(images, generator(1)))
+    out = crop_and_flip(images, draw_view(500, 1, 0))
+    assert torch.equal(out, crop_and_flip(images, draw_view(500, 1, 0)))
     assert out.unique().tolist() == [0, 200]
     assert out.dtype == torch.uint8
 
@@ -136,20 +135,6 @@ def test_digits_are_fixed_and_stratified():
     assert torch.equal(again.images, train.images)
 
 
-def test_batches_cover_the_data_once_in_order_or_shuffled():
-    data = dataset(20)
-    plain = list(batches(data, 8))
-    assert [len(y) for _, y in plain] == [8, 8, 4]
-    assert torch.equal(torch.cat([y for _, y in plain]), data.labels)
-    assert torch.equal(torch.cat([x for x, _ in plain]), data.normalise(data.images))
-    shuffled = torch.cat([y for _, y in batches(data, 8, generator())])
-    assert not torch.equal(shuffled, data.labels)
-    assert torch.equal(shuffled.sort().values, data.labels.sort().values)
-    assert [len(y) for _, y in batches(data, 8, generator(), augmented=True, drop_last=True)] == [8, 8]
-    with pytest.raises(ConvpressError, match="generator"):
-        next(batches(data, 8, augmented=True))
-
-
 def test_bad_tensors_are_refused():
     images, labels = random_images(4), torch.zeros(4, dtype=torch.int64)
     for wrong_images, wrong_labels in [
@@ -167,10 +152,10 @@ def test_a_damaged_or_foreign_cifar_file_is_named(tmp_path):
     for content in (b"", b"\x10" + bytes(30)):
         path.write_bytes(content)
         with pytest.raises(ConvpressError, match=r"cifar10\.safetensors: cannot be read"):
-            load_cifar10(path)
+            load_dataset(path, DataConfig(name="cifar10", validation=1))
     save_file({"weight": torch.zeros(2)}, path)
     with pytest.raises(ConvpressError, match=r"cifar10\.safetensors: holds \['weight'\]"):
-        load_cifar10(path)
+        load_dataset(path, DataConfig(name="cifar10", validation=1))
 
 
 @pytest.mark.parametrize(
@@ -183,9 +168,7 @@ def test_imported_checkpoints_score_as_published(name, file, correct):
     images = torch.from_numpy(records[:, 1:].reshape(-1, 3, 32, 32))
     data = Dataset(images, torch.from_numpy(records[:, 0]).long(), IMAGENET_MEAN, IMAGENET_STD, 10)
     model = import_pretrained(mirrored(f"checkpoints/{file}"), create_model(name))
-    with torch.inference_mode():
-        model = model.to(memory_format=torch.channels_last)
-        assert sum(int((model(x).argmax(1) == y).sum()) for x, y in batches(data, 500)) == correct
+    assert int((predict(model, data).argmax(1) == data.labels).sum()) == correct
 
 
 def test_digits_from_their_file_are_the_embedded_ones(tmp_path):

@@ -6,7 +6,8 @@ import os
 import pytest
 import torch
 
-from convpress.data import load_cifar10
+from convpress.config.sections import DataConfig
+from convpress.data import load_dataset
 from convpress.errors import ConvpressError
 from convpress.files import md5_file
 from convpress.inputs import CIFAR_FILE, fetch_checkpoint, fetch_cifar10, fetch_dataset, mirror_folders
@@ -40,8 +41,8 @@ def test_mirror_folder_is_taken_unverified_and_found_present_the_next_time(tmp_p
     assert (first["source"], first["verified"], first["md5"]) == ("mirror", False, None)
     again = fetch(tmp_path / "data")
     assert again == first | {"source": "present"}
-    train, test = load_cifar10(tmp_path / "data" / CIFAR_FILE)
-    assert (len(train), len(test)) == (5 * RECORDS, RECORDS)
+    train, validation, test = load_dataset(tmp_path / "data" / CIFAR_FILE, DataConfig(name="cifar10", validation=1))
+    assert (len(train), len(validation), len(test)) == (5 * RECORDS - 1, 1, RECORDS)
 
 
 def test_official_archive_goes_before_the_folder_and_is_verified(tmp_path):
@@ -128,10 +129,11 @@ def test_the_real_mirror(tmp_path, monkeypatch):
     monkeypatch.undo()  # here the environment's mirror is meant
     result = fetch_cifar10(tmp_path, [mirrored("cifar-10-batches-bin").parent])
     assert (result["source"], result["verified"]) == ("mirror", False)
-    train, test = load_cifar10(tmp_path / CIFAR_FILE)
-    assert torch.bincount(train.labels).tolist() == [5000] * 10
+    train, validation, test = load_dataset(tmp_path / CIFAR_FILE, DataConfig(name="cifar10", validation=5000))
+    assert torch.bincount(train.labels).tolist() == [4500] * 10
+    assert torch.bincount(validation.labels).tolist() == [500] * 10
     assert torch.bincount(test.labels).tolist() == [1000] * 10
-    means = train.images.double().mean((0, 2, 3)) / 255
+    means = torch.cat([train.images, validation.images]).double().mean((0, 2, 3)) / 255
     torch.testing.assert_close(means, torch.tensor([0.4914, 0.4822, 0.4465]).double(), atol=1e-4, rtol=0)
 
 

@@ -58,6 +58,11 @@ def test_macs_by_hand_with_groups_stride_and_bias():
     assert count_macs(model, (4, 8, 8)) == 8 * 16 * (2 * 3 * 5) + 8 * 16 * 3
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_macs_do_not_depend_on_the_type(dtype):
+    assert count_macs(create_model("resnet20").to(dtype), (3, 32, 32)) == 40_551_040
+
+
 def test_counting_leaves_the_mode_alone():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     model.train()

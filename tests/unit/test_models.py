@@ -74,6 +74,7 @@ def test_what_pretrained_weights_change_is_noted(monkeypatch):
     ("name", "arguments", "words"),
     [
         ("resnet23", {}, "resnet20"),
+        ("my_network", {}, "import the module that defines it .`convpress --import MODULE`"),
         ("torchvision/resnet19", {}, "torchvision/resnet18"),
         ("resnet20", {"depth": 3}, "depth"),
         ("resnet20", {"num_classes": torch.tensor(3)}, "must be numbers"),
@@ -90,3 +91,22 @@ def test_registering_a_model_makes_it_available_once(monkeypatch):
     assert create_model("tiny", size=3).convpress_architecture == {"name": "tiny", "arguments": {"size": 3}}
     with pytest.raises(ConvpressError, match="taken"):
         register_model("tiny")(torch.nn.Identity)
+
+
+def test_a_definition_that_is_run_again_replaces_itself(monkeypatch):
+    monkeypatch.setattr("convpress.models.registry.MODELS", MODELS.copy())
+
+    def run_the_cell(size):
+        @register_model("mine")
+        def mine():
+            return torch.nn.Linear(size, size)
+
+    run_the_cell(2)
+    run_the_cell(3)
+    assert create_model("mine").in_features == 3
+
+
+def test_weights_are_an_argument_like_others_in_a_network_of_ones_own(monkeypatch):
+    monkeypatch.setattr("convpress.models.registry.MODELS", MODELS.copy())
+    register_model("mine")(lambda weights=4: torch.nn.Linear(2, weights))
+    assert create_model("mine", weights=8).convpress_architecture["arguments"] == {"weights": 8}

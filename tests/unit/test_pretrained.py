@@ -10,7 +10,7 @@ from made_model import same_answers, small_model
 
 from convpress.checkpoints import import_pretrained
 from convpress.errors import ConvpressError
-from convpress.models import create_model
+from convpress.models import MODELS, create_model
 from mirror import mirrored
 
 
@@ -49,6 +49,14 @@ def test_another_network_is_recognised(tmp_path):
     with pytest.raises(ConvpressError, match=words):
         import_pretrained(path, model)
     assert torch.equal(model.conv1.weight, before)
+
+
+def test_networks_that_cannot_be_built_are_no_candidates(tmp_path, monkeypatch):
+    monkeypatch.setitem(MODELS, "a_with_a_size", lambda size: torch.nn.Linear(size, size))
+    monkeypatch.setitem(MODELS, "a_that_fails", lambda: {}["missing"])
+    path = reference_checkpoint(create_model("resnet20"), tmp_path / "a.th")
+    with pytest.raises(ConvpressError, match=r"does not fit resnet32, it looks like resnet20"):
+        import_pretrained(path, create_model("resnet32"))
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,13 @@ from convpress.errors import ConvpressError
 from convpress.layers import (
     LAYERS,
     CPConv2d,
+    LowRankConv2d,
+    SharedFilterConv2d,
+    SharedKernelConv2d,
     Surgery,
     TensorChainConv2d,
     TuckerConv2d,
+    find_conv,
     layer_arguments,
     put_layer,
     register_layer,
@@ -72,3 +76,56 @@ def test_own_layers_can_be_registered():
             register_layer(type("Doubled", (nn.Module,), {}))
     finally:
         del LAYERS["Doubled"]
+
+
+LABELS = {SharedFilterConv2d: torch.tensor([0, 1, 0, 1]), SharedKernelConv2d: torch.arange(16).view(4, 4) % 5}
+OPTIONS = {TuckerConv2d: {"ranks": (2, 2)}} | {cls: {"labels": labels} for cls, labels in LABELS.items()}
+
+
+@pytest.mark.parametrize("cls", OPTIONS)
+@pytest.mark.parametrize("training", [True, False])
+def test_a_new_layer_has_the_mode_of_the_old_one_and_what_was_frozen_stays_so(cls, training):
+    model = Small().train(training)
+    find_conv(model, "body.0").weight.requires_grad_(False)
+    layer = replace_conv(model, "body.0", cls, **OPTIONS[cls])
+    assert type(model.body[0]) is cls
+    assert all(module.training == training for module in layer.modules())
+    learning = {name: parameter.requires_grad for name, parameter in layer.named_parameters()}
+    assert learning == {name: name.endswith("bias") for name in learning}
+
+
+def test_biases_made_for_a_frozen_convolution_are_frozen():
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, bias=False).requires_grad_(False))
+    layer = replace_conv(model, "0", LowRankConv2d, bases=2)
+    assert {name: parameter.requires_grad for name, parameter in layer.named_parameters()} == {
+        "spatial.weight": False,
+        "spatial.bias": False,
+        "expand.weight": False,
+    }
+
+
+def test_a_new_head_learns_on_a_frozen_network():
+    model = Small().requires_grad_(False).eval()
+    put_layer(model, "head", nn.Linear(4, 5))
+    assert model.head.weight.requires_grad
+    assert not model.head.training
+
+
+def test_a_convolution_with_two_names_is_not_parted_from_itself():
+    conv = nn.Conv2d(4, 4, 3, padding=1)
+    model = nn.Sequential(conv, nn.ReLU(), conv)
+    for name in ("0", "2"):
+        with pytest.raises(ConvpressError, match=f"layer '{name}': one convolution has the names 0, 2"):
+            replace_conv(model, name, TuckerConv2d, ranks=(2, 2))
+    assert model[0] is model[2] is conv
+    layer = TuckerConv2d.from_conv(conv, ranks=(2, 2))  # the way out that the message names
+    for name in ("0", "2"):
+        put_layer(model, name, layer)
+    assert model[0] is model[2] is layer
+
+
+def test_a_convolution_in_a_block_with_two_names_is_replaced_in_both():
+    block = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1))
+    model = nn.Sequential(block, nn.ReLU(), block)
+    layer = replace_conv(model, "2.0", TuckerConv2d, ranks=(2, 2))
+    assert model[0][0] is model[2][0] is layer

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
+from convpress.registering import enter
 
 Layer = TypeVar("Layer", bound=type[nn.Module])
 
@@ -37,12 +38,7 @@ def register_layer(cls: Layer) -> Layer:
     Raises:
         ConvpressError: another class already has that name.
     """
-    known = LAYERS.setdefault(cls.__name__, cls)
-    if known is not cls and known.__qualname__ + known.__module__ != cls.__qualname__ + cls.__module__:
-        raise ConvpressError(
-            f"register_layer: the name {cls.__name__!r} is taken by {known.__module__}; choose another name."
-        )
-    LAYERS[cls.__name__] = cls
+    enter(LAYERS, cls.__name__, cls, "register_layer")
     return cls
 
 
@@ -82,18 +78,19 @@ def layer_arguments(module: nn.Module) -> dict[str, Any]:
 
 
 def put_layer(model: nn.Module, name: str, module: nn.Module) -> None:
-    """Put `module` in the place of the submodule called `name` and note the surgery on `model`.
+    """Put `module` in the place of the submodule called `name`, in its mode, and note the surgery on `model`.
 
-    A surgery noted earlier for the same layer, or for a part of it, is dropped: it no longer shows.
+    A surgery noted earlier for the same layer, or for a part of it, is dropped: it no longer shows. Which parameters
+    of `module` learn is for the caller to say: a new head learns on a frozen network.
 
     Raises:
         ConvpressError: there is no such submodule, or the class of `module` is not registered.
     """
-    _submodule(model, name)
+    replaced = _submodule(model, name)
     surgery = Surgery(name, type(module).__name__, layer_arguments(module))
     kept = [old for old in surgeries(model) if old.layer != name and not old.layer.startswith(name + ".")]
     parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, module)
+    setattr(model.get_submodule(parent), child, module.train(replaced.training))
     model.convpress_surgeries = [*kept, surgery]  # type: ignore[assignment]
 
 
@@ -116,24 +113,50 @@ def find_conv(model: nn.Module, name: str) -> nn.Conv2d:
 def replace_conv(
     model: nn.Module, name: str, cls: type[Any], *, factors: Sequence[Tensor] | None = None, **options: Any
 ) -> nn.Module:
-    """Replace the convolution `name` by ``cls.from_conv(conv, factors=factors, **options)`` and return it.
+    """Replace the convolution `name` by ``cls.from_conv(conv, **options)`` and return it; what was frozen stays so.
 
-    Example: ``replace_conv(model, "layer1.1.conv2", CPConv2d, rank=10)``.
+    `factors`, if given, are an option as well. Example: ``replace_conv(model, "layer1.1.conv2", CPConv2d, rank=10)``.
 
     Raises:
-        ConvpressError: no such convolution, grouped convolution, impossible rank, or factors that do not fit.
+        ConvpressError: no such convolution or one with several names, a grouped one, an impossible rank, or factors
+            that do not fit.
     """
     conv = find_conv(model, name)
+    _check_one_name(model, name, conv)
+    if factors is not None:
+        options["factors"] = factors
     try:
-        layer = cls.from_conv(conv, factors=factors, **options)
+        layer = cls.from_conv(conv, **options)
     except ConvpressError as error:
         raise ConvpressError(f"layer {name!r}: {error}") from error
     put_layer(model, name, layer)
+    _freeze_like(conv, layer)
     return layer
 
 
+def _check_one_name(model: nn.Module, name: str, conv: nn.Conv2d) -> None:
+    """Refuse to replace one of several uses of a convolution, which would no longer share their weights."""
+    # Each owner counts once, so that a convolution in a block that itself has two names is no matter.
+    owners = dict(model.named_modules())
+    uses = [(owner, key) for owner in owners for key, child in owners[owner]._modules.items() if child is conv]
+    if len(uses) > 1:
+        names = ", ".join(".".join(filter(None, use)) for use in uses)
+        raise ConvpressError(
+            f"layer {name!r}: one convolution has the names {names}, and replacing one would part their weights; "
+            "make a layer with from_conv and put it there under each name with put_layer."
+        )
+
+
+def _freeze_like(conv: nn.Conv2d, layer: nn.Module) -> None:
+    """Let the biases of `layer` learn only if that of `conv` did, and the rest only if its weight did."""
+    bias = conv.weight if conv.bias is None else conv.bias
+    for name, parameter in layer.named_parameters():
+        if not (bias if name.endswith("bias") else conv.weight).requires_grad:
+            parameter.requires_grad_(False)
+
+
 def _submodule(model: nn.Module, name: str, candidates: Sequence[str] | None = None) -> nn.Module:
-    modules = dict(model.named_modules())
+    modules = dict(model.named_modules(remove_duplicate=False))
     if name and name in modules:
         return modules[name]
     known = list(modules)[1:] if candidates is None else candidates

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from convpress.errors import ConvpressError
+from convpress.registering import enter
 
 Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
 
@@ -23,13 +24,11 @@ def register_model(name: str) -> Callable[[Factory], Factory]:
     """Make a model known under `name`; use as a decorator of a function with JSON-able keyword arguments.
 
     Raises:
-        ConvpressError: the name is taken.
+        ConvpressError: another function has that name.
     """
 
     def register(factory: Factory) -> Factory:
-        if name in MODELS:
-            raise ConvpressError(f"register_model: the name {name!r} is taken; choose another name.")
-        MODELS[name] = factory
+        enter(MODELS, name, factory, "register_model")
         return factory
 
     return register
@@ -44,7 +43,8 @@ def create_model(name: str, **arguments: Any) -> nn.Module:
     Raises:
         ConvpressError: unknown name, arguments the model does not take, or arguments that JSON cannot hold.
     """
-    noted = {key: value for key, value in arguments.items() if key != "weights"}
+    pretrained = name.startswith(TORCHVISION) and arguments.get("weights") is not None
+    noted = {k: value for k, value in arguments.items() if k != "weights" or not name.startswith(TORCHVISION)}
     try:
         json.dumps(noted)
     except TypeError as error:
@@ -54,7 +54,7 @@ def create_model(name: str, **arguments: Any) -> nn.Module:
         model = factory(**arguments)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ConvpressError(f"model {name}: cannot be built with {arguments} ({error}).") from error
-    if arguments.get("weights") is not None:
+    if pretrained:
         # With weights, two of torchvision's models set these themselves; without them a reload must be told.
         noted |= {key: getattr(model, key) for key in ("aux_logits", "transform_input") if hasattr(model, key)}
     model.convpress_architecture = {"name": name, "arguments": noted}  # type: ignore[assignment]
@@ -64,13 +64,13 @@ def create_model(name: str, **arguments: Any) -> nn.Module:
 def _factory(name: str) -> Callable[..., nn.Module]:
     if name in MODELS:
         return MODELS[name]
-    known = sorted(MODELS)
+    known, own = sorted(MODELS), " if it is your own, import the module that defines it (`convpress --import MODULE`);"
     if name.startswith(TORCHVISION):
         import torchvision.models  # two seconds, and rarely needed
 
         names = torchvision.models.list_models(module=torchvision.models)
         if name.removeprefix(TORCHVISION) in names:
             return torchvision.models.get_model_builder(name.removeprefix(TORCHVISION))
-        known = [TORCHVISION + item for item in names]
-    near = difflib.get_close_matches(name, known, n=4, cutoff=0.4) or sorted(MODELS)
-    raise ConvpressError(f"there is no model {name!r}; similar or known: {', '.join(near)}, or torchvision/<name>.")
+        known, own = [TORCHVISION + item for item in names], ""
+    near = ", ".join(difflib.get_close_matches(name, known, n=4, cutoff=0.4) or sorted(MODELS))
+    raise ConvpressError(f"there is no model {name!r};{own} similar or known: {near}, or torchvision/<name>.")
