@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
-from convpress.layers.base import Padding, Size, conv_geometry
+from convpress.layers.base import Padding, Size, check_given, check_rank, conv_geometry
 from convpress.layers.indexed import IndexedConv2d
 from convpress.layers.surgery import register_layer
 
@@ -73,9 +73,7 @@ class SharedFilterConv2d(IndexedConv2d):
     ) -> None:
         """Make a layer with zero weights in which all channels use filter 0; ``from_conv`` fills it."""
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation)
-        if isinstance(clusters, bool) or not isinstance(clusters, int) or not 1 <= clusters <= out_channels:
-            raise ConvpressError(f"clusters is {clusters!r}; this layer allows an integer from 1 to {out_channels}.")
-        self.clusters = clusters
+        self.clusters = clusters = check_rank(clusters, "clusters", self.out_channels)
         self.weight = nn.Parameter(torch.zeros(clusters, in_channels, *self.kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.index = torch.zeros(out_channels, dtype=index_type(clusters))
@@ -86,13 +84,16 @@ class SharedFilterConv2d(IndexedConv2d):
         """The layer that puts channel t of `conv` into cluster ``labels[t]``.
 
         `labels` (T,) are the integers 0..k-1, each at least once; `centroids` (k, S, h, w) are the means of the
-        clusters' filters unless given. Raises `ConvpressError` for groups > 1 or labels that do not fit.
+        clusters' filters unless given. Raises `ConvpressError` for groups > 1, and for labels or centroids that do
+        not fit.
         """
         geometry = conv_geometry(conv)
         k = int(labels.max()) + 1
         if labels.shape != (conv.out_channels,) or labels.unique().tolist() != list(range(k)):
             raise ConvpressError(f"labels must be {conv.out_channels} integers that cover 0..k-1.")
         new = cls(**geometry, clusters=k).to(conv.weight.device, conv.weight.dtype)
+        if centroids is not None:
+            check_given(cls.__name__, "centroids", [centroids], [new.weight.shape])
         with torch.no_grad():
             new.index.copy_(labels)
             new.weight.copy_(cluster_means(conv.weight, labels) if centroids is None else centroids)
