@@ -8,6 +8,7 @@ centroid's. Dense: one convolution with the expanded kernel. `gathers` decides, 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import torch
@@ -53,6 +54,10 @@ class SharedFilterConv2d(IndexedConv2d):
     Centroids ``weight`` are (k, S, h, w) and learn; the gradient of a centroid is the sum over its channels.
     ``index`` is (T,) in the smallest integer type that holds k. A bias stays one number an output channel.
     In inference (eval mode without gradients) what runs is prepared once and kept outside the state dict.
+
+    Warning: torch counts no changes in place through ``.data`` (``layer.weight.data.mul_(2)``) or by optimisers with
+    ``fused=True``. Between two passes of inference they are not seen, and the second answers with the old weights,
+    unless ``refresh()``, ``eval()`` or ``train()`` is called after them. All other changes are seen.
     """
 
     whole_filters: ClassVar[bool] = True
@@ -114,6 +119,20 @@ class SharedFilterConv2d(IndexedConv2d):
         out = F.conv2d(x, prepared.weight, None, self.stride, self.padding, self.dilation)
         out = gather_channels(out, prepared.gather)
         return out if self.bias is None else out + self.bias.view(-1, 1, 1)
+
+    def refresh(self) -> None:
+        """Forget what inference prepared; needed after changes that torch does not count."""
+        # Comparing all centroids in each pass costs 0.2 to 7 % of a ResNet-20 layer at batch 1, mostly over 1 %.
+        self._prepared = None
+
+    def train(self, mode: bool = True) -> Self:
+        """As for any module; forgets what inference prepared."""
+        self.refresh()
+        return super().train(mode)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        self.refresh()
+        return super()._apply(fn, recurse)
 
     def _prepare(self) -> Prepared:
         """What inference runs with; kept where torch counts changes, which it does not in tensors of inference mode."""
