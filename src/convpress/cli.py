@@ -90,6 +90,9 @@ def export(
     file: File,
     output: Annotated[Path | None, typer.Argument(help="The ONNX file; without it, beside FILE.")] = None,
     input_shape: Shape = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Largest difference of a logit between PyTorch and ONNX Runtime.")
+    ] = 1e-4,
     as_json: Json = False,
 ) -> None:
     """Write the network as ONNX and check the file in ONNX Runtime."""
@@ -98,7 +101,7 @@ def export(
     target = output or file.with_suffix(".onnx")
     if target.suffix != ".onnx":
         raise ConvpressError(f"{target}: the file to write must end in .onnx.")
-    done = export_file(file, target, input_shape=parse_shape(input_shape))
+    done = export_file(file, target, input_shape=parse_shape(input_shape), tolerance=tolerance)
     if as_json:
         facts = {"file": str(done.path), "bytes": done.bytes, "difference": done.difference, "images": done.images}
         print(json.dumps(facts, indent=1))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from convpress.config.kernel_search import RankConfig, SearchConfig
 from convpress.errors import ConvpressError
-from convpress.layers.base import pair
+from convpress.layers.base import conv_geometry, pair
 from convpress.layers.cp import SeparableCPConv2d
 from convpress.layers.searched import Mask, SearchedConv2d, soft_size
 from convpress.layers.surgery import find_conv, put_layer
@@ -21,7 +21,14 @@ def extend_cp(layer: SeparableCPConv2d, *, extent: int, sigma: float, mask: Mask
     """The masked form of a CP layer: factors zero-padded to `extent` taps; `preserving` computes the same as before.
 
     Source: seed document 000, stage 3; the preserving mask is our own.
+
+    Raises:
+        ConvpressError: `mask` is neither scaled nor preserving, or the layer has other padding than half its odd
+            size, a dilation, or more taps than `extent`.
     """
+    if mask == "branch":
+        raise ConvpressError("mask is 'branch'; a CP layer takes scaled or preserving, add_branch makes branches.")
+    _check_centred(layer)
     rank = layer.reduce.out_channels
     new = SearchedConv2d(
         layer.in_channels,
@@ -31,15 +38,13 @@ def extend_cp(layer: SeparableCPConv2d, *, extent: int, sigma: float, mask: Mask
         layer.stride,
         mask,
         bias=layer.expand.bias is not None,
-    ).to(layer.expand.weight.dtype)
+    ).to(layer.expand.weight)
     with torch.no_grad():
         new.sigma.fill_(sigma)
         for old, target in ((layer.vertical, new.vertical), (layer.horizontal, new.horizontal)):
             taps = old.weight.reshape(rank, -1)
             margin = (extent - taps.shape[1]) // 2
-            if old.dilation != (1, 1) or sum(old.padding) != taps.shape[1] // 2:  # type: ignore[arg-type]
-                raise ConvpressError(f"{old} has no 'same' padding or is dilated; a longer one would compute elsewhere")
-            if margin < 0 or taps.shape[1] % 2 == 0:
+            if margin < 0:
                 raise ConvpressError(
                     f"extent {extent} does not hold a factor of {taps.shape[1]} taps around its centre"
                 )
@@ -58,10 +63,16 @@ def add_branch(conv: nn.Conv2d, rank: int, *, extent: int, sigma: float, seed: i
     """The dense convolution with a masked long-kernel CP branch beside it that adds nothing at step 0.
 
     The branch's output factor is zero; the others are random with unit-variance outputs, so gradients reach all.
+
+    Raises:
+        ConvpressError: a convolution that is grouped, dilated, not square, of even size, padded by other than half
+            its size or by other than zeros, or has a forward of its own.
     """
+    conv_geometry(conv)
+    _check_centred(conv)
     size = conv.kernel_size[0]
-    if conv.kernel_size[0] != conv.kernel_size[1] or conv.padding != (size // 2, size // 2):
-        raise ConvpressError(f"a branch wants a square kernel with 'same' padding, this one has {conv.kernel_size}")
+    if conv.kernel_size != (size, size):
+        raise ConvpressError(f"the kernel is {conv.kernel_size}; a branch goes beside square ones, leave it as it is.")
     new = SearchedConv2d(
         conv.in_channels,
         conv.out_channels,
@@ -71,7 +82,7 @@ def add_branch(conv: nn.Conv2d, rank: int, *, extent: int, sigma: float, seed: i
         "branch",
         size,
         conv.bias is not None,
-    ).to(conv.weight.dtype)
+    ).to(conv.weight)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         new.sigma.fill_(sigma)
@@ -87,6 +98,18 @@ def add_branch(conv: nn.Conv2d, rank: int, *, extent: int, sigma: float, seed: i
         if conv.bias is not None:
             new.get_parameter("expand.bias").copy_(conv.bias)
     return new
+
+
+def _check_centred(layer: nn.Conv2d | SeparableCPConv2d) -> None:
+    """Refuse a kernel that a longer one around the same centre could not continue."""
+    sizes = layer.kernel_size
+    half = tuple(size // 2 for size in sizes)
+    padding = {"same": half, "valid": (0, 0)}.get(layer.padding) if isinstance(layer.padding, str) else layer.padding
+    if layer.dilation != (1, 1) or any(size % 2 == 0 for size in sizes) or padding != half:
+        raise ConvpressError(
+            f"kernel {sizes}, padding {layer.padding}, dilation {layer.dilation}: a longer kernel computes in the same "
+            "places for odd sizes with 'same' padding, which is half of them, and dilation 1 only; leave it as it is."
+        )
 
 
 def extend(model: nn.Module, layers: Sequence[str], search: SearchConfig, *, cp: RankConfig, seed: int) -> None:
@@ -114,11 +137,17 @@ def searched_layers(model: nn.Module) -> Iterator[tuple[str, SearchedConv2d]]:
 def mac_penalty(weight: float) -> Callable[[nn.Module], Tensor]:
     """A penalty: `weight` times the multiply-accumulates of the recomposed kernels relative to 3x3 ones.
 
-    Below the size of a dense kernel beside it, a branch costs nothing.
+    Below the size of a dense kernel beside it, a branch costs nothing. The penalty raises `ConvpressError` for a
+    network without searched layers.
     """
 
     def penalty(model: nn.Module) -> Tensor:
         sizes = [soft_size(layer.sigma).clamp_min(layer.dense_size) for _, layer in searched_layers(model)]
+        if not sizes:
+            raise ConvpressError(
+                f"mac_penalty: {type(model).__name__} has no searched layers; put them in by extend_cp or add_branch, "
+                "or leave out the penalty."
+            )
         ratios = [size**2 / 9 for size in sizes]
         return weight * torch.stack(ratios).mean()
 
@@ -147,7 +176,7 @@ def recompose(model: nn.Module) -> dict[str, int]:
             layer.stride,
             sizes[name] // 2,
             bias=layer.expand.bias is not None,
-        ).to(kernel.dtype)
+        ).to(kernel)
         with torch.no_grad():
             conv.weight.copy_(kernel)
             if layer.expand.bias is not None:

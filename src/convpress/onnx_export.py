@@ -21,7 +21,7 @@ from convpress.files import atomic_path
 from convpress.measure import file_bytes
 
 TOLERANCE = 1e-4
-"""Largest allowed difference of a logit between PyTorch and ONNX Runtime, both in float32."""
+"""Largest difference of a logit that is allowed between PyTorch and ONNX Runtime, both in float32, unless told."""
 
 CHECKED_IMAGES = 100
 
@@ -50,6 +50,7 @@ def export(
     *,
     input_shape: Sequence[int] | None = None,
     images: Tensor | None = None,
+    tolerance: float = TOLERANCE,
 ) -> Export:
     """Write a network, or the one in a model file, as ONNX and check the file in ONNX Runtime.
 
@@ -58,8 +59,10 @@ def export(
 
     Raises:
         ConvpressError: onnxruntime or onnxscript is missing, the network cannot be exported, or a logit of the
-            file differs by more than ``TOLERANCE``; no file is left then.
+            file differs by more than `tolerance`; no file is left then.
     """
+    if not tolerance >= 0:
+        raise ConvpressError(f"tolerance is {tolerance!r}; 0 or more is allowed.")
     network = model if isinstance(model, nn.Module) else load(model)
     shape = tuple(input_shape or (images.shape[1:] if images is not None else input_shape_of(network)))
     if images is None:
@@ -67,10 +70,11 @@ def export(
     with atomic_path(path) as temporary:
         write_onnx(network, temporary, shape)
         difference = largest_difference(network, OnnxModel(temporary), images)
-        if not difference <= TOLERANCE:  # so that NaN is refused as well
+        if not difference <= tolerance:  # so that NaN is refused as well
             raise ConvpressError(
-                f"{path}: the exported network's answers differ by up to {difference:.2g}, {TOLERANCE} is allowed; "
-                "no file is written."
+                f"{path}: the exported network's answers differ by up to {difference:.2g}, {tolerance:g} is allowed, "
+                f"so no file is written; PyTorch's own rounding to float32 changes them by {_rounding(network, images)}"
+                ", and tolerance= (--tolerance of the command) allows more."
             )
     return Export(Path(path), file_bytes(path), difference, len(images))
 
@@ -154,6 +158,13 @@ def largest_difference(model: nn.Module, exported: nn.Module, images: Tensor) ->
     """Largest absolute difference of a logit between two networks, in float32 on the CPU; NaN when one has NaN."""
     reference = copy.deepcopy(model).cpu().float().eval()
     return float((reference(images) - exported(images)).abs().max())
+
+
+def _rounding(model: nn.Module, images: Tensor) -> str:
+    try:
+        return f"up to {rounding_difference(model, images):.2g}"
+    except RuntimeError:  # some networks hold tensors that do not follow to float64
+        return "an unknown amount"
 
 
 def _need(name: str) -> Any:

@@ -131,6 +131,14 @@ def test_export_writes_beside_the_file(run, model):
     assert facts["difference"] <= 1e-4
 
 
+def test_export_allows_the_difference_that_one_gives(run, model):
+    pytest.importorskip("onnxruntime")
+    code, _, err = run("export", model, "--tolerance", "1e-30")
+    assert code == 1
+    assert "1e-30 is allowed" in err
+    assert run("export", model, "--tolerance", "1000")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

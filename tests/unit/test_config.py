@@ -121,8 +121,12 @@ def test_params_are_valid():
         ),
         ("kernel_search.search.Big", {}, r"^kernel_search\.search\.Big.*match pattern"),
         ("models.Res-20", {"architecture": "resnet20"}, r"^models\.Res-20.*match pattern"),
-        ("control.warmup", 1.0, r"control\.warmup is 1, so that nothing would be learned"),
-        ("kernel_search.finetune_cp.ema", 1.0, r"kernel_search\.finetune_cp\.ema is 1, .* below 1"),
+        (
+            "control.warmup",
+            1.0,
+            r"^params: control\.warmup is 1, so that nothing would be learned; it must be below 1$",
+        ),
+        ("kernel_search.finetune_cp.ema", 1.0, r"^params: kernel_search\.finetune_cp\.ema is 1, .* below 1$"),
         ("run", "My Run", r"^run: string should match pattern"),
         (
             "kernel_search.decompose",

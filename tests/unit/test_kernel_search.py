@@ -194,3 +194,70 @@ def test_surgery_is_noted():
     model = create_model("resnet8", width=8)
     put_layer(model, "layer1.0.conv2", add_branch(model.layer1[0].conv2, 2, extent=11, sigma=-1.0, seed=0))
     assert model.convpress_surgeries[0].kind == "SearchedConv2d"
+
+
+@pytest.mark.parametrize(
+    ("geometry", "words"),
+    [
+        ({"padding": 1, "groups": 4}, "groups=4"),
+        ({"padding": 1, "padding_mode": "reflect"}, "padding_mode is 'reflect'"),
+        ({"padding": 1, "dilation": 2}, r"dilation \(2, 2\): a longer kernel .* leave it as it is"),
+        ({"padding": 2, "dilation": 2}, r"dilation \(2, 2\)"),
+        ({"padding": "same", "dilation": 2}, r"dilation \(2, 2\)"),
+        ({"padding": "valid"}, "padding valid"),
+        ({"padding": 0}, r"padding \(0, 0\)"),
+        ({"kernel_size": 4, "padding": 2}, r"kernel \(4, 4\)"),
+        ({"kernel_size": 4, "padding": "same"}, r"kernel \(4, 4\)"),
+        ({"kernel_size": (3, 5), "padding": (1, 2)}, r"the kernel is \(3, 5\); a branch goes beside square ones"),
+    ],
+)
+def test_a_branch_goes_beside_plain_centred_kernels_alone(geometry, words):
+    conv = nn.Conv2d(4, 4, **({"kernel_size": 3} | geometry))
+    with pytest.raises(ConvpressError, match=words):
+        add_branch(conv, 2, extent=7, sigma=-1.5, seed=0)
+
+
+@pytest.mark.parametrize(("size", "padding"), [(3, "same"), (5, "same"), (1, "valid"), (1, 0)])
+def test_padding_by_name_is_as_good_as_by_number(size, padding):
+    conv, x = nn.Conv2d(5, 7, size, padding=padding).double(), images()
+    assert torch.allclose(add_branch(conv, 2, extent=7, sigma=-1.5, seed=0)(x), conv(x), rtol=0, atol=1e-12)
+    layer = SeparableCPConv2d(5, 7, 3, size, padding=padding).double()
+    new = extend_cp(layer, extent=7, sigma=-1.5, mask="preserving")
+    assert torch.allclose(new(x), layer(x), rtol=1e-10, atol=1e-10)
+
+
+def test_a_cp_layer_of_even_or_too_large_size_is_not_extended():
+    with pytest.raises(ConvpressError, match=r"kernel \(4, 4\)"):
+        extend_cp(cp_layer(taps=4), extent=21, sigma=-1.5, mask="preserving")
+    with pytest.raises(ConvpressError, match="extent 7 does not hold a factor of 9 taps"):
+        extend_cp(cp_layer(taps=9), extent=7, sigma=-1.5, mask="preserving")
+
+
+@pytest.mark.parametrize("mask", ["preservin", "branch", None])
+def test_a_cp_layer_takes_the_masks_that_are_for_it(mask):
+    with pytest.raises(ConvpressError, match=r"mask is .* scaled"):
+        extend_cp(cp_layer(), extent=21, sigma=-1.5, mask=mask)
+
+
+@pytest.mark.parametrize(("options", "words"), [({"mask": "preservin"}, "mask is"), ({"dense_size": 4}, "dense_size")])
+def test_impossible_options_of_a_searched_layer_are_refused(options, words):
+    with pytest.raises(ConvpressError, match=words):
+        SearchedConv2d(3, 3, 1, **options)
+
+
+def test_new_layers_lie_where_the_old_ones_did(monkeypatch):
+    monkeypatch.setattr(SearchedConv2d, "mask", lambda self: torch.ones(self.extent))
+    monkeypatch.setattr(SearchedConv2d, "size", lambda self: 5)
+    meta = {"device": "meta", "dtype": torch.float16}
+    branch = add_branch(nn.Conv2d(4, 4, 3, padding=1, **meta), 2, extent=7, sigma=-1.0, seed=0)
+    extended = extend_cp(SeparableCPConv2d(4, 4, 2, 3, padding=1).to(**meta), extent=7, sigma=-1.0, mask="scaled")
+    monkeypatch.setattr(SearchedConv2d, "mask", lambda self: torch.ones(self.extent, **meta))
+    dense = nn.Sequential(branch, extended)
+    recompose(dense)
+    for layer in (branch, extended, *dense):
+        assert {(p.device.type, p.dtype) for p in layer.parameters()} == {("meta", torch.float16)}
+
+
+def test_a_penalty_wants_searched_layers():
+    with pytest.raises(ConvpressError, match="mac_penalty: Linear has no searched layers"):
+        mac_penalty(1.0)(nn.Linear(2, 2))

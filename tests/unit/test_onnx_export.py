@@ -118,7 +118,7 @@ def test_the_model_stays_as_it_is(tmp_path):
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_a_difference_is_seen_and_leaves_no_file(tmp_path, monkeypatch):
+def test_a_difference_is_seen_and_leaves_no_file(tmp_path):
     model = convpress.create_model("resnet8", width=4)
     write_onnx(model, tmp_path / "a.onnx", (3, 32, 32))
     other = copy.deepcopy(model)
@@ -126,10 +126,26 @@ def test_a_difference_is_seen_and_leaves_no_file(tmp_path, monkeypatch):
         other.linear.bias[3] += 0.25
     found = largest_difference(other, OnnxModel(tmp_path / "a.onnx"), torch.randn(5, 3, 32, 32))
     assert found == pytest.approx(0.25, abs=1e-4)
-    monkeypatch.setattr("convpress.onnx_export.TOLERANCE", -1.0)
-    with pytest.raises(ConvpressError, match="differ by up to"):
-        export(model, tmp_path / "b.onnx")
+    noisy = copy.deepcopy(model)
+    with torch.no_grad():
+        noisy.linear.weight.mul_(1e5)  # logits so large that rounding alone is more than 1e-4
+    said = r"differ by up to \S+, 0\.0001 is allowed, .* rounding to float32 .* by up to \S+, and tolerance= \(--tol"
+    with pytest.raises(ConvpressError, match=said):
+        export(noisy, tmp_path / "b.onnx")
+    with pytest.raises(ConvpressError, match=r"tolerance is -1; 0 or more"):
+        export(noisy, tmp_path / "b.onnx", tolerance=-1)
     assert list(tmp_path.iterdir()) == [tmp_path / "a.onnx"]
+    assert export(noisy, tmp_path / "b.onnx", tolerance=1e3).difference > TOLERANCE
+
+
+def test_a_difference_is_said_of_networks_that_do_not_follow_to_float64(tmp_path, monkeypatch):
+    class Stubborn(nn.Module):
+        def forward(self, x):
+            return x.flatten(1) @ torch.ones(12, 2)
+
+    monkeypatch.setattr("convpress.onnx_export.largest_difference", lambda *_: 1.0)
+    with pytest.raises(ConvpressError, match="by an unknown amount, and tolerance="):
+        export(Stubborn(), tmp_path / "a.onnx", input_shape=(3, 2, 2))
 
 
 def test_what_cannot_be_exported_is_said(tmp_path):

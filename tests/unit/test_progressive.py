@@ -120,6 +120,18 @@ def test_fewer_steps_than_layers_are_refused():
         leg(network(), 0, 21)
 
 
+@pytest.mark.parametrize(("epochs", "count"), [(3, 2), (5, 3), (8, 5)])
+def test_a_part_of_few_steps_makes_as_many_passes_as_it_has_steps(epochs, count):
+    recipe = RECIPE.model_copy(update={"epochs": epochs, "batch_size": len(DATA)})
+    most = -(-epochs // count)
+    legs = [leg(network(), number, count, recipe) for number in range(count)]
+    assert sum(part.total_steps for part in legs) == epochs
+    assert all(part.steps_per_epoch == 1 and part.passes == part.total_steps <= most for part in legs)
+    views = [part.epoch + done for part in legs for done in range(part.passes)]
+    assert len(set(views)) == len(views)
+    legs[0].run()
+
+
 class Stopped(Exception):
     pass
 

@@ -207,3 +207,27 @@ def test_moving_averages_leave_the_index_alone():
     other = layer(clusters=33)
     with pytest.raises(RuntimeError, match="index"):
         other.load_state_dict({key: value for key, value in other.state_dict().items() if key != "index"})
+
+
+@pytest.mark.parametrize(
+    "tell", [lambda shared: shared.refresh(), lambda shared: shared.eval(), lambda shared: shared.train().eval()]
+)
+def test_changes_that_torch_does_not_count_are_seen_after_a_word(tell):
+    shared, x = layer(), torch.randn(1, 32, 8, 8)
+    with torch.no_grad():
+        shared(x)
+        shared.weight.data.mul_(2)
+        tell(shared)
+        assert torch.allclose(shared(x), F.conv2d(x, shared.kernel(), shared.bias, padding=1), atol=1e-5)
+
+
+def test_the_mode_of_the_whole_network_reaches_what_was_prepared():
+    shared, x = layer(), torch.randn(1, 32, 8, 8)
+    model = nn.Sequential(nn.Sequential(shared))
+    with torch.no_grad():
+        model(x)
+        shared.weight.data.mul_(2)
+        assert torch.allclose(model.eval()(x), F.conv2d(x, shared.kernel(), shared.bias, padding=1), atol=1e-5)
+        shared(x)
+        model._apply(lambda tensor: tensor.mul_(2) if tensor.is_floating_point() else tensor)
+        assert torch.allclose(model(x), F.conv2d(x, shared.kernel(), shared.bias, padding=1), atol=1e-4)

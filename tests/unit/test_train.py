@@ -226,3 +226,9 @@ def test_an_average_of_weights_copies_integers():
     average.update_parameters(model)
     assert average.module.choice.tolist() == [3, 7]
     assert torch.allclose(average.module[0].weight, model[0].weight - 0.9)
+
+
+@pytest.mark.parametrize("name", ["warmup", "ema"])
+def test_a_recipe_that_would_learn_nothing_is_refused_by_itself(name):
+    with pytest.raises(ValueError, match=f"{name} is 1, so that nothing would be learned; it must be below 1"):
+        recipe(**{name: 1.0})

@@ -47,11 +47,12 @@ class Leg(Trainer):
             raise ConvpressError(
                 f"the training has {self.total_steps} steps for {count} layers one after another; raise its epochs."
             )
-        self.passes = -(-recipe.epochs // count)
         share = (number + 1) * self.total_steps // count - number * self.total_steps // count
+        most = -(-recipe.epochs // count)
+        self.passes = min(most, share)
         self.steps_per_epoch = share // self.passes
         self.total_steps = self.passes * self.steps_per_epoch
-        self.epoch = number * self.passes  # other images and views than the parts before
+        self.epoch = number * most  # other images and views than the parts before
 
     def run(self) -> dict[str, float]:
         """All passes of this part; what the last one says of loss and training accuracy."""

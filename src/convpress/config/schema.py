@@ -15,6 +15,7 @@ from convpress.config.low_rank import LowRankConfig
 from convpress.config.merging import MergingConfig
 from convpress.config.peers import PeersConfig
 from convpress.config.sections import (
+    LEARNS_NOTHING,
     ComputeConfig,
     DataConfig,
     MeasureConfig,
@@ -127,14 +128,6 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _recipes_learn(self) -> Config:
-        for place, recipe in _recipes(self):
-            for name in ("warmup", "ema"):
-                if getattr(recipe, name) == 1:
-                    raise ValueError(f"{place}.{name} is 1, so that nothing would be learned; it must be below 1")
-        return self
-
-    @model_validator(mode="after")
     def _teacher_answers_what_is_asked(self) -> Config:
         views = {"crop_padding": self.control.crop_padding, "flip": self.control.flip}
         idle = [f"merging.variants.{name}.training" for name in self.merging.variants if name not in self.merging.train]
@@ -187,6 +180,8 @@ def _explain(item: Any) -> str:
     path = ".".join(str(part) for part in item["loc"]) or "params"
     if item["type"] == "extra_forbidden":
         return f"{path}: unknown key; {_allowed_here(item['loc'])}"
+    if item["type"] == LEARNS_NOTHING:
+        return f"params: {path}.{item['msg']}"
     message = re.sub(r"^Value error, ", "", item["msg"])
     found = "" if item["type"] in ("missing", "value_error") else f", found {item['input']!r}"
     return f"{path}: {message[0].lower()}{message[1:]}{found}"

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+
+LEARNS_NOTHING = "learns_nothing"
+"""Type of the error about a recipe that would learn nothing; its message begins with the key."""
 
 
 class Section(BaseModel):
@@ -69,6 +73,14 @@ class TrainingConfig(Section):
     clip_norm: float = Field(0.0, ge=0, description="Largest norm of the gradient; 0 is no clipping.")
     crop_padding: int = Field(4, ge=0, description="Black border in pixels for random crops; 0 is no crop.")
     flip: bool = Field(True, description="Random horizontal flips (off for digits, which change their meaning).")
+
+    @model_validator(mode="after")
+    def _learns(self) -> TrainingConfig:
+        for name in ("warmup", "ema"):
+            if getattr(self, name) == 1:
+                text = "{name} is 1, so that nothing would be learned; it must be below 1"
+                raise PydanticCustomError(LEARNS_NOTHING, text, {"name": name})
+        return self
 
 
 class ModelConfig(Section):

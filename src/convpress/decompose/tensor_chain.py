@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -128,7 +129,7 @@ def check_chain_ranks(ranks: Sequence[int], shape: Sequence[int]) -> tuple[int, 
         ConvpressError: not three positive integers, or one is more than the two cores that it joins can use.
     """
     values = tuple(ranks) if isinstance(ranks, Sequence) else (ranks,)
-    whole = all(isinstance(rank, int) and not isinstance(rank, bool) and rank >= 1 for rank in values)
+    whole = all(isinstance(rank, Integral) and not isinstance(rank, bool) and rank >= 1 for rank in values)
     if len(values) != 3 or not whole:
         raise ConvpressError(f"ranks is {ranks!r}; three integers of at least 1 are allowed.")
     for bond in range(3):
@@ -139,7 +140,7 @@ def check_chain_ranks(ranks: Sequence[int], shape: Sequence[int]) -> tuple[int, 
                 f"ranks is {ranks!r}, but r{bond} can be at most {largest} next to the other two "
                 f"in a kernel of (S, h w, T) = {tuple(shape)}."
             )
-    return values  # type: ignore[return-value]
+    return int(values[0]), int(values[1]), int(values[2])
 
 
 def _alternate(X: Tensor, cores: list[Tensor], sweeps: int, tolerance: float) -> tuple[float, list[Tensor], int]:

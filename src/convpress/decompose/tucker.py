@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -80,10 +81,10 @@ def check_tucker_ranks(ranks: Sequence[int], in_channels: int, out_channels: int
     """
     allowed = (in_channels, out_channels)
     values = tuple(ranks) if isinstance(ranks, Sequence) else (ranks,)
-    whole = all(isinstance(rank, int) and not isinstance(rank, bool) for rank in values)
+    whole = all(isinstance(rank, Integral) and not isinstance(rank, bool) for rank in values)
     if len(values) != 2 or not whole or any(not 1 <= r <= top for r, top in zip(values, allowed, strict=True)):
         raise ConvpressError(
             f"ranks is {ranks!r}; this kernel allows two integers, the first from 1 to {in_channels}, "
             f"the second from 1 to {out_channels}."
         )
-    return values  # type: ignore[return-value]
+    return int(values[0]), int(values[1])

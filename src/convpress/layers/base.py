@@ -1,7 +1,8 @@
 """What layers in the place of a convolution share: geometry, construction from a dense layer, shape checks."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import torch
@@ -14,26 +15,39 @@ Padding = int | Sequence[int] | str
 
 
 def pair(value: Size, name: str, least: int) -> tuple[int, int]:
-    """Return an int or a sequence of two ints as a pair.
+    """Return an int or a sequence of two ints, NumPy's too, as a pair.
 
     Raises:
         ConvpressError: not one or two integers, or one is below `least`.
     """
-    numbers = (value, value) if isinstance(value, int) else tuple(value)
-    if len(numbers) != 2 or any(int(number) != number or number < least for number in numbers):
+    numbers: tuple[Any, ...] = tuple(value) if isinstance(value, Iterable) else (value, value)
+    if len(numbers) != 2 or not all(isinstance(n, Real) and float(n) % 1 == 0 and float(n) >= least for n in numbers):
         raise ConvpressError(f"{name} is {value!r}; one or two integers of at least {least} are allowed.")
     return int(numbers[0]), int(numbers[1])
 
 
 def check_rank(rank: Any, name: str, largest: int) -> int:
-    """Return `rank` as an int in 1..`largest`.
+    """Return `rank`, an int or one of NumPy, as an int in 1..`largest`.
 
     Raises:
         ConvpressError: it is something else.
     """
-    if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= largest:
+    if isinstance(rank, bool) or not isinstance(rank, Integral) or not 1 <= int(rank) <= largest:
         raise ConvpressError(f"{name} is {rank!r}; this kernel allows an integer from 1 to {largest}.")
-    return rank
+    return int(rank)
+
+
+def check_given(owner: str, what: str, given: Sequence[Tensor], shapes: Sequence[Sequence[int]]) -> None:
+    """Refuse tensors that copying would broadcast or that spoil a layer; `owner` and `what` name them.
+
+    Raises:
+        ConvpressError: their number or shapes are not `shapes`, or they are not finite.
+    """
+    have, want = tuple(tuple(tensor.shape) for tensor in given), tuple(tuple(shape) for shape in shapes)
+    if have != want:
+        raise ConvpressError(f"{owner}: {what} of shapes {have} do not fit; this layer needs {want}.")
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in given):
+        raise ConvpressError(f"{owner}: the {what} hold NaN or infinity; compute them again.")
 
 
 class ConvLayer(nn.Module):
@@ -156,14 +170,7 @@ class FactorisedConv2d(ConvLayer, ABC):
         Raises:
             ConvpressError: their number or shapes do not fit this layer, or they are not finite.
         """
-        have = tuple(tuple(factor.shape) for factor in factors)
-        want = tuple(tuple(factor.shape) for factor in self.factors())
-        if have != want:
-            raise ConvpressError(
-                f"{type(self).__name__}: factors of shapes {have} do not fit; this layer needs {want}."
-            )
-        if not all(bool(torch.isfinite(factor).all()) for factor in factors):
-            raise ConvpressError(f"{type(self).__name__}: the factors hold NaN or infinity; decompose again.")
+        check_given(type(self).__name__, "factors", factors, [factor.shape for factor in self.factors()])
         for name, weight in self._weights(factors).items():
             self.get_parameter(f"{name}.weight").copy_(weight)
 
@@ -181,7 +188,7 @@ class FactorisedConv2d(ConvLayer, ABC):
         """Build a layer from factors alone; it takes their dtype and device, and sizes from their shapes.
 
         Raises:
-            ConvpressError: the factors do not fit together or not `kernel_size`.
+            ConvpressError: the factors do not fit together or not `kernel_size`, or the bias is not (T,).
         """
         in_channels, out_channels = cls._channels_of(factors)
         build: Any = cls
@@ -197,6 +204,7 @@ class FactorisedConv2d(ConvLayer, ABC):
         ).to(factors[0])
         layer.set_factors(factors)
         if bias is not None:
+            check_given(cls.__name__, "biases", [bias], [(out_channels,)])
             with torch.no_grad():
                 layer.expand.bias.copy_(bias)  # type: ignore[union-attr]
         return layer
@@ -219,6 +227,11 @@ class FactorisedConv2d(ConvLayer, ABC):
         if factors is None and rank is None:
             raise ConvpressError(f"{cls.__name__}: give {cls.rank_name}= or factors=.")
         if factors is not None:
+            if options:
+                raise ConvpressError(
+                    f"{cls.__name__}: {', '.join(options)} would steer a decomposition, which factors= replaces; "
+                    "leave out the one or the other."
+                )
             cls._channels_of(factors)
             found = cls._ranks_of(factors)
             if rank is not None and (tuple(rank) if isinstance(rank, Sequence) else rank) != found:
@@ -240,12 +253,28 @@ class FactorisedConv2d(ConvLayer, ABC):
         return layer.train(conv.training)
 
 
+def check_plain(*convs: nn.Conv2d) -> None:
+    """Refuse convolutions that use their weight in another way than ``nn.Conv2d``; parametrised ones do not.
+
+    Raises:
+        ConvpressError: the class or the object has a forward of its own.
+    """
+    for conv in convs:
+        for name in ("forward", "_conv_forward"):
+            if getattr(getattr(conv, name, None), "__func__", None) is not getattr(nn.Conv2d, name):
+                raise ConvpressError(
+                    f"this {type(conv).__name__} has a {name} of its own, so it does not compute what nn.Conv2d does; "
+                    "only plain convolutions can be compressed, leave it as it is."
+                )
+
+
 def conv_geometry(conv: nn.Conv2d) -> dict[str, Any]:
     """Return the constructor arguments, except ranks and the like, of a layer in the place of `conv`.
 
     Raises:
-        ConvpressError: grouped convolution or a padding mode other than zeros.
+        ConvpressError: a forward of its own, a grouped convolution, or a padding mode other than zeros.
     """
+    check_plain(conv)
     if conv.groups != 1:
         raise ConvpressError(
             f"the convolution has groups={conv.groups}; only groups=1 can be replaced, leave it as it is."

@@ -59,7 +59,7 @@ class SeparableCPConv2d(FactorisedConv2d):
         """Make a layer with random weights; ``from_conv`` and ``from_factors`` fill it."""
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation)
         h, w = self.kernel_size
-        check_rank(rank, "rank", largest_rank((out_channels, in_channels, h, w)))
+        rank = check_rank(rank, "rank", largest_rank((out_channels, in_channels, h, w)))
         self.reduce = nn.Conv2d(in_channels, rank, 1, bias=False)
         self.vertical = nn.Conv2d(rank, rank, **self._along(0), groups=rank, bias=False)
         self.horizontal = nn.Conv2d(rank, rank, **self._along(1), groups=rank, bias=False)
@@ -160,7 +160,7 @@ class CPConv2d(FactorisedConv2d):
         """Make a layer with random weights; ``from_conv`` and ``from_factors`` fill it."""
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation)
         h, w = self.kernel_size
-        check_rank(rank, "rank", largest_rank((in_channels, h * w, out_channels)))
+        rank = check_rank(rank, "rank", largest_rank((in_channels, h * w, out_channels)))
         self.reduce = nn.Conv2d(in_channels, rank, 1, bias=False)
         self.spatial = nn.Conv2d(rank, rank, (h, w), self.stride, self.padding, self.dilation, groups=rank, bias=False)
         self.expand = nn.Conv2d(rank, out_channels, 1, bias=bias)

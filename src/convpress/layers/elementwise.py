@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
-from convpress.layers.base import conv_geometry
+from convpress.layers.base import check_given, conv_geometry
 from convpress.layers.shared import SharedFilterConv2d, index_type
 from convpress.layers.surgery import register_layer
 
@@ -33,13 +33,15 @@ class ElementwiseSharedConv2d(SharedFilterConv2d):
         """The layer that puts each weight of `conv` into the cluster ``labels[t, s, i, j]`` of its position.
 
         `labels` (T, S, h, w) are integers from 0, not all k of them at each position; `centroids` (k, S, h, w) are
-        the means of the clusters (0 where a cluster is empty) unless given. Raises `ConvpressError` for groups > 1
-        or labels that do not fit.
+        the means of the clusters (0 where a cluster is empty) unless given. Raises `ConvpressError` for groups > 1,
+        and for labels or centroids that do not fit.
         """
         geometry = conv_geometry(conv)
         if labels.shape != conv.weight.shape or int(labels.min()) < 0:
             raise ConvpressError(f"labels must be integers from 0 of the kernel's shape {tuple(conv.weight.shape)}.")
         new = cls(**geometry, clusters=int(labels.max()) + 1).to(conv.weight.device, conv.weight.dtype)
+        if centroids is not None:
+            check_given(cls.__name__, "centroids", [centroids], [new.weight.shape])
         with torch.no_grad():
             new.index.copy_(labels)
             new.weight.copy_(position_means(conv.weight, labels) if centroids is None else centroids)

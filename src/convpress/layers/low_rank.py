@@ -16,7 +16,7 @@ from convpress.decompose.low_rank import (
     separated,
     split_basis,
 )
-from convpress.layers.base import ConvLayer, Padding, Size, check_rank, conv_geometry
+from convpress.layers.base import ConvLayer, Padding, Size, check_given, check_rank, conv_geometry
 from convpress.layers.surgery import register_layer
 
 
@@ -64,7 +64,7 @@ class LowRankConv2d(_Expansion):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation)
         h, w = self.kernel_size
         self.bases, self.decomposed = check_rank(bases, "bases", h * w), decomposed
-        inner = in_channels * bases
+        inner = in_channels * self.bases
         if decomposed:
             self.vertical = nn.Conv2d(in_channels, inner, groups=in_channels, **self._along(0), bias=False)
             self.horizontal = nn.Conv2d(inner, inner, groups=inner, **self._along(1), bias=False)
@@ -91,10 +91,16 @@ class LowRankConv2d(_Expansion):
         and coefficients (N, C, M) to be used instead.
 
         Raises:
-            ConvpressError: grouped convolution, padding mode other than zeros, or an impossible number of filters.
+            ConvpressError: grouped convolution, padding mode other than zeros, an impossible number of filters, or
+                factors of other shapes or with NaN.
         """
         layer = cls(**conv_geometry(conv), bases=bases, decomposed=decomposed).to(conv.weight)
-        basis, coefficients = expand_kernel(conv.weight, bases, choice) if factors is None else factors
+        if factors is None:
+            factors = expand_kernel(conv.weight, layer.bases, choice)
+        else:
+            n, c, h, w = conv.weight.shape
+            check_given(cls.__name__, "factors", factors, [(c, layer.bases, h, w), (n, c, layer.bases)])
+        basis, coefficients = factors
         with torch.no_grad():
             layer.expand.weight.copy_(coefficients.flatten(1)[:, :, None, None])
             if decomposed:
@@ -148,8 +154,8 @@ class SeparableConv2d(_Expansion):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation)
         h, w = self.kernel_size
         self.rank = check_rank(rank, "rank", min(in_channels * h, out_channels * w))
-        self.vertical = nn.Conv2d(in_channels, rank, **self._along(0), bias=False)
-        self.horizontal = nn.Conv2d(rank, out_channels, **self._along(1), bias=bias)
+        self.vertical = nn.Conv2d(in_channels, self.rank, **self._along(0), bias=False)
+        self.horizontal = nn.Conv2d(self.rank, out_channels, **self._along(1), bias=bias)
 
     @classmethod
     def from_conv(cls, conv: nn.Conv2d, rank: int, *, factors: Sequence[Tensor] | None = None) -> Self:
@@ -158,10 +164,16 @@ class SeparableConv2d(_Expansion):
         `factors` are vertical (K, C, h) and horizontal (N, K, w) filters to be used instead.
 
         Raises:
-            ConvpressError: grouped convolution, padding mode other than zeros, or an impossible rank.
+            ConvpressError: grouped convolution, padding mode other than zeros, an impossible rank, or factors of other
+                shapes or with NaN.
         """
         layer = cls(**conv_geometry(conv), rank=rank).to(conv.weight)
-        vertical, horizontal = separate_kernel(conv.weight, rank) if factors is None else factors
+        if factors is None:
+            factors = separate_kernel(conv.weight, layer.rank)
+        else:
+            n, c, h, w = conv.weight.shape
+            check_given(cls.__name__, "factors", factors, [(layer.rank, c, h), (n, layer.rank, w)])
+        vertical, horizontal = factors
         with torch.no_grad():
             layer.vertical.weight.copy_(vertical[..., None])
             layer.horizontal.weight.copy_(horizontal[:, :, None])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -68,6 +68,10 @@ class SearchedConv2d(nn.Module):
         super().__init__()
         if extent % 2 == 0 or extent < 3:
             raise ConvpressError(f"extent {extent}: a kernel has an odd number of taps, at least 3")
+        if mask not in get_args(Mask):
+            raise ConvpressError(f"mask is {mask!r}; {', '.join(get_args(Mask))} are allowed.")
+        if dense_size < 0 or (dense_size and dense_size % 2 == 0):
+            raise ConvpressError(f"dense_size is {dense_size}; 0 (no dense kernel) or an odd number is allowed.")
         self.in_channels, self.out_channels, self.rank = in_channels, out_channels, rank
         self.stride = pair(stride, "stride", 1)
         self.extent, self.mask_kind, self.dense_size = extent, mask, dense_size

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
-from convpress.layers.base import Padding, Size, conv_geometry
+from convpress.layers.base import Padding, Size, check_rank, conv_geometry
 from convpress.layers.indexed import IndexedConv2d
 from convpress.layers.shared import cluster_means, index_type
 from convpress.layers.surgery import register_layer
@@ -36,11 +36,7 @@ class SharedKernelConv2d(IndexedConv2d):
     ) -> None:
         """Make a layer in which all kernels are zero; ``from_conv`` fills it."""
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation)
-        if isinstance(kernels, bool) or not isinstance(kernels, int) or not 1 <= kernels <= in_channels * out_channels:
-            raise ConvpressError(
-                f"kernels is {kernels!r}; this layer allows an integer from 1 to {in_channels * out_channels}."
-            )
-        self.kernels = kernels
+        self.kernels = kernels = check_rank(kernels, "kernels", self.in_channels * self.out_channels)
         self.weight = nn.Parameter(torch.zeros(kernels, *self.kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.index = torch.full((out_channels, in_channels), kernels, dtype=index_type(kernels + 1))

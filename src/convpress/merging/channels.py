@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
 from convpress.filters import cluster
+from convpress.layers.base import check_plain
 from convpress.layers.shared import SharedFilterConv2d, cluster_means
 from convpress.merging.blocks import Inner
 
@@ -164,6 +165,7 @@ def merge_channels(
 
 
 def _check_pair(conv1: nn.Conv2d, bn: nn.BatchNorm2d, conv2: nn.Conv2d, k: int) -> None:
+    check_plain(conv1, conv2)
     if conv1.groups != 1 or conv2.groups != 1:
         raise ConvpressError("channels are merged between convolutions with groups=1 only.")
     if not conv1.out_channels == bn.num_features == conv2.in_channels:
