@@ -13,15 +13,15 @@ from convpress.errors import ConvpressError
 def cluster(features: Tensor, clusters: int, *, seed: int, weights: Tensor | None = None) -> Tensor:
     """Labels (n,) int64 of the rows of `features` (n, ...), k-means with k-means++ starts (scikit-learn).
 
-    Labels are renumbered by first appearance, so they cover 0..k-1 and equal groupings have equal labels.
-    `weights` (n,) weigh the rows.
+    Labels are renumbered by first appearance, so they cover 0..k-1 and equal groupings have equal labels; they lie on
+    the device of `features`, k-means itself runs on the CPU. `weights` (n,) weigh the rows.
 
     Raises:
         ConvpressError: `clusters` is below 1 or above the number of distinct rows.
     """
     from sklearn.cluster import KMeans  # slow to import, and whoever only reads shared filters clusters none
 
-    rows = features.detach().flatten(1).double().numpy()
+    rows = features.detach().flatten(1).double().cpu().numpy()
     distinct = len(np.unique(rows, axis=0))
     if not 1 <= clusters <= distinct:
         raise ConvpressError(f"clusters is {clusters}; 1 to {distinct} is possible, the number of distinct filters.")
@@ -29,8 +29,8 @@ def cluster(features: Tensor, clusters: int, *, seed: int, weights: Tensor | Non
         _, found = np.unique(rows, axis=0, return_inverse=True)
     else:
         with threadpool_limits(1):  # more threads cost more than such small problems
-            sample_weight = None if weights is None else weights.double().numpy()
+            sample_weight = None if weights is None else weights.detach().double().cpu().numpy()
             found = KMeans(clusters, n_init=4, random_state=seed).fit(rows, sample_weight=sample_weight).labels_
     _, first, labels = np.unique(found, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))
-    return torch.from_numpy(rank[labels.ravel()].astype(np.int64))
+    return torch.from_numpy(rank[labels.ravel()].astype(np.int64)).to(features.device)

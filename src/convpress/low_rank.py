@@ -41,7 +41,7 @@ def expand(
 
 
 def freeze_all_but(model: nn.Module, layers: Sequence[str]) -> None:
-    """Let the parameters of `layers` learn and no others."""
+    """Let the parameters of `layers` learn and no others; what batch norms keep besides, `OutputMatching` holds."""
     inside = tuple(f"{layer}." for layer in layers)
     freeze(model, [name for name, _ in model.named_parameters() if not name.startswith(inside)])
 
@@ -66,7 +66,8 @@ class OutputMatching:
     """An objective: the squared distance of the outputs of some layers to those of the original network.
 
     Each network computes its own inputs of these layers, so later layers learn to mend the errors of earlier ones.
-    The loss is the mean over the layers of |y - y0|^2 / |y0|^2 on a batch.
+    The loss is the mean over the layers of |y - y0|^2 / |y0|^2 on a batch. Batch norms outside the layers run in eval
+    mode unless their parameters learn, so that equal networks answer alike and frozen ones stay as they are.
     """
 
     def __init__(self, original: nn.Module, layers: Sequence[str]) -> None:
@@ -75,6 +76,7 @@ class OutputMatching:
 
     def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Loss of a batch, and the logits."""
+        _hold_norms(model, self.layers)
         with captured(model, self.layers) as ours:
             logits = model(batch.images)
         self.original.to(batch.images.device)
@@ -82,6 +84,14 @@ class OutputMatching:
             self.original(batch.images)
         terms = [_squares(ours[name], theirs[name]) / _squares(theirs[name]) for name in self.layers]
         return torch.stack(terms).mean(), logits
+
+
+def _hold_norms(model: nn.Module, layers: Sequence[str]) -> None:
+    """Put batch norms outside `layers` that do not learn into eval mode; a training puts all into train mode anew."""
+    inside = {module for layer in layers for module in model.get_submodule(layer).modules()}
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module not in inside:
+            module.train(module.training and any(p.requires_grad for p in module.parameters()))
 
 
 def _squares(outputs: Tensor, others: Tensor | float = 0.0) -> Tensor:
@@ -176,7 +186,7 @@ def measure_costs(
     """Parameters, operations for one image of `input_shape`, and milliseconds a batch, all in turns; a row a network.
 
     Columns cpu_ms (float32) with quartiles, cpu_bf16_ms, and cuda_ms (float32), which is None without a GPU.
-    Leaves the models in another precision and maybe on another device.
+    No copies are made: the models end in eval mode, channels-last, rounded to bfloat16, maybe on another device.
     """
     rows = {
         name: {"network": name, "params": count_parameters(model), "macs": count_macs(model, input_shape)}
@@ -195,6 +205,7 @@ def measure_costs(
             warmup=warmup,
             dtype=dtype,
             device=device,
+            in_place=True,
         )
         for name, time_ in times.items():
             rows[name] |= {f"{prefix}ms": time_.median_ms}

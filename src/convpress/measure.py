@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +24,24 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """`model` in eval mode; afterwards, or after an error, every module is in the mode it was in."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
 def count_macs(model: nn.Module, input_shape: Sequence[int]) -> int:
     """Multiply-accumulates of convolutions and linear layers for one image of `input_shape` (C, H, W)."""
     probe = torch.zeros(1, *input_shape, device=next(model.parameters()).device, dtype=input_type(model))
     counter = FlopCounterMode(display=False)
-    was_training = model.training
-    with counter, torch.no_grad():
-        model.eval()(probe)
-    model.train(was_training)
+    with counter, torch.no_grad(), evaluating(model):
+        model(probe)
     return counter.get_total_flops() // 2  # the counter takes a multiply-accumulate for two operations
 
 
@@ -65,17 +77,23 @@ def interleaved_times(
     warmup: int = 3,
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
+    in_place: bool = False,
 ) -> dict[str, list[float]]:
     """Milliseconds of one forward pass of each model, turn by turn, so that a drift of the machine meets all alike.
 
     Each turn has an order of its own, for what ran before leaves its mark in caches and memory. Images of
     `input_shape` (C, H, W), `dtype` for weights and input, channels-last, current number of threads; the first
-    `warmup` turns are not kept.
+    `warmup` turns are not kept. Copies run and `models` stay as they are; `in_place` saves the memory of the copies
+    and leaves `models` in `dtype`, with the numbers it rounds, on `device`, channels-last and in eval mode.
     """
     x = torch.randn(batch_size, *input_shape, generator=torch.Generator().manual_seed(0))
     x = x.to(device, dtype).contiguous(memory_format=torch.channels_last)
     ready = {
-        name: model.to(device, dtype).eval().to(memory_format=torch.channels_last) for name, model in models.items()
+        name: (model if in_place else copy.deepcopy(model))
+        .to(device, dtype)
+        .eval()
+        .to(memory_format=torch.channels_last)
+        for name, model in models.items()
     }
     times: dict[str, list[float]] = {name: [] for name in models}
     shuffle = random.Random(0)

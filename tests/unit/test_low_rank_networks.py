@@ -1,5 +1,7 @@
 """Networks of low-rank layers: what is refused, exact costs, files, and what matching outputs leaves alone."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -108,6 +110,37 @@ def test_only_replaced_layers_learn_from_matching_and_they_come_nearer():
         assert torch.equal(value, before[name]) != name.startswith(inside), name
     near = output_distances(original, {"x": model}, data, LAYERS)
     assert sum(row["relative"] for row in near) < 0.9 * sum(row["relative"] for row in far)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_matching_holds_batch_norms_outside_its_layers(affine):
+    model, layer = convpress.create_model("resnet8", width=4), "layer2.0"
+    model.bn1 = nn.BatchNorm2d(4, affine=affine)
+    original = copy.deepcopy(model)
+    freeze_all_but(model, [layer])
+    objective = OutputMatching(copy.deepcopy(original), [layer])
+    recipe = TrainingConfig(epochs=2, batch_size=8, lr=1e-3)
+    compute = resolve(ComputeConfig(precision="fp32", compile="off"))
+    trainer = Trainer(model, toy_data(), recipe, compute, seed=0, view_seed=0, objective=objective)
+    trainer.run_epoch()
+    for name, module in model.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.training == name.startswith(layer)
+            moved = not torch.equal(module.running_mean, original.get_submodule(name).running_mean)
+            assert moved == name.startswith(layer)
+
+
+def test_matching_of_equal_networks_with_batch_norm_costs_nothing_and_learning_norms_go_on():
+    original, layers = convpress.create_model("resnet8", width=4).eval(), ["layer2.0.conv2"]
+    model = copy.deepcopy(original)
+    freeze_all_but(model, layers)
+    batch = Batch(torch.randn(3, 3, 32, 32), torch.zeros(3, dtype=torch.int64), None)
+    objective = OutputMatching(original, layers)
+    assert objective(model.train(), batch)[0] == 0
+    model.bn1.requires_grad_(True)
+    assert objective(model.train(), batch)[0] > 0
+    assert model.bn1.training
+    assert not model.layer1[0].bn1.training
 
 
 def test_matching_costs_nothing_where_the_outputs_are_equal_and_counts_what_differs():

@@ -72,6 +72,17 @@ def test_counting_leaves_the_mode_alone():
     assert torch.equal(model[1].running_mean, mean)
 
 
+def test_counting_leaves_frozen_parts_frozen_after_errors_too():
+    model = create_model("resnet8").train()
+    model.bn1.eval()
+    modes = [module.training for module in model.modules()]
+    count_macs(model, (3, 32, 32))
+    assert [module.training for module in model.modules()] == modes
+    with pytest.raises(RuntimeError):
+        count_macs(model, (5, 32, 32))
+    assert [module.training for module in model.modules()] == modes
+
+
 def test_latency_is_taken_in_turns():
     calls = []
 
@@ -91,6 +102,19 @@ def test_latency_is_taken_in_turns():
     assert ["b", "a"] in turns
     assert found["a"].repeats == 15
     assert found["a"].q1_ms <= found["a"].median_ms <= found["a"].q3_ms
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_timing_leaves_networks_alone_unless_told_otherwise(in_place):
+    model = create_model("resnet8", width=4).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    options = {"batch_size": 1, "repeats": 1, "warmup": 0, "dtype": torch.bfloat16, "in_place": in_place}
+    interleaved_times({"a": model}, (3, 32, 32), **options)
+    after = model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items()) != in_place
+    assert (model.conv1.weight.dtype == torch.bfloat16) == in_place
+    assert model.conv1.weight.is_contiguous() != in_place
+    assert model.training != in_place
 
 
 def test_times_are_those_after_the_warmup():

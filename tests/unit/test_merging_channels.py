@@ -86,6 +86,48 @@ def test_a_merged_batch_norm_is_right_for_the_statistics_of_images_too():
     assert torch.allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
+def fresh(outputs=3):
+    """A float32 triple whose batch norm has seen nothing: its statistics are not those of the filters."""
+    torch.manual_seed(0)
+    conv1, conv2 = nn.Conv2d(3, outputs, 3, padding=1, bias=False), nn.Conv2d(outputs, 4, 3, padding=1)
+    return conv1.eval(), nn.BatchNorm2d(outputs).eval(), conv2.eval()
+
+
+def assert_merges_into_two_without_loss(layers, **options):
+    merged, x = merge_channels(*layers, 2, **options), torch.randn(2, 3, 8, 8)
+    assert merged[0].out_channels == 2
+    assert torch.allclose(run(merged, x), run(layers, x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [1.0, -0.7])
+@pytest.mark.parametrize("offset", [0.0, 0.4])
+def test_multiples_merge_without_loss_whatever_the_statistics_are(gamma, offset):
+    conv1, bn, conv2 = fresh()
+    with torch.no_grad():
+        conv1.weight[1] = 3 * conv1.weight[0]
+        bn.weight.fill_(gamma), bn.bias[:2].copy_(torch.tensor([offset, 3 * offset]))
+    assert_merges_into_two_without_loss((conv1, bn, conv2))
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.4])
+@pytest.mark.parametrize("features", ["folded", None])
+def test_equal_channels_merge_without_loss_if_only_their_statistics_differ(features, offset):
+    """With an offset, spread and centre of the two differ, so these alone would not put them together."""
+    conv1, bn, conv2 = fresh()
+    with torch.no_grad():
+        conv1.weight[1] = conv1.weight[0]
+        bn.weight[1], bn.running_var[1], bn.bias[:2] = 2, 4 + 3 * bn.eps, offset
+    assert_merges_into_two_without_loss((conv1, bn, conv2), features=features)
+
+
+def test_equal_filters_with_other_offsets_stay_apart_where_there_is_room():
+    conv1, bn, conv2 = fresh(2)
+    with torch.no_grad():
+        conv1.weight[1] = conv1.weight[0]
+        bn.running_mean[1] = 0.5
+    assert_merges_into_two_without_loss((conv1, bn, conv2))
+
+
 def test_the_seed_keeps_means_first_norms_and_first_slices():
     conv1, bn, conv2 = triple(4)
     with torch.no_grad():
@@ -178,8 +220,9 @@ def test_mistakes_are_named():
         merge_channels(conv1, nn.BatchNorm2d(5), conv2, 2)
     with pytest.raises(ConvpressError, match="groups=1"):
         merge_channels(nn.Conv2d(4, 6, 3, groups=2), nn.BatchNorm2d(6), nn.Conv2d(6, 2, 3), 2)
-    with pytest.raises(ConvpressError, match="keeps none"):
-        merge_channels(conv1, nn.BatchNorm2d(6, track_running_stats=False).double(), conv2, 2)
+    for rule in ("seed", "folded"):
+        with pytest.raises(ConvpressError, match="keeps none"):
+            merge_channels(conv1, nn.BatchNorm2d(6, track_running_stats=False).double(), conv2, 6, rule=rule)
     with pytest.raises(ConvpressError, match="features is 'svd'"):
         filter_features(conv1, "svd")
     with pytest.raises(ConvpressError, match="no blocks"):
@@ -201,6 +244,22 @@ def test_the_fit_leaves_what_least_squares_leave():
         other[2].weight.data.mul_(scale)
         worse = (target - run(other, x)).transpose(0, 1).flatten(1).var(1)
         assert (worse > difference.var(1)).all()
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+@pytest.mark.parametrize("mode", ["zeros", "reflect"])
+@pytest.mark.parametrize(("kernel", "padding"), [(3, "same"), (2, "same"), (3, "valid"), (3, 1), ((1, 3), (0, 2))])
+def test_a_fit_sees_the_border_that_the_layer_sees(kernel, padding, mode):
+    conv1, bn, _ = (layer.float() for layer in triple(3, inputs=4))
+    conv2 = nn.Conv2d(3, 2, kernel, padding=padding, padding_mode=mode)
+    x = torch.randn(64, 4, 6, 6)
+    with torch.no_grad():
+        before = conv1(x)
+        bn.running_mean.copy_(before.mean((0, 2, 3)))
+        bn.running_var.copy_(before.var((0, 2, 3), unbiased=False))
+    old = conv1, bn, conv2
+    new = merge_channels(*old, 3)
+    assert float(fit_second(old, new, x).max()) < 1e-4 * run(old, x).var().item()
 
 
 def test_a_fit_with_all_channels_finds_the_same_layer():

@@ -83,6 +83,76 @@ def test_shared_kernels_are_their_means_and_the_weakest_are_gone():
         SharedKernelConv2d.from_conv(conv, torch.where(labels == 1, 2, labels))
 
 
+def test_equal_kernels_are_one_cluster():
+    conv = nn.Conv2d(4, 4, 3)
+    with torch.no_grad():
+        conv.weight[0] = 0
+    labels = kernel_labels(conv, 16, 0.0, seed=0)
+    assert len(labels.unique()) == 13
+    assert len(labels[0].unique()) == 1
+
+
+class Block(nn.Module):
+    """A block of one's own, by the order of its layers; `act` is between bn1 and conv2."""
+
+    def __init__(self, order, act=F.relu, channels=4, side=5):
+        super().__init__()
+        self.conv1, self.conv2 = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+        self.bn1, self.bn2 = nn.BatchNorm2d(channels), nn.BatchNorm2d(channels)
+        self.order, self.act, self.side = order, act, side
+
+    def forward(self, x):
+        y = x
+        for name in self.order.split():
+            y = self.act(y) if name == "relu" else getattr(self, name)(y)
+        return (x + y).view(len(x), -1, self.side, self.side)
+
+
+USUAL = "conv1 bn1 relu conv2 bn2"
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        Block("bn1 relu conv1 bn2 relu conv2"),
+        Block("conv1 relu bn1 conv2 bn2"),
+        Block(USUAL, F.leaky_relu),
+        Block(USUAL, F.relu6),
+        Block("conv1 bn1 relu"),
+    ],
+)
+def test_blocks_of_another_order_are_refused_and_left_alone(block):
+    model = nn.Sequential(Block(USUAL), block)
+    before = dict(model.named_modules())
+    with pytest.raises(ConvpressError, match="block '1' cannot be merged"):
+        merge_network(model, {"0": 2, "1": 2})
+    assert dict(model.named_modules()) == before
+    assert not any(module._forward_hooks for module in model.modules())
+    with pytest.raises(ConvpressError, match="block '1' cannot be merged"):
+        share_network(model, 0.5, features="folded")
+
+
+def test_a_block_that_takes_its_own_size_alone_is_merged_and_one_that_fails_is_named():
+    model, x = nn.Sequential(Block(USUAL, nn.ReLU(inplace=True), side=7)).eval(), torch.randn(2, 4, 7, 7)
+    merge_network(model, {"0": 2})  # what fails behind the three layers does not matter
+    assert model(x).shape == x.shape
+    model[0].conv1 = nn.Conv2d(4, 2, 40)
+    with pytest.raises(ConvpressError, match="does not run on an input"):
+        merge_network(model, {"0": 1})
+
+
+def test_block_inputs_leave_modes_and_hooks_as_they_were():
+    model = small().train()
+    model.bn1.eval()
+    modes = [module.training for module in model.modules()]
+    block_inputs(model, torch.randn(2, 3, 32, 32), ["layer1.0"])
+    assert [module.training for module in model.modules()] == modes
+    with pytest.raises(RuntimeError):
+        block_inputs(model, torch.randn(2, 5, 32, 32), ["layer1.0"])
+    assert [module.training for module in model.modules()] == modes
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
 def test_candidates_count_what_the_network_counts():
     model, x = small(), torch.randn(8, 3, 32, 32)
     blocks = residual_blocks(model)

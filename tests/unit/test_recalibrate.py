@@ -1,10 +1,12 @@
 """Batch-norm statistics without labels."""
 
+import pytest
 import torch
 from torch import nn
 
 import convpress
 from convpress.data import Dataset
+from convpress.errors import ConvpressError
 from convpress.recalibrate import recalibrate
 
 
@@ -33,3 +35,28 @@ def test_nothing_else_changes_and_a_second_time_gives_the_same():
     assert all(torch.equal(value, first[name]) for name, value in model.named_buffers())
     assert not model.training
     assert all(m.momentum == 0.1 for m in model.modules() if isinstance(m, nn.BatchNorm2d))
+
+
+def test_after_an_error_statistics_and_modes_are_what_they_were():
+    model = convpress.create_model("resnet8", width=4).train()
+    model.layer1.eval()
+    for norm in (model.bn1, model.layer3[0].bn2):
+        norm.running_mean.fill_(3.0)
+    model.layer2[0].conv2 = nn.Conv2d(1, 8, 3)  # the first norms have seen images when it fails
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    modes = [module.training for module in model.modules()]
+    with pytest.raises(RuntimeError):
+        recalibrate(model, dataset(10))
+    assert all(torch.equal(value, before[name]) for name, value in model.named_buffers())
+    assert [module.training for module in model.modules()] == modes
+    assert all(m.momentum == 0.1 for m in model.modules() if isinstance(m, nn.BatchNorm2d))
+
+
+@pytest.mark.parametrize("options", [{"images": 0}, {"images": -3}, {"batch_size": 0}, {"batch_size": -1}])
+def test_no_images_are_refused_before_anything_changes(options):
+    model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5))
+    model[1].running_mean.fill_(3.0)
+    with pytest.raises(ConvpressError, match="at least 1"):
+        recalibrate(model, dataset(4), **options)
+    assert (model[1].running_mean == 3).all()
+    assert model.training

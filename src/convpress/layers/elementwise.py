@@ -56,8 +56,8 @@ class ElementwiseSharedConv2d(SharedFilterConv2d):
 
 def position_means(values: Tensor, labels: Tensor) -> Tensor:
     """Means (k, ...) of the `values` (n, ...) that have the same label and position; 0 where there are none."""
-    labels = labels.long()
-    shape = (int(labels.max()) + 1, *values.shape[1:])
-    sums = torch.zeros(shape, dtype=values.dtype).scatter_add_(0, labels, values.detach())
-    counts = torch.zeros(shape, dtype=values.dtype).scatter_add_(0, labels, torch.ones_like(values))
-    return sums / counts.clamp(min=1)
+    rows, labels = values.detach().cpu(), labels.long().cpu()
+    shape = (int(labels.max()) + 1, *rows.shape[1:])
+    sums = torch.zeros(shape, dtype=rows.dtype).scatter_add_(0, labels, rows)
+    counts = torch.zeros(shape, dtype=rows.dtype).scatter_add_(0, labels, torch.ones_like(rows))
+    return (sums / counts.clamp(min=1)).to(values.device)

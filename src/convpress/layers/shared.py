@@ -202,7 +202,8 @@ def index_type(clusters: int) -> torch.dtype:
 
 def cluster_means(values: Tensor, labels: Tensor) -> Tensor:
     """Means (k, ...) of the rows (n, ...) of each cluster; `labels` (n,) are 0..k-1."""
-    labels = labels.long()
+    rows, labels = values.detach().cpu(), labels.long().cpu()
     k = int(labels.max()) + 1
-    sums = torch.zeros(k, *values.shape[1:], dtype=values.dtype).index_add_(0, labels, values.detach())
-    return sums / labels.bincount(minlength=k).view(-1, *[1] * (values.ndim - 1)).to(values.dtype)
+    sums = torch.zeros(k, *rows.shape[1:], dtype=rows.dtype).index_add_(0, labels, rows)
+    means = sums / labels.bincount(minlength=k).view(-1, *[1] * (rows.ndim - 1)).to(rows.dtype)
+    return means.to(values.device)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
+from convpress.measure import evaluating
 
 INNER = ("conv1", "bn1", "conv2")
 Inner = tuple[nn.Conv2d, nn.BatchNorm2d, nn.Conv2d]
 """The layers around a block's inner channels."""
+
+PROBE = 16
+"""Side in pixels of the input by which the order of a block's layers is seen."""
 
 
 def residual_blocks(model: nn.Module) -> dict[str, nn.Module]:
@@ -35,3 +41,36 @@ def inner(block: nn.Module) -> Inner:
     assert isinstance(bn1, nn.BatchNorm2d)
     assert isinstance(conv2, nn.Conv2d)
     return conv1, bn1, conv2
+
+
+@torch.no_grad()
+def check_order(name: str, block: nn.Module, x: Tensor | None = None) -> None:
+    """See by one pass in eval mode that the block `name` runs conv1, bn1, ReLU, conv2; `x` (N, S, H, W) may come in.
+
+    Raises:
+        ConvpressError: it does not, as blocks that begin with their batch norm.
+    """
+    conv1, bn1, conv2 = layers = inner(block)
+    if x is None:  # so large that bounded activations show
+        x = 100 * torch.randn(1, conv1.in_channels, PROBE, PROBE, generator=torch.Generator().manual_seed(0))
+    seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        seen[module] = inputs[0].clone(), output.clone()  # activations may work in place
+
+    handles = [layer.register_forward_hook(keep) for layer in layers]
+    reason = "its layers do not run in the order conv1, bn1, ReLU, conv2"
+    try:
+        with evaluating(block):
+            block(x.to(conv1.weight))
+    except Exception as error:  # whatever a foreign block raises, and perhaps behind these layers
+        reason = f"it does not run on an input {tuple(x.shape)} ({str(error)[:200]})" if len(seen) < 3 else reason
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not (
+        len(seen) == 3
+        and torch.equal(seen[conv1][1], seen[bn1][0])
+        and torch.equal(F.relu(seen[bn1][1]), seen[conv2][0])
+    ):
+        raise ConvpressError(f"block {name!r} cannot be merged: {reason}; leave it out or merge its layers by hand.")

@@ -1,15 +1,15 @@
 """Merging channels: fewer filters before a ReLU and fewer input slices behind it; and filters that share a centroid.
 
 For conv1, batch norm, ReLU, conv2 the inner channels are y_j = relu(s_j (w_j * x) + b_j), the batch norm folded in. As
-relu(a y) = a relu(y) for a > 0, channels that are positive multiples of each other merge without loss: one channel
-computes their direction, and the second convolution's slices are summed with the scales a_j.
+relu(a y) = a relu(y) for a > 0, channels whose y before the ReLU are positive multiples of each other merge without
+loss in eval mode: the first stays, and the second convolution's slices are summed with the scales a_j. Others get the
+mean of their directions, which is no more than near.
 Source: seed document 003; the variant `seed` is its method, alignment and sums are our own.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -20,15 +20,13 @@ from convpress.filters import cluster
 from convpress.layers.base import check_plain
 from convpress.layers.shared import SharedFilterConv2d, cluster_means
 from convpress.merging.blocks import Inner
+from convpress.merging.folded import NO_STATISTICS, TINY, Folded
 
 Features = Literal["raw", "pca", "folded"]
 MergeRule = Literal["seed", "folded"]
 
 PCA_VARIANCE = 0.9
 """Part of the variance that the principal components keep."""
-
-TINY = 1e-12
-"""Filters and directions shorter than this count as zero."""
 
 
 def kept(channels: int, ratio: float) -> int:
@@ -39,62 +37,6 @@ def kept(channels: int, ratio: float) -> int:
     if not 0 <= ratio < 1:
         raise ConvpressError(f"ratio is {ratio!r}; 0 or more and less than 1 is allowed.")
     return max(1, math.floor(round(channels * (1 - ratio), 9)))
-
-
-@dataclass(frozen=True)
-class Folded:
-    """What inner channels compute before the ReLU: y = spread ((direction * x) - mean) / deviation + centre.
-
-    Unit filters `directions` (n, S h w), the sign of the batch norm's scale in them, and (n,) each: `lengths` of the
-    filters, `mean` and `deviation` of a unit filter's output, `spread` and `centre`, the deviation and mean of y.
-    """
-
-    directions: Tensor
-    lengths: Tensor
-    mean: Tensor
-    deviation: Tensor
-    spread: Tensor
-    centre: Tensor
-
-    @classmethod
-    def of(cls, conv: nn.Conv2d, bn: nn.BatchNorm2d) -> Folded:
-        """Fold `bn` into `conv`, in float64; a filter of zeros is a channel without spread."""
-        if bn.running_mean is None or bn.running_var is None:
-            raise ConvpressError("channels are merged by the running statistics of the batch norm; it keeps none.")
-        mean, deviation = bn.running_mean.double(), (bn.running_var.double() + bn.eps).sqrt()
-        gamma = torch.ones_like(mean) if bn.weight is None else bn.weight.detach().double()
-        beta = torch.zeros_like(mean) if bn.bias is None else bn.bias.detach().double()
-        if conv.bias is not None:
-            mean = mean - conv.bias.detach().double()
-        filters = conv.weight.detach().double().flatten(1)
-        lengths = filters.norm(dim=1)
-        still = lengths < TINY
-        sign = torch.where(gamma < 0, -1.0, 1.0).double()
-        unit = torch.where(still, 1.0, lengths)
-        return cls(
-            torch.where(still, 0.0, sign / unit)[:, None] * filters,
-            lengths,
-            torch.where(still, 0.0, sign * mean / unit),
-            torch.where(still, 1.0, deviation / unit),
-            torch.where(still, 0.0, gamma.abs()),
-            torch.where(still, beta - gamma * mean / deviation, beta),
-        )
-
-    def vectors(self) -> Tensor:
-        """(n, S h w + 1): direction times spread, and centre; scaled by what scales the channel, and by that alone.
-
-        The offset of the folded batch norm would not do in the place of the centre: it is large where the mean of the
-        filter's output is, whatever the channel computes.
-        """
-        return torch.cat([self.directions * self.spread[:, None], self.centre[:, None]], 1)
-
-    def power(self) -> Tensor:
-        """E relu(y)^2 of y normal with this centre and spread, (n,): how strong each channel's output is."""
-        spread = self.spread.clamp_min(TINY)
-        z = self.centre / spread
-        density = torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi)
-        positive = torch.special.ndtr(z)
-        return ((self.centre.square() + spread.square()) * positive + self.centre * spread * density).clamp_min(0)
 
 
 def filter_features(conv: nn.Conv2d, features: Features, bn: nn.BatchNorm2d | None = None) -> Tensor:
@@ -144,11 +86,14 @@ def merge_channels(
     """New (conv1, bn, conv2) with at most `k` inner channels in the place of conv1, bn, ReLU, conv2; eval mode alike.
 
     The rule `seed` keeps each cluster's mean filter, its first member's batch norm and input slice. The rule
-    `folded` aligns the members and sums their slices: exact where members are positive multiples of each other.
-    `features` (default: raw for seed, folded for folded) are what k-means groups. The arguments stay as they are.
+    `folded` aligns the members and sums their slices: exact in eval mode (to about 1e-6) for clusters of positive
+    multiples, and all are where the features are folded and k is no less than the number of channels that are not
+    multiples of an earlier one. `features` (default: raw for seed, folded for folded) are what k-means groups. The
+    arguments stay as they are; what is between the layers (a ReLU) is for the caller to know.
 
     Raises:
-        ConvpressError: the three do not follow each other, have groups, or k, rule or features are impossible.
+        ConvpressError: the three do not follow each other, have groups, the batch norm keeps no running statistics,
+            or k, rule or features are impossible.
     """
     _check_pair(conv1, bn, conv2, k)
     if rule == "seed":
@@ -160,8 +105,18 @@ def merge_channels(
     # Wrong channels do harm as far as they are heard: by their power times the slices that listen to them.
     heard = folded.power() * conv2.weight.detach().double().square().sum((0, 2, 3))
     weights = heard + 1e-6 * heard.mean() + 1e-30
-    labels = group(filter_features(conv1, features or "folded", bn), k, seed=seed, weights=weights)
+    rows = filter_features(conv1, features or "folded", bn)
+    if features in (None, "folded"):
+        labels = _group_multiples(rows, folded.multiples(), k, seed, weights)
+    else:
+        labels = group(rows, k, seed=seed, weights=weights)
     return _merge_folded(conv1, bn, conv2, folded, labels, weights)
+
+
+def _group_multiples(rows: Tensor, first: Tensor, k: int, seed: int, weights: Tensor) -> Tensor:
+    """Labels (n,) of `group` that never part multiples: `first` (n,) of `Folded.multiples`, as clusters if k allows."""
+    found, labels = first.unique(return_inverse=True)
+    return labels if len(found) <= k else group(rows[first], k, seed=seed, weights=weights)
 
 
 def _check_pair(conv1: nn.Conv2d, bn: nn.BatchNorm2d, conv2: nn.Conv2d, k: int) -> None:
@@ -173,6 +128,8 @@ def _check_pair(conv1: nn.Conv2d, bn: nn.BatchNorm2d, conv2: nn.Conv2d, k: int) 
             f"the layers do not follow each other: {conv1.out_channels} channels, a batch norm of {bn.num_features}, "
             f"{conv2.in_channels} input channels."
         )
+    if bn.running_mean is None or bn.running_var is None:
+        raise ConvpressError(NO_STATISTICS)
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= conv1.out_channels:
         raise ConvpressError(f"k is {k!r}; an integer from 1 to {conv1.out_channels} is allowed.")
 
@@ -225,13 +182,28 @@ def _merge_folded(
 ) -> Inner:
     k = int(labels.max()) + 1
     new1, norm, new2 = _smaller(conv1, bn, conv2, k, False)
-    vectors = folded.vectors()
+    vectors, first = folded.vectors(), folded.multiples()
     for q in range(k):
         members = (labels == q).nonzero().ravel()
-        share = weights[members] / weights[members].sum()
-        scales = _fill(new1, norm, q, folded, vectors, members, share)
+        if len(members) > 1 and (first[members] == first[members[0]]).all():
+            scales = _keep_first(new1, norm, q, folded, members)
+        else:
+            share = weights[members] / weights[members].sum()
+            scales = _fill(new1, norm, q, folded, vectors, members, share)
         new2.weight[:, q] = torch.einsum("j,tjhw->thw", scales, conv2.weight[:, members].double())
     return new1, norm, new2
+
+
+def _keep_first(conv: nn.Conv2d, bn: nn.BatchNorm2d, q: int, folded: Folded, members: Tensor) -> Tensor:
+    """Make channel q what the first of `members`, all its multiples, computes; return the members' scales (m,)."""
+    j = members[0]
+    conv.weight[q] = (folded.directions[j] * folded.lengths[j]).view(conv.weight.shape[1:])
+    bn.weight[q], bn.bias[q] = folded.spread[j], folded.centre[j]
+    bn.running_mean[q] = folded.lengths[j] * folded.mean[j]  # type: ignore[index]
+    variance = (folded.lengths[j] * folded.deviation[j]).square() - bn.eps
+    bn.running_var[q] = variance.clamp_min(0)  # type: ignore[index]
+    slopes = folded.slopes()[members]
+    return slopes / slopes[0]
 
 
 def _fill(
@@ -245,9 +217,10 @@ def _fill(
 ) -> Tensor:
     """Make channel q the mean of the members' directions, with their mean spread; return the members' scales (m,).
 
-    A scale is the member's length times its cosine with the mean: what least squares gives for normal variables. A
-    member that points away gets 0, for relu(a y) = a relu(y) needs a > 0. The spread does not shrink as a mean of
-    unequal filters does; re-estimated statistics then make the output that wide.
+    A scale is the member's length times its cosine with the mean: what least squares gives for normal variables, if
+    the running statistics are true; a single member computes what it did. A member that points away gets 0, for
+    relu(a y) = a relu(y) needs a > 0. The spread does not shrink as a mean of unequal filters does; re-estimated
+    statistics then make the output that wide.
     """
     lengths = vectors[members].norm(dim=1)
     directions = vectors[members] / lengths.clamp_min(TINY)[:, None]

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convpress.filters import cluster
 from convpress.layers.shared_kernels import SharedKernelConv2d
 from convpress.layers.surgery import find_conv, put_layer
-from convpress.merging.blocks import INNER, Inner, inner, residual_blocks
-from convpress.merging.channels import Features, MergeRule, kept, merge_channels, share_filters
+from convpress.measure import evaluating
+from convpress.merging.blocks import INNER, Inner, check_order, inner, residual_blocks
+from convpress.merging.channels import Features, MergeRule, group, kept, merge_channels, share_filters
 
 ROWS = 4096
 """Places (image and pixel) that a least-squares fit looks at; the largest block has 576 unknowns an output."""
@@ -22,8 +22,15 @@ RIDGE = 1e-3
 
 
 def share_network(model: nn.Module, ratio: float, *, features: Features = "raw", seed: int = 0) -> None:
-    """Let the filters of each convolution in the blocks share int(n (1 - ratio)) centroids; in place."""
-    for name, block in residual_blocks(model).items():
+    """Let the filters of each convolution in the blocks share int(n (1 - ratio)) centroids; in place.
+
+    Raises `ConvpressError` for folded features where a block does not run conv1, bn1, ReLU, conv2.
+    """
+    blocks = residual_blocks(model)
+    if features == "folded":
+        for name, block in blocks.items():
+            check_order(name, block)
+    for name, block in blocks.items():
         for conv_name, bn_name in (("conv1", "bn1"), ("conv2", "bn2")):
             conv, bn = find_conv(model, f"{name}.{conv_name}"), block.get_submodule(bn_name)
             assert isinstance(bn, nn.BatchNorm2d)
@@ -48,12 +55,15 @@ def share_kernels_network(model: nn.Module, ratio: float, *, drop: float = 0.25,
 
 
 def kernel_labels(conv: nn.Conv2d, clusters: int, drop: float, seed: int) -> Tensor:
-    """Cluster of each 2-D kernel, (T, S) int64; -1 for the weakest part `drop`."""
+    """Cluster of each 2-D kernel, (T, S) int64; -1 for the weakest part `drop`.
+
+    There are as many clusters as there are distinct kernels when fewer than `clusters` are distinct.
+    """
     kernels = conv.weight.detach().flatten(0, 1)
     order = kernels.flatten(1).norm(dim=1).argsort(stable=True)
     strong = order[int(drop * len(order)) :].sort().values
-    labels = torch.full((len(kernels),), -1, dtype=torch.int64)
-    labels[strong] = cluster(kernels[strong], min(clusters, len(strong)), seed=seed)
+    labels = torch.full((len(kernels),), -1, dtype=torch.int64, device=kernels.device)
+    labels[strong] = group(kernels[strong], clusters, seed=seed)
     return labels.view(conv.out_channels, conv.in_channels)
 
 
@@ -70,10 +80,19 @@ def merge_network(
 
     With `inputs` (images of each block's input, from `block_inputs` of the uncompressed network) the second
     convolution is fitted to give what it gave before; re-estimate the batch norms afterwards.
+
+    Raises:
+        ConvpressError: a block does not run conv1, bn1, ReLU, conv2 in this order; nothing is merged then. Else see
+            `merge_channels`.
     """
-    for name, block in residual_blocks(model).items():
-        if name not in counts or counts[name] == block.get_submodule("conv1").out_channels:
-            continue
+    blocks = {
+        name: block
+        for name, block in residual_blocks(model).items()
+        if name in counts and counts[name] != block.get_submodule("conv1").out_channels
+    }
+    for name, block in blocks.items():
+        check_order(name, block, None if inputs is None else inputs[name][:1])
+    for name, block in blocks.items():
         merged = merge_channels(*inner(block), counts[name], rule=rule, features=features, seed=seed)
         if inputs is not None:
             fit_second(inner(block), merged, inputs[name])
@@ -83,17 +102,18 @@ def merge_network(
 
 @torch.no_grad()
 def block_inputs(model: nn.Module, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-    """What comes into each block for normalised `images` (N, C, H, W), in eval mode."""
+    """What comes into each block for normalised `images` (N, C, H, W), in eval mode, on the network's device."""
     seen: dict[str, Tensor] = {}
     handles = [
         model.get_submodule(name).register_forward_pre_hook(lambda _, args, name=name: seen.update({name: args[0]}))
         for name in names
     ]
-    was_training = model.training
-    model.eval()(images)
-    model.train(was_training)
-    for handle in handles:
-        handle.remove()
+    try:
+        with evaluating(model):
+            model(images.to(next(model.parameters()).device))
+    finally:
+        for handle in handles:
+            handle.remove()
     return seen
 
 
@@ -114,7 +134,7 @@ def fit_second(old: Inner, new: Inner, x: Tensor) -> Tensor:
     for start in range(0, len(x), 32):
         part = slice(start, start + 32)
         h = F.relu(_eval_norm(bn, before[part]))
-        patches = F.unfold(h, conv2.kernel_size, conv2.dilation, conv2.padding, conv2.stride)  # type: ignore[arg-type]
+        patches = F.unfold(_bordered(conv2, h), conv2.kernel_size, conv2.dilation, 0, conv2.stride)  # type: ignore[arg-type]
         chosen = places[part]
         rows.append(_at(patches, chosen))
         answers.append(_at(target[part], chosen))
@@ -125,6 +145,12 @@ def fit_second(old: Inner, new: Inner, x: Tensor) -> Tensor:
     solution = torch.linalg.solve(gram, a.T @ b)
     conv2.weight.copy_(solution.T.reshape(conv2.weight.shape))
     return (b - a @ solution).square().mean(0)
+
+
+def _bordered(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """`x` with the border that `conv` sees, whatever its padding."""
+    mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
+    return F.pad(x, conv._reversed_padding_repeated_twice, mode)
 
 
 def _relu_then(layers: Inner, x: Tensor, before: Tensor) -> Tensor:
@@ -144,5 +170,5 @@ def _places(images: int, pixels: int) -> Tensor:
 
 def _at(values: Tensor, places: Tensor) -> Tensor:
     """Columns of (n, d, pixels) at `places` (n, p), as rows (n p, d)."""
-    index = places[:, None, :].expand(-1, values.shape[1], -1)
+    index = places.to(values.device)[:, None, :].expand(-1, values.shape[1], -1)
     return values.gather(2, index).transpose(1, 2).flatten(0, 1)
