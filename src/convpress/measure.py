@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from convpress.predict import input_type
 
@@ -39,10 +40,27 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def count_macs(model: nn.Module, input_shape: Sequence[int]) -> int:
     """Multiply-accumulates of convolutions and linear layers for one image of `input_shape` (C, H, W)."""
     probe = torch.zeros(1, *input_shape, device=next(model.parameters()).device, dtype=input_type(model))
-    counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad(), evaluating(model):
+    with _Operations() as counted, torch.no_grad(), evaluating(model):
         model(probe)
-    return counter.get_total_flops() // 2  # the counter takes a multiply-accumulate for two operations
+    return counted.total // 2  # the formulas take a multiply-accumulate for two operations
+
+
+class _Operations(TorchDispatchMode):
+    """What PyTorch's FlopCounterMode counts, by its formulas, without the seconds that it needs for torch._dynamo."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here, so nothing has to be kept from it
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if func.overloadpacket in flop_registry:
+            self.total += flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=found)
+        return found
 
 
 @dataclass(frozen=True)

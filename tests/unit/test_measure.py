@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from convpress import CPConv2d, TensorChainConv2d, TuckerConv2d, replace_conv
 from convpress.measure import Latency, count_macs, count_parameters, interleaved_latency, interleaved_times
 from convpress.models.registry import create_model
 from convpress.statistics import mcnemar, wilson
@@ -56,6 +58,20 @@ def test_macs_by_hand_with_groups_stride_and_bias():
         nn.Conv2d(4, 8, (3, 5), stride=2, padding=(1, 2), groups=2), nn.Flatten(), nn.Linear(8 * 16, 3)
     )
     assert count_macs(model, (4, 8, 8)) == 8 * 16 * (2 * 3 * 5) + 8 * 16 * 3
+
+
+def test_operations_are_those_of_pytorchs_own_counter():
+    model = create_model("resnet8", width=8)
+    replace_conv(model, "layer1.0.conv1", CPConv2d, rank=4)
+    replace_conv(model, "layer2.0.conv1", TuckerConv2d, ranks=(4, 4))
+    replace_conv(model, "layer3.0.conv2", TensorChainConv2d, ranks=(2, 4, 4))
+    for network, shape in (
+        (model, (3, 32, 32)),
+        (nn.Sequential(nn.Flatten(), nn.Linear(12, 5, bias=False)), (3, 2, 2)),
+    ):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network.eval()(torch.zeros(1, *shape))
+        assert 2 * count_macs(network, shape) == counter.get_total_flops() > 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

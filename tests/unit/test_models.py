@@ -74,7 +74,7 @@ def test_what_pretrained_weights_change_is_noted(monkeypatch):
     ("name", "arguments", "words"),
     [
         ("resnet23", {}, "resnet20"),
-        ("my_network", {}, "import the module that defines it .`convpress --import MODULE`"),
+        ("network_of_nobody", {}, "import the module that defines it .`convpress --import MODULE`"),
         ("torchvision/resnet19", {}, "torchvision/resnet18"),
         ("resnet20", {"depth": 3}, "depth"),
         ("resnet20", {"num_classes": torch.tensor(3)}, "must be numbers"),
