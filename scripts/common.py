@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,9 @@ def job(snakemake: Any) -> Iterator[None]:
     except ConvpressError as error:
         logging.error("stopped: %s", error)
         raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        logging.error("interrupted; the same command goes on from what is finished")
+        raise SystemExit(128 + signal.SIGINT) from None
     except BaseException:
         logging.exception("failed")
         raise

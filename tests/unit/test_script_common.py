@@ -41,3 +41,11 @@ def test_code_that_was_edited_since_the_run_started_does_not(common, caplog):
     with pytest.raises(SystemExit), common.job(a_job("another")):
         pytest.fail("the job went on")
     assert "summary.py, or what it imports, has changed since this run started" in caplog.text
+
+
+def test_ctrl_c_is_no_failure_with_a_traceback(common, caplog):
+    with pytest.raises(SystemExit) as stopped, common.job(a_job(code_hash(SCRIPTS / "summary.py", ROOTS))):
+        raise KeyboardInterrupt
+    assert stopped.value.code == 130
+    assert "interrupted; the same command goes on" in caplog.text
+    assert "Traceback" not in caplog.text
