@@ -13,6 +13,7 @@ import convpress
 from convpress.errors import ConvpressError
 from convpress.filters import cluster
 from convpress.layers.shared import SharedFilterConv2d, gathers
+from convpress.layers.shared_kernels import SharedKernelConv2d
 from convpress.layers.surgery import find_conv, put_layer
 
 LABELS = torch.tensor([0, 1, 0, 2, 1, 0])
@@ -140,8 +141,14 @@ def test_the_rule_counts_blocks_of_filters():
     assert macs(layer(clusters=40), x) == 64 * 32 * 9 * 64
 
 
-@pytest.mark.parametrize("clusters", [20, 64])
-def test_what_inference_prepared_follows_the_weights(clusters):
+def kernel_layer(clusters=20):
+    """A layer that shares 2-D kernels, other ones at each call."""
+    conv = nn.Conv2d(32, 64, 3, padding=1)
+    return SharedKernelConv2d.from_conv(conv, (torch.arange(32 * 64) % (clusters + 1) - 1).view(64, 32)).eval()
+
+
+@pytest.mark.parametrize(("layer", "clusters"), [(layer, 20), (layer, 64), (kernel_layer, 20)])
+def test_what_inference_prepared_follows_the_weights(layer, clusters):
     shared, x = layer(clusters=clusters), torch.randn(1, 32, 8, 8)
 
     def fresh():

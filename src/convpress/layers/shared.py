@@ -8,7 +8,6 @@ centroid's. Dense: one convolution with the expanded kernel. `gathers` decides, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
 from convpress.layers.base import Padding, Size, check_given, check_rank, conv_geometry
-from convpress.layers.indexed import IndexedConv2d
+from convpress.layers.prepared import PreparedConv2d
 from convpress.layers.surgery import register_layer
 
 BLOCK = 16
@@ -48,22 +47,16 @@ def padded(clusters: int) -> int:
 
 
 @register_layer
-class SharedFilterConv2d(IndexedConv2d):
+class SharedFilterConv2d(PreparedConv2d):
     """A convolution with k distinct filters: output channel t uses filter ``index[t]``.
 
     Centroids ``weight`` are (k, S, h, w) and learn; the gradient of a centroid is the sum over its channels.
     ``index`` is (T,) in the smallest integer type that holds k. A bias stays one number an output channel.
-    In inference (eval mode without gradients) what runs is prepared once and kept outside the state dict.
-
-    Warning: torch counts no changes in place through ``.data`` (``layer.weight.data.mul_(2)``) or by optimisers with
-    ``fused=True``. Between two passes of inference they are not seen, and the second answers with the old weights,
-    unless ``refresh()``, ``eval()`` or ``train()`` is called after them. All other changes are seen.
+    In inference what runs is prepared once: see the warning of `PreparedConv2d`.
     """
 
     whole_filters: ClassVar[bool] = True
     """Whether an output channel is a whole stored filter's, so that channels can be gathered."""
-
-    _prepared: Prepared | None
 
     def __init__(
         self,
@@ -82,7 +75,6 @@ class SharedFilterConv2d(IndexedConv2d):
         self.weight = nn.Parameter(torch.zeros(clusters, in_channels, *self.kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.index = torch.zeros(out_channels, dtype=index_type(clusters))
-        self._prepared = None
 
     @classmethod
     def from_conv(cls, conv: nn.Conv2d, labels: Tensor, centroids: Tensor | None = None) -> Self:
@@ -106,49 +98,12 @@ class SharedFilterConv2d(IndexedConv2d):
                 new.bias.copy_(conv.bias)
         return new
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, S, H, W) to (N, T, H', W'), as the convolution with ``kernel()``."""
-        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
-            self._prepared = None
-            return F.conv2d(x, self.kernel(), self.bias, self.stride, self.padding, self.dilation)
-        prepared = self._prepared
-        if prepared is None or not prepared.holds(self._parameters.get("weight"), self.index):
-            prepared = self._prepare()
-        if prepared.gather is None:
-            return F.conv2d(x, prepared.weight, self.bias, self.stride, self.padding, self.dilation)
-        out = F.conv2d(x, prepared.weight, None, self.stride, self.padding, self.dilation)
-        out = gather_channels(out, prepared.gather)
-        return out if self.bias is None else out + self.bias.view(-1, 1, 1)
-
-    def refresh(self) -> None:
-        """Forget what inference prepared; needed after changes that torch does not count."""
-        # Comparing all centroids in each pass costs 0.2 to 7 % of a ResNet-20 layer at batch 1, mostly over 1 %.
-        self._prepared = None
-
-    def train(self, mode: bool = True) -> Self:
-        """As for any module; forgets what inference prepared."""
-        self.refresh()
-        return super().train(mode)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        self.refresh()
-        return super()._apply(fn, recurse)
-
-    def _prepare(self) -> Prepared:
-        """What inference runs with; kept where torch counts changes, which it does not in tensors of inference mode."""
-        weight, index = self.weight, self.index
+    def _gathered(self) -> tuple[Tensor, Tensor] | None:
+        weight = self.weight
         shape = (self.out_channels, *weight.shape[1:])
-        if self.whole_filters and gathers(shape, self.clusters, weight.dtype, weight.device.type):
-            blocks = F.pad(weight, (0,) * 7 + (padded(self.clusters) - self.clusters,))
-            prepared = Prepared(weight, index, _laid_out(blocks, weight), index.long())
-        else:
-            prepared = Prepared(weight, index, _laid_out(self.kernel(), weight), None)
-        self._prepared = None if weight.is_inference() or index.is_inference() else prepared
-        return prepared
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles go without what inference prepared."""
-        return self.__dict__ | {"_prepared": None}
+        if not (self.whole_filters and gathers(shape, self.clusters, weight.dtype, weight.device.type)):
+            return None
+        return F.pad(weight, (0,) * 7 + (padded(self.clusters) - self.clusters,)), self.index.long()
 
     def kernel(self) -> Tensor:
         """The dense kernel (T, S, h, w), differentiable in the centroids."""
@@ -157,42 +112,6 @@ class SharedFilterConv2d(IndexedConv2d):
     def arguments(self) -> dict[str, Any]:
         """Constructor arguments, for the surgery."""
         return self._arguments(self.bias is not None, clusters=self.clusters)
-
-
-class Prepared:
-    """The kernel that inference runs with, and the channels to gather after it, if any."""
-
-    def __init__(self, source: Tensor, index: Tensor, weight: Tensor, gather: Tensor | None) -> None:
-        """Remember the state of `source` and `index`, of which `weight` was made."""
-        self.weight, self.gather = weight, gather
-        self._source, self._index = source, index
-        # Tensors of inference mode count no changes and are never kept.
-        self._state = None if source.is_inference() or index.is_inference() else self._versions()
-
-    def holds(self, source: Tensor | None, index: Tensor) -> bool:
-        """Whether `source` and `index` are what they were; on the path of every pass, so no more than needed."""
-        return source is self._source and index is self._index and self._versions() == self._state
-
-    def _versions(self) -> tuple[int, int, int]:
-        return self._source._version, self._source.data_ptr(), self._index._version
-
-
-def _laid_out(weight: Tensor, like: Tensor) -> Tensor:
-    """`weight` in the layout of the parameter, for a convolution's output takes the layout of its weight."""
-    rows = like.is_contiguous() or not like.is_contiguous(memory_format=torch.channels_last)
-    return weight.detach().contiguous(memory_format=torch.contiguous_format if rows else torch.channels_last)
-
-
-def gather_channels(x: Tensor, index: Tensor) -> Tensor:
-    """``x[:, index]`` of (N, C, H, W) in the layout of `x`: channels-last stays channels-last.
-
-    The quickest form measured: ``index_select`` on the last dimension of the (N H W, C) view.
-    """
-    if not x.is_contiguous(memory_format=torch.channels_last):
-        return x.index_select(1, index)
-    n, channels, height, width = x.shape
-    chosen = x.permute(0, 2, 3, 1).reshape(-1, channels).index_select(1, index)
-    return chosen.view(n, height, width, len(index)).permute(0, 3, 1, 2)
 
 
 def index_type(clusters: int) -> torch.dtype:

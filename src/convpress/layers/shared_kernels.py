@@ -5,22 +5,22 @@ from __future__ import annotations
 from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
 from convpress.layers.base import Padding, Size, check_rank, conv_geometry
-from convpress.layers.indexed import IndexedConv2d
+from convpress.layers.prepared import PreparedConv2d
 from convpress.layers.shared import cluster_means, index_type
 from convpress.layers.surgery import register_layer
 
 
 @register_layer
-class SharedKernelConv2d(IndexedConv2d):
+class SharedKernelConv2d(PreparedConv2d):
     """A convolution of few distinct 2-D kernels: output t reads input s through kernel ``index[t, s]``, or not at all.
 
     Centroids ``weight`` are (K, h, w) and learn; ``index`` is (T, S) in the smallest integer type that holds K, and
     the number K stands for a dropped kernel of zeros. It runs as a dense convolution: it saves numbers, not time.
+    In inference what runs is prepared once: see the warning of `PreparedConv2d`.
     """
 
     def __init__(
@@ -62,10 +62,6 @@ class SharedKernelConv2d(IndexedConv2d):
             if new.bias is not None and conv.bias is not None:
                 new.bias.copy_(conv.bias)
         return new
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, S, H, W) to (N, T, H', W'), as the convolution with ``kernel()``."""
-        return F.conv2d(x, self.kernel(), self.bias, self.stride, self.padding, self.dilation)
 
     def kernel(self) -> Tensor:
         """The dense kernel (T, S, h, w), differentiable in the centroids."""
