@@ -32,18 +32,18 @@ def pretrained(architecture: str, checkpoint: str, path: Path | None = None) -> 
 
 
 def record(benchmark: str, rows: list[dict[str, object]], file: Path = FILE) -> None:
-    """Put `rows` (case, quantity, unit, ours, reference, ratio) in the place of the benchmark's earlier ones.
+    """Put `rows` (case, quantity, unit, ours, reference, ratio) in the place of this machine's earlier ones.
 
     Cases of one `group` (else: each case) are one line of the README, which says what they are held `against`. `ratio`
     is how many times better ours is than the reference; each benchmark says how it was measured.
     """
-    old = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=["benchmark"])
+    old = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=["benchmark", "machine"])
     machine = f"{processor()}, {os.cpu_count()} cores"
     rows = [{"group": row["case"]} | row for row in rows]
     rows = [{"against": reference(benchmark, str(row["group"]))} | row for row in rows]
     new = pd.DataFrame(rows).assign(machine=machine, date=datetime.datetime.now(tz=datetime.UTC).date().isoformat())
     new.insert(0, "benchmark", benchmark)
-    kept = old[old["benchmark"] != benchmark]
+    kept = old[(old["benchmark"] != benchmark) | (old["machine"] != machine)]
     frame = pd.concat([kept, new], ignore_index=True) if len(kept) else new
-    write_csv(frame.sort_values(["benchmark", "case"], ignore_index=True), file)
+    write_csv(frame.sort_values(["benchmark", "machine", "case"], ignore_index=True), file)
     print(f"recorded in {file}")

@@ -49,6 +49,8 @@ rule merge:
         model=f"{MODELS}/merging/{{variant}}.start.safetensors",
     log:
         f"{LOGS}/merge/{{variant}}.log",
+    wildcard_constraints:
+        variant="|".join(MG_VARIANTS),
     threads: THREADS
     params:
         surgery=lambda w: {k: v for k, v in MG_VARIANTS[w.variant][0].items() if k not in ("replicates", "training")},
@@ -71,6 +73,8 @@ use rule finetune as finetune_merged with:
         history=f"{RESULTS}/histories/merging/{{variant}}.csv",
     log:
         f"{LOGS}/finetune_merged/{{variant}}.log",
+    wildcard_constraints:
+        variant="|".join(MG_VARIANTS),
     params:
         recipe=lambda w: MG_VARIANTS[w.variant][0]["training"],
         resume=f"{RESULTS}/resume/merging/{{variant}}.pt",
