@@ -154,12 +154,12 @@ rule baseline_tables:
         + expand(rules.evaluate.output.metrics, study="control", variant=CONTROLS),
         predictions=expand(rules.evaluate.output.predictions, study="baseline", variant=config["baselines"])
         + expand(rules.evaluate.output.predictions, study="control", variant=CONTROLS),
-        histories=expand(rules.finetune.output.history, model=CONTROLS),
     output:
         table("baselines"),
     log:
         f"{LOGS}/baseline_tables.log",
     params:
+        control_epochs=CONTROL_EPOCHS,
         code=code("baseline_tables.py"),
     script:
         "../scripts/baseline_tables.py"
@@ -173,3 +173,4 @@ TARGETS += expand(rules.finetune.output, model=CONTROLS)
 FINAL["baseline"] = {name: name for name in config["baselines"]}
 FINAL["control"] = {name: name for name in CONTROLS}
 EPOCHS["baseline"] = dict.fromkeys(config["baselines"], 0)
+EPOCHS["control"] = CONTROL_EPOCHS

@@ -38,7 +38,8 @@ TABLES = f"{RESULTS}/tables"
 FIGURES = f"{RESULTS}/figures"
 LOGS = f"logs/{config['run']}"
 THREADS = config["compute"]["threads"]
-CONTROLS = checked.controlled()
+CONTROL_EPOCHS = {model: recipe.epochs for model, recipe in checked.controls().items()}
+CONTROLS = list(CONTROL_EPOCHS)
 
 # Snakemake checks parameters and inputs of a job only when every output of it is asked for: rule all asks for all.
 TARGETS = []
@@ -47,7 +48,7 @@ LOCKS = []  # held as long as Snakemake runs
 
 # What comparison.csv sets side by side: study -> {final variant: the network it was made from}.
 FINAL = {}
-# Epochs of all trainings since the baseline, for variants of several stages: study -> {variant: epochs}.
+# Epochs of all trainings since the baseline: study -> {final variant: epochs}.
 EPOCHS = {}
 # Seeds of trainings that have another than the run's: study -> {variant: seed}.
 SEEDS = {}

@@ -60,12 +60,6 @@ COMPARED = SimpleNamespace(
     latency=expand(rules.comparison_latency.output.latency, model=NETWORKS)
     + expand(rules.export_onnx.output.latency, model=NETWORKS),
     onnx=expand(rules.export_onnx.output.metrics, model=NETWORKS),
-    histories=[
-        f"{RESULTS}/histories/{study}/{variant}.csv"
-        for study, variants in FINAL.items()
-        for variant in variants
-        if variant not in EPOCHS.get(study, {})
-    ],
 )
 
 

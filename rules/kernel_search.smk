@@ -122,11 +122,11 @@ use rule finetune as finetune_recomposed with:
         code=code("finetune.py"),
 
 
-KS_STAGES = (
-    expand("finetune_cp-{start}", start=KS_STARTS)
-    + expand("search_kernels-{search}", search=KS["search"])
-    + expand("finetune_recomposed-{search}", search=KS["search"])
-)
+# Epochs of each stage alone.
+KS_EPOCHS = {f"finetune_cp-{start}": KS["finetune_cp"]["epochs"] for start in KS_STARTS}
+KS_EPOCHS |= {f"search_kernels-{name}": search["training"]["epochs"] for name, search in KS["search"].items()}
+KS_EPOCHS |= {f"finetune_recomposed-{name}": KS["finetune_recomposed"]["epochs"] for name in KS["search"]}
+KS_STAGES = [*KS_EPOCHS]
 
 
 rule kernel_search_latency:
@@ -170,6 +170,7 @@ rule kernel_search_tables:
         f"{LOGS}/kernel_search_tables.log",
     params:
         layers=KS["layers"],
+        epochs=KS_EPOCHS | {"control": CONTROL_EPOCHS[KS["model"]]},
         code=code("kernel_search_tables.py"),
     script:
         "../scripts/kernel_search_tables.py"
@@ -221,10 +222,13 @@ TARGETS += expand(rules.finetune_recomposed.output, search=KS["search"])
 FINAL["kernel_search"] = {stage: KS["model"] for stage in KS_STAGES if not stage.startswith("search_kernels")}
 
 
-def ks_epochs(search):
-    """Epochs of the chain that ends in a recomposed network; a branch starts from the dense kernels."""
+def ks_epochs(stage):
+    """Epochs of the chain that ends in a stage; a branch starts from the dense kernels."""
+    name, _, search = stage.partition("-")
+    if name == "finetune_cp":
+        return KS_EPOCHS[stage]
     before = 0 if KS["search"][search]["mask"] == "branch" else KS["finetune_cp"]["epochs"]
-    return before + KS["search"][search]["training"]["epochs"] + KS["finetune_recomposed"]["epochs"]
+    return before + KS_EPOCHS[f"search_kernels-{search}"] + KS_EPOCHS[stage]
 
 
-EPOCHS["kernel_search"] = {f"finetune_recomposed-{search}": ks_epochs(search) for search in KS["search"]}
+EPOCHS["kernel_search"] = {stage: ks_epochs(stage) for stage in FINAL["kernel_search"]}

@@ -123,6 +123,7 @@ rule merging_tables:
         f"{LOGS}/merging_tables.log",
     params:
         variants={name: variant | {"replicate": n} for name, (variant, n) in MG_VARIANTS.items()},
+        control_epochs={model: CONTROL_EPOCHS[model] for model in MG_MODELS},
         model=MG["model"],
         seed=config["seed"],
         code=code("merging_tables.py"),
@@ -151,5 +152,6 @@ TARGETS += [rules.merging_tables.input, rules.merging_tables.output, rules.mergi
 TARGETS += [rules.merge_sweep.output]
 TARGETS += expand(rules.merge.output, variant=MG_VARIANTS) + expand(rules.finetune_merged.output, variant=MG_VARIANTS)
 
+EPOCHS["merging"] = {name: variant["training"]["epochs"] for name, (variant, _) in MG_VARIANTS.items()}
 FINAL["merging"] = {name: v["model"] or MG["model"] for name, (v, replicate) in MG_VARIANTS.items() if not replicate}
 SEEDS["merging"] = {name: config["seed"] + replicate for name, (_, replicate) in MG_VARIANTS.items()}

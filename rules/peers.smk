@@ -16,6 +16,7 @@ def peer_grid():
 
 PEER_GRID = peer_grid()
 FINAL["peers"] = {variant: entry["model"] for variant, entry in PEER_GRID.items()}
+EPOCHS["peers"] = dict.fromkeys(PEER_GRID, PEERS["finetune"]["epochs"])
 
 
 rule compress_peer:
@@ -65,7 +66,6 @@ rule peers_tables:
         predictions=lambda w: COMPARED.predictions,
         latency=lambda w: COMPARED.latency,
         onnx=lambda w: COMPARED.onnx,
-        histories=lambda w: COMPARED.histories,
         compressed=expand(rules.compress_peer.output.metrics, variant=PEER_GRID),
     output:
         table("peers"),

@@ -150,5 +150,6 @@ TARGETS += [rules.sensitivity_tables.input, rules.sensitivity_tables.output, rul
 TARGETS += expand(rules.finetune_factorised.output, variant=SENS_VARIANTS)
 TARGETS += expand(f"{MODELS}/sensitivity/factors/{{name}}.safetensors", name=SENS_FACTORS)
 
+EPOCHS["sensitivity"] = {name: variant.recipe.epochs for name, variant in SENS_VARIANTS.items()}
 FINAL["sensitivity"] = {name: variant.model for name, variant in SENS_VARIANTS.items() if variant.replicate == 0}
 SEEDS["sensitivity"] = {name: config["seed"] + variant.replicate for name, variant in SENS_VARIANTS.items()}

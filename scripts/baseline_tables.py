@@ -7,5 +7,4 @@ from convpress.report.tables import baselines_table, read_results, write_table
 
 with job(snakemake):
     results = read_results(snakemake.input.metrics, snakemake.input.predictions)
-    histories = {Path(path).stem: path for path in snakemake.input.histories}
-    write_table(baselines_table(results, histories), Path(snakemake.output[0]))
+    write_table(baselines_table(results, snakemake.params.control_epochs), Path(snakemake.output[0]))

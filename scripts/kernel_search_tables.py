@@ -12,7 +12,7 @@ with job(snakemake):
         [inputs.baseline[0], inputs.control[0], *inputs.metrics],
         [inputs.baseline[1], inputs.control[1], *inputs.predictions],
     )
-    history = tables.history_table(inputs.control_history[0], inputs.histories)
+    history = tables.history_table(inputs.control_history[0], inputs.histories, snakemake.params.epochs)
     searched = {Path(path).stem.split("-", 1)[1]: path for path in inputs.searched}
     after = {Path(path).stem.split("-", 1)[1]: path for path in inputs.after}
     write_table(tables.cp_error_table(inputs.cp), Path(output.cp_error[0]))

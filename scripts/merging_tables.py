@@ -10,7 +10,9 @@ from convpress.report.tables import read_results, write_table
 with job(snakemake):
     inputs, output, params = snakemake.input, snakemake.output, snakemake.params
     results = read_results(inputs.metrics, inputs.predictions)
-    history = tables.history_table(inputs.control_histories, inputs.histories, params.variants)
+    history = tables.history_table(
+        inputs.control_histories, inputs.histories, params.variants, control_epochs=params.control_epochs
+    )
     frame = tables.merging_table(
         results, inputs.sweep, inputs.latency, history, params.variants, model=params.model, seed=params.seed
     )

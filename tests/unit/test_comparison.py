@@ -80,22 +80,17 @@ def files(tmp_path):
                     row |= {"median_ms": median, "q1_ms": 0.9 * median, "q3_ms": 1.2 * median, "threads": 1}
                     row |= {"layout": "channels_last", "device": "cpu"}
                     times.append(row)
-    histories = []
-    for study, variant, epochs in (("study", "small", 3), ("study", "other", 4), ("control", "a", 8)):
-        path = tmp_path / "histories" / study / f"{variant}.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame({"epoch": range(1, epochs + 1)}).to_csv(path)
-        histories.append(str(path))
     pd.DataFrame(times).to_csv(tmp_path / "times.csv", index=False)
     (tmp_path / "onnx.json").write_text(json.dumps(checks))
-    epochs = {"study": {"chain": 11}, "baseline": {"a": 0, "b": 0}, "peers": {"a-magnitude": 3}}
-    return results, epochs, histories, [str(tmp_path / "times.csv")], [str(tmp_path / "onnx.json")]
+    epochs = {"study": {"small": 3, "chain": 11, "other": 4}, "control": {"a": 8}}
+    epochs |= {"baseline": {"a": 0, "b": 0}, "peers": {"a-magnitude": 3}}
+    return results, epochs, [str(tmp_path / "times.csv")], [str(tmp_path / "onnx.json")]
 
 
 @pytest.fixture
 def frame(files):
-    results, epochs, histories, latencies, exports = files
-    return tables.final_networks_table(results, FINAL, epochs, histories, latencies, exports)
+    results, epochs, latencies, exports = files
+    return tables.final_networks_table(results, FINAL, epochs, latencies, exports)
 
 
 def test_rows_and_columns_of_the_contract(frame):

@@ -59,6 +59,14 @@ def test_params_are_valid():
     check_layers(load_config(PARAMS).model_dump(mode="json"))
 
 
+def test_studied_networks_have_controls_and_that_of_low_rank_its_own_epochs():
+    config = load_config(PARAMS)
+    controls = config.controls()
+    assert list(controls) == ["alexnet", "resnet20", "resnet32", "resnet56"]
+    assert controls["alexnet"].epochs == 3 != config.control.epochs
+    assert all(controls[name] == config.control for name in ("resnet20", "resnet32", "resnet56"))
+
+
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [

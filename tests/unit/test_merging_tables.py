@@ -29,7 +29,7 @@ def table(folder, turns=None):
     epochs = {**{name: one["training"]["epochs"] for name, one in VARIANTS.items()}, "resnet20": 6, "resnet56": 7}
     histories = {name: csv(name, {"epoch": range(1, last + 1)}) for name, last in epochs.items()}
     controls = [histories.pop(name) for name in ("resnet20", "resnet56")]
-    history = history_table(controls, list(histories.values()), VARIANTS)
+    history = history_table(controls, list(histories.values()), VARIANTS, control_epochs=epochs)
     found = merging_table(results(), *files, history, VARIANTS, model="resnet20", seed=3)
     return found.set_index(["stage", "variant"])
 

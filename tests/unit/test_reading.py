@@ -7,6 +7,7 @@ import pytest
 
 from convpress.errors import ConvpressError
 from convpress.files import write_csv, write_json
+from convpress.report.kernel_search_tables import history_table as stages_history
 from convpress.report.merging_tables import history_table
 from convpress.report.reading import read_array, read_history, read_json, read_rows
 from convpress.report.tables import read_results, stage_seconds
@@ -60,13 +61,21 @@ def test_a_history_tells_what_it_lacks(files):
 
 def test_a_history_of_the_start_alone_is_no_training(files):
     write_csv(HISTORY[:1], files[".csv"])
-    with pytest.raises(ConvpressError, match="it ends with epoch 0 of more"):
-        read_history(files[".csv"])
+    with pytest.raises(ConvpressError, match="it ends with epoch 0 of 3"):
+        read_history(files[".csv"], 3)
+
+
+def test_a_stage_of_the_kernel_search_has_its_own_epochs_and_the_control_others(files):
+    path = str(files[".csv"])
+    assert len(stages_history(path, [path], {"control": 3, "net": 3})) == 2 * len(HISTORY)
+    for epochs in ({"control": 4, "net": 3}, {"control": 3, "net": 4}):
+        with pytest.raises(ConvpressError, match=r"it ends with epoch 3 of 4\)"):
+            stages_history(path, [path], epochs)
 
 
 def test_a_merged_variant_has_the_epochs_of_its_recipe(files):
     with pytest.raises(ConvpressError, match=r"net\.csv: .*it ends with epoch 3 of 6\)"):
-        history_table([], [str(files[".csv"])], {"net": {"training": {"epochs": 6}}})
+        history_table([], [str(files[".csv"])], {"net": {"training": {"epochs": 6}}}, control_epochs={})
 
 
 @pytest.mark.parametrize("suffix", [".json", ".npz"])

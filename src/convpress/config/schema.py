@@ -57,11 +57,12 @@ class Config(Section):
     low_rank: LowRankConfig = Field(description="The study low_rank.")
     peers: PeersConfig | None = Field(None, description="Other libraries to compare with; null leaves them out.")
 
-    def controlled(self) -> list[str]:
-        """Networks that need a control: those that the studies and peers compress."""
+    def controls(self) -> dict[str, TrainingConfig]:
+        """Networks that need a control, those that the studies and peers compress, and the recipe of each control."""
         used = {self.kernel_search.model, self.clustering.model, self.low_rank.model}
         used.update(self.sensitivity.models, self.merging.models())
-        return sorted(used.union(self.peers.models if self.peers else []))
+        used.update(self.peers.models if self.peers else [])
+        return dict.fromkeys(sorted(used), self.control) | {self.low_rank.model: self.low_rank.control()}
 
     @model_validator(mode="after")
     def _names_exist(self) -> Config:
@@ -81,7 +82,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _studied_are_baselines(self) -> Config:
-        if missing := set(self.controlled()) - set(self.baselines):
+        if missing := set(self.controls()) - set(self.baselines):
             raise ValueError(f"baselines: lacks {sorted(missing)}, which studies compress; add them")
         return self
 

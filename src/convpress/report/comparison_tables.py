@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import pandas as pd
 
 from convpress.report.frames import records
 from convpress.report.pareto import REFERENCES, front
-from convpress.report.reading import last_epoch, read_history, read_json, read_rows
+from convpress.report.reading import read_json, read_rows
 from convpress.report.tables import Result, accuracy_columns, compare
 
 Key = tuple[str, str]
@@ -55,17 +54,15 @@ def final_networks_table(
     results: Mapping[Key, Result],
     final: Mapping[str, Mapping[str, str]],
     epochs: Mapping[str, Mapping[str, int]],
-    histories: Sequence[str],
     latencies: Sequence[str],
     exports: Sequence[str],
 ) -> pd.DataFrame:
     """A row a final variant, peers among them, ordered by network and study.
 
-    `final` is study -> {variant: network}; `epochs` (study -> {variant: all epochs since the baseline}) wins over
-    the last epoch of the variant's own history. `latencies` are files of times, `exports` of ONNX checks.
+    `final` is study -> {variant: network}, `epochs` study -> {variant: epochs of all trainings since the baseline}.
+    `latencies` are files of times, `exports` of ONNX checks.
     Differences and p-values are against the control of the network; fronts are over all rows of a network.
     """
-    trained = {(Path(path).parent.name, Path(path).stem): last_epoch(read_history(path)) for path in histories}
     times = _times(latencies)
     checks = {(item["study"], item["variant"]): item for path in exports for item in read_json(path)}
     rows = []
@@ -75,8 +72,8 @@ def final_networks_table(
             row = {"study": study, "variant": variant, "model": model} | accuracy_columns(results[key])
             row["accuracy_before"] = results[key].metrics["accuracy_before"]
             row |= _against_control(results, key, model)
-            row["finetune_epochs"] = epochs.get(study, {}).get(variant, trained.get(key, 0))
-            row["control_epochs"] = trained.get(("control", model), 0)
+            row["finetune_epochs"] = epochs[study][variant]
+            row["control_epochs"] = epochs["control"].get(model, 0)
             row |= times.get(key, {}) | {name: value for name, value in checks[key].items() if name not in row}
             rows.append(row)
     frame = with_fronts(with_speedups(pd.DataFrame(rows)))

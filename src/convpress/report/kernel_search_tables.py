@@ -30,12 +30,12 @@ def _stage(path: str) -> tuple[str, str]:
     return stage, variant
 
 
-def history_table(control: str, histories: Sequence[str]) -> pd.DataFrame:
-    """Loss and accuracies by stage, variant and epoch."""
-    frames = [read_history(control).assign(stage="control", variant="")]
+def history_table(control: str, histories: Sequence[str], epochs: Mapping[str, int]) -> pd.DataFrame:
+    """Loss and accuracies by stage, variant and epoch; `epochs` has those of each file, by its name's stem."""
+    frames = [read_history(control, epochs["control"]).assign(stage="control", variant="")]
     for path in histories:
         stage, variant = _stage(path)
-        frames.append(read_history(path).assign(stage=stage, variant=variant))
+        frames.append(read_history(path, epochs[Path(path).stem]).assign(stage=stage, variant=variant))
     return pd.concat(frames, ignore_index=True).reindex(columns=["stage", "variant", *EPOCH_COLUMNS])
 
 
@@ -43,7 +43,7 @@ def sizes_table(histories: Sequence[str]) -> pd.DataFrame:
     """Sigma and kernel size by variant, layer and epoch."""
     rows = []
     for path in histories:
-        history = read_history(path)
+        history = read_rows(path)
         layers = [column.removeprefix("sigma/") for column in history if column.startswith("sigma/")]
         for layer in layers:
             part = history[["epoch", f"sigma/{layer}", f"size/{layer}"]].set_axis(["epoch", "sigma", "size"], axis=1)

@@ -29,10 +29,17 @@ IMAGES = 10_000
 
 
 def history_table(
-    controls: Sequence[str], histories: Sequence[str], variants: Mapping[str, Mapping[str, Any]]
+    controls: Sequence[str],
+    histories: Sequence[str],
+    variants: Mapping[str, Mapping[str, Any]],
+    *,
+    control_epochs: Mapping[str, int],
 ) -> pd.DataFrame:
     """Loss and accuracies by stage (control or finetuned), variant (a control's network) and epoch."""
-    frames = [read_history(path).assign(stage="control", variant=Path(path).stem) for path in controls]
+    frames = []
+    for path in controls:
+        name = Path(path).stem
+        frames.append(read_history(path, control_epochs[name]).assign(stage="control", variant=name))
     for path in histories:
         name = Path(path).stem
         history = read_history(path, variants[name]["training"]["epochs"])

@@ -55,8 +55,8 @@ def read_rows(path: Path | str) -> pd.DataFrame:
         return pd.read_csv(io.BytesIO(content))
 
 
-def read_history(path: Path | str, epochs: int | None = None) -> pd.DataFrame:
-    """The history of a training, a row an epoch: of all its `epochs`, or of one at least where these are not known.
+def read_history(path: Path | str, epochs: int) -> pd.DataFrame:
+    """The history of a training of so many `epochs`, a row an epoch.
 
     Raises:
         ConvpressError: the file is cut off or damaged, or has other epochs.
@@ -64,8 +64,8 @@ def read_history(path: Path | str, epochs: int | None = None) -> pd.DataFrame:
     history = read_rows(path)
     with _naming(path):
         last = last_epoch(history)
-        if last != (epochs or max(last, 1)):
-            raise ValueError(f"it ends with epoch {last} of {epochs or 'more'}")
+        if last != epochs:
+            raise ValueError(f"it ends with epoch {last} of {epochs}")
     return history
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from convpress.errors import ConvpressError
 from convpress.files import atomic_path, write_csv
-from convpress.report.reading import last_epoch, read_array, read_history, read_json, read_rows
+from convpress.report.reading import read_array, read_json, read_rows
 from convpress.statistics import mcnemar
 
 ROUNDING = 1e-9
@@ -80,12 +80,12 @@ def accuracy_columns(result: Result) -> dict[str, Any]:
     return {name: result.metrics[name] for name in ACCURACY_COLUMNS}
 
 
-def baselines_table(results: Mapping[tuple[str, str], Result], histories: Mapping[str, str]) -> pd.DataFrame:
+def baselines_table(results: Mapping[tuple[str, str], Result], control_epochs: Mapping[str, int]) -> pd.DataFrame:
     """A row a baseline or control; a control is compared with its baseline."""
     rows = []
     for (study, model), result in results.items():
         row = {"model": model, "variant": study} | accuracy_columns(result)
-        row["epochs"] = last_epoch(read_history(histories[model])) if study == "control" else 0
+        row["epochs"] = control_epochs[model] if study == "control" else 0
         comparison = compare(result, results["baseline", model])
         row["delta_baseline"], row["mcnemar_p"] = comparison["delta"], comparison["mcnemar_p"]
         rows.append(row)
