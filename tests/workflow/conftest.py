@@ -164,10 +164,10 @@ def tiny_project(folder: Path, *, stubs: bool = False) -> Project:
 
 
 def contents(project: Project) -> dict[str, bytes]:
-    """Every result of the tiny run but times."""
+    """Every result of the tiny run but histories, which hold times."""
     folder = project.folder / "results" / "tiny"
     patterns = ("tables/*", "models/**/*.safetensors", "metrics/*/*.json", "predictions/**/*.npz")
-    files = [path for pattern in patterns for path in folder.glob(pattern)]
+    files = [path for pattern in patterns for path in folder.glob(pattern) if not path.stem.endswith("_history")]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
