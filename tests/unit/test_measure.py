@@ -1,12 +1,12 @@
 """Intervals, tests, counts."""
 
 import itertools
-import math
 import time
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -16,15 +16,11 @@ from convpress.models.registry import create_model
 from convpress.statistics import mcnemar, wilson
 
 
-@pytest.mark.parametrize(("correct", "n"), [(0, 10), (9263, 10000), (7, 9), (10, 10)])
-def test_wilson_is_the_closed_form(correct, n):
-    z, p = 1.959963984540054, correct / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    found = wilson(correct, n)
-    assert found.ci_low == pytest.approx(max(0, centre - half), abs=1e-12)
-    assert found.ci_high == pytest.approx(min(1, centre + half), abs=1e-12)
-    assert found.accuracy == p
+@pytest.mark.parametrize(("correct", "n"), [(0, 10), (9263, 10000), (7, 9), (1, 360), (359, 360), (10, 10)])
+def test_wilson_is_scipys(correct, n):
+    found, scipys = wilson(correct, n), binomtest(correct, n).proportion_ci(0.95, method="wilson")
+    assert (found.ci_low, found.ci_high) == pytest.approx(scipys, abs=1e-15)
+    assert (found.accuracy, found.n) == (correct / n, n)
 
 
 @pytest.mark.parametrize(("only_a", "only_b"), [(0, 0), (3, 1), (5, 0), (4, 4), (2, 9)])

@@ -156,6 +156,11 @@ def test_reading_the_snakefile_needs_no_torch_the_second_time(tmp_path, config):
     subprocess.run([sys.executable, "-c", program], input=json.dumps(config), text=True, check=True)
 
 
+def test_an_evaluation_needs_no_scipy():
+    program = "import sys, convpress.statistics as s; s.wilson(3, 4); sys.exit('scipy' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 FAULTS = """
 import resource
 count = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt

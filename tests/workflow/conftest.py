@@ -73,6 +73,11 @@ class Project:
     folder: Path
     program: tuple[str, ...] = ("-m", "snakemake")
 
+    def copy(self, folder: Path) -> Project:
+        """The same files in another folder."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Project(folder, self.program)
+
     def snakemake(self, *arguments: str, overlay: str | tuple[str, ...] | None = None, **environment: str):
         """Run Snakemake here; the result has returncode, stdout and stderr."""
         config = ("--configfile", *((overlay,) if isinstance(overlay, str) else overlay)) if overlay else ()
@@ -164,10 +169,10 @@ def tiny_project(folder: Path, *, stubs: bool = False) -> Project:
 
 
 def contents(project: Project) -> dict[str, bytes]:
-    """Every result of the tiny run but histories, which hold times."""
+    """Every result of the tiny run but times."""
     folder = project.folder / "results" / "tiny"
     patterns = ("tables/*", "models/**/*.safetensors", "metrics/*/*.json", "predictions/**/*.npz")
-    files = [path for pattern in patterns for path in folder.glob(pattern) if not path.stem.endswith("_history")]
+    files = [path for pattern in patterns for path in folder.glob(pattern)]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 

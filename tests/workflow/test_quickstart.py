@@ -114,6 +114,25 @@ def test_a_deleted_table_brings_back_its_rule_and_what_depends_on_it(quickstart)
     assert path.read_bytes() == content
 
 
+def test_a_truncated_history_is_named_and_made_again(quickstart, tmp_path):
+    project = quickstart.copy(tmp_path / "project")
+    results = project.folder / "results" / "quickstart"
+    history, table = results / "histories/control/resnet8.csv", results / "tables/merging_history.csv"
+    whole = pd.read_csv(history)
+    history.write_text("".join(history.read_text().splitlines(keepends=True)[:-1]))  # whole lines, an epoch missing
+    table.unlink()
+    target = str(table.relative_to(project.folder))
+    result = project.snakemake(target, overlay="config/quickstart.yaml")
+    assert result.returncode == 1
+    assert f"{history.relative_to(project.folder)}: cut off or damaged" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not table.exists()
+    history.unlink()
+    project.done(target, overlay="config/quickstart.yaml")
+    assert pd.read_csv(history).drop(columns="seconds").equals(whole.drop(columns="seconds"))
+    assert table.exists()
+
+
 def test_snakemakes_own_report_has_categories_and_captions(quickstart):
     quickstart.done("--report", "report.zip", overlay="config/quickstart.yaml")
     with zipfile.ZipFile(quickstart.folder / "report.zip") as archive:

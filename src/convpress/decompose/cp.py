@@ -97,7 +97,7 @@ def _check(tensor: Tensor, rank: int) -> Tensor:
         raise ConvpressError(
             f"CP rank {rank} is impossible for shape {tuple(tensor.shape)}: it must be 1 to {largest}."
         )
-    return as_float64(tensor).cpu()
+    return as_float64(tensor)
 
 
 def _stuck(history: Sequence[Array], tolerance: float) -> bool:
@@ -225,7 +225,7 @@ def start_factors(tensor: Tensor, rank: int, start: Sequence[Tensor] | str, seed
         ConvpressError: an unknown kind, or given factors that do not fit.
     """
     if not isinstance(start, str):
-        factors = [as_float64(factor).cpu() for factor in start]
+        factors = [as_float64(factor) for factor in start]
         if [tuple(factor.shape) for factor in factors] != [(size, rank) for size in tensor.shape]:
             raise ConvpressError(
                 f"the given CP start must have one (I_n, {rank}) matrix for each of {tuple(tensor.shape)}."

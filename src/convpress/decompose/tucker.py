@@ -52,7 +52,7 @@ def tucker_decompose(
         ConvpressError: impossible ranks, a tensor of another order, or values that are not finite.
     """
     began = time.perf_counter()
-    X = as_float64(tensor)
+    X = as_float64(tensor).contiguous()  # the sweeps multiply it by matrices, slowly where strides are a kernel's
     if X.ndim != 3:
         raise ConvpressError(f"tucker_decompose: the tensor has order {X.ndim}; order 3, (S, P, T), is needed.")
     r1, r2 = check_tucker_ranks(ranks, X.shape[0], X.shape[2])
