@@ -65,6 +65,7 @@ benchmark: install ## measure everything that claims speed or memory, and keep i
 	$(BIN)/python benchmarks/sweep_reuse.py
 	$(BIN)/python benchmarks/merging_latency.py
 	$(BIN)/python benchmarks/strided_gradient.py
+	$(BIN)/python benchmarks/dense_training.py
 	$(BIN)/python benchmarks/allocator.py
 	$(BIN)/python benchmarks/alexnet_memory.py
 	$(BIN)/python benchmarks/dag_build.py

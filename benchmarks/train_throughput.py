@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
-from convpress.compute import resolve
+from convpress.compute import resolve, training_modes
 from convpress.config.sections import ComputeConfig, TrainingConfig
 from convpress.data import IMAGENET_MEAN, IMAGENET_STD, Dataset
 from convpress.models.registry import create_model
@@ -72,9 +72,8 @@ def our_steps(model, data, compute):
 
 def _steps(trainer):
     trainer.model.train()
-    autocast = torch.autocast("cpu", torch.bfloat16, enabled=trainer.compute.bf16)
     for batch in trainer.batches():
-        with autocast:
+        with training_modes(trainer.compute):
             loss, _ = trainer.objective(trainer.forward_model, batch)
         trainer.optimizer.zero_grad()
         loss.backward()

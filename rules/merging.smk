@@ -11,6 +11,8 @@ MG_MODELS = list(
     dict.fromkeys([MG["model"], *(variant["model"] or MG["model"] for variant, _ in MG_VARIANTS.values())])
 )
 MG_COMMON = {key: MG[key] for key in ("images", "recalibration", "drop")}
+# The images that mergers look at are cropped and flipped as in the trainings before and after.
+MG_COMMON["view"] = {"padding": config["control"]["crop_padding"], "flip": config["control"]["flip"]}
 
 
 def merging_base(wildcards):

@@ -14,6 +14,9 @@ from convpress.predict import predict
 from convpress.provenance import result_record
 from convpress.statistics import wilson
 
+# `predict` asks the saved network as it is.
+EXACT = {"precision": "fp32", "compile": False}
+
 with job(snakemake):
     settings, inputs = sections(snakemake), snakemake.input
     _, validation, test = load_dataset(inputs.data, settings["data"])
@@ -40,7 +43,7 @@ with job(snakemake):
         "macs": count_macs(model, test.images.shape[1:]),
         "bytes": file_bytes(inputs.model),
         "provenance": result_record(
-            sorted(inputs), seed=snakemake.params.seed, code=snakemake.params.code, compute=compute.record()
+            sorted(inputs), seed=snakemake.params.seed, code=snakemake.params.code, compute=compute.record() | EXACT
         ),
     }
     with atomic_path(Path(snakemake.output.predictions)) as path:

@@ -12,10 +12,10 @@ from convpress.clustering.remedies import freeze_shared, plan_for, share_filters
 from convpress.compute import resolve
 from convpress.config.clustering import RemedyConfig
 from convpress.config.sections import TrainingConfig
-from convpress.data import load_dataset
+from convpress.data import augmented, load_dataset
 from convpress.files import write_csv
 from convpress.predict import predict
-from convpress.recalibrate import recalibrate
+from convpress.recalibrate import IMAGES, recalibrate
 from convpress.teachers import CachedTeacher
 from training import training_key
 
@@ -33,7 +33,7 @@ with job(snakemake):
         network.cpu()  # where the clustering and the images are; the next training moves it again
         share_filters(network, {layer: plan[layer]}, remedy, seed=params.seed)
         if remedy.recalibrate:
-            recalibrate(network, train)
+            recalibrate(network, augmented(train, IMAGES, params.seed, recipe.crop_padding, recipe.flip))
         freeze_shared(network, remedy)
 
     def observe(network):

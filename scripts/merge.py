@@ -6,7 +6,7 @@ from common import job, sections
 from convpress.checkpoints import load, save_model
 from convpress.compute import resolve
 from convpress.config.merging import MergeSurgery
-from convpress.data import load_dataset
+from convpress.data import augmented, load_dataset
 from convpress.merging.variant import Settings, compress_variant
 from convpress.recalibrate import recalibrate
 
@@ -14,8 +14,9 @@ with job(snakemake):
     settings, params = sections(snakemake), snakemake.params
     train, _, _ = load_dataset(snakemake.input.data, settings["data"])
     resolve(settings["compute"])
-    surgery, model = MergeSurgery(**params.surgery), load(snakemake.input.model)
-    compress_variant(model, surgery, Settings(train, params.common["images"], params.common["drop"], params.seed))
+    surgery, model, common = MergeSurgery(**params.surgery), load(snakemake.input.model), params.common
+    seen = augmented(train, max(common["images"], common["recalibration"]), params.seed, **common["view"])
+    compress_variant(model, surgery, Settings(seen, common["images"], common["drop"], params.seed))
     if surgery.recalibrate:
-        recalibrate(model, train, images=params.common["recalibration"])
+        recalibrate(model, seen, images=common["recalibration"])
     save_model(model, Path(snakemake.output.model))

@@ -7,7 +7,7 @@ from common import job, sections
 from convpress.checkpoints import load, save_model
 from convpress.compute import resolve
 from convpress.config.merging import MergeMethod
-from convpress.data import load_dataset
+from convpress.data import augmented, load_dataset
 from convpress.files import write_csv
 from convpress.measure import count_macs, count_parameters, file_bytes
 from convpress.merging.variant import Settings, compress
@@ -18,7 +18,9 @@ with job(snakemake):
     settings, params = sections(snakemake), snakemake.params
     train, validation, _ = load_dataset(snakemake.input.data, settings["data"])
     resolve(settings["compute"])
-    common = Settings(train, params.common["images"], params.common["drop"], params.seed)
+    common = params.common
+    seen = augmented(train, max(common["images"], common["recalibration"]), params.seed, **common["view"])
+    look = Settings(seen, common["images"], common["drop"], params.seed)
 
     def accuracy(model):
         """Part of the validation images that the model gets right."""
@@ -28,10 +30,10 @@ with job(snakemake):
     points = product(params.sweep.items(), params.ratios)
     for ((name, method), ratio), path in zip(points, map(Path, snakemake.output.models), strict=True):
         model, choice = load(snakemake.input.model), MergeMethod(**method)
-        compress(model, choice, ratio, common)
+        compress(model, choice, ratio, look)
         row = {"point": path.stem, "series": name, "ratio": ratio} | choice.model_dump(exclude={"recalibrate"})
         row["validation_before"] = accuracy(model)
-        recalibrate(model, train, images=params.common["recalibration"])
+        recalibrate(model, seen, images=common["recalibration"])
         row["validation_recalibrated"] = accuracy(model)
         save_model(model, path)
         row |= {"params": count_parameters(model), "bytes": file_bytes(path)}

@@ -202,3 +202,14 @@ def crop_and_flip(images: Tensor, view: View, padding: int = 4) -> Tensor:
     source = (rows[:, :, None] * padded.shape[3] + columns[:, None, :]).view(n, 1, height * width)
     source = source.to(images.device).expand(n, channels, height * width)
     return padded.flatten(2).gather(2, source).view(images.shape)
+
+
+def augmented(data: Dataset, n: int, seed: int, padding: int = 4, flip: bool = True) -> Dataset:
+    """The first `n` images (all when there are fewer), each cropped and flipped once as a training sees it.
+
+    What is measured for a network that trainings have seen belongs on such images: statistics of plain ones, without
+    the black border, cost a ResNet-20 for CIFAR-10 nearly four points.
+    """
+    first = data.subset(torch.arange(min(n, len(data))))
+    view = draw_view(len(first), seed, 0, padding, flip)
+    return replace(first, images=crop_and_flip(first.images, view, padding))

@@ -13,13 +13,17 @@ from convpress.data import Dataset
 from convpress.errors import ConvpressError
 from convpress.measure import evaluating
 
+IMAGES = 5000
+"""As many images as the statistics of a CIFAR-10 network need."""
+
 
 @torch.no_grad()
-def recalibrate(model: nn.Module, data: Dataset, *, images: int = 5000, batch_size: int = 500) -> nn.Module:
+def recalibrate(model: nn.Module, data: Dataset, *, images: int = IMAGES, batch_size: int = 500) -> nn.Module:
     """Replace all running means and variances by the averages over the first `images` images; in place.
 
     Every batch counts alike (momentum None, Ioffe and Szegedy 2015, algorithm 2). Parameters keep their values; the
-    model is left in eval mode and channels-last. After an error its statistics and modes are what they were.
+    model is left in eval mode and channels-last. After an error its statistics and modes are what they were. Give
+    images as the network's trainings saw them: `convpress.data.augmented`.
 
     Raises:
         ConvpressError: less than one image, or batches of less than one.

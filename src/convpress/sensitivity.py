@@ -28,8 +28,8 @@ from convpress.decompose.tensor_chain import chain_decompose, chain_tensor
 from convpress.decompose.tensors import cp_tensor, kernel_to_order3, relative_error
 from convpress.decompose.tucker import tucker_decompose, tucker_tensor
 from convpress.errors import ConvpressError
-from convpress.layers.base import FactorisedConv2d
 from convpress.layers.cp import CPConv2d
+from convpress.layers.factorised import FactorisedConv2d
 from convpress.layers.surgery import replace_conv
 from convpress.layers.tensor_chain import TensorChainConv2d
 from convpress.layers.tucker import TuckerConv2d

@@ -9,7 +9,6 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from convpress.checkpoints import load_state, save_state
-from convpress.compute import Compute, maybe_compile, prepare
+from convpress.compute import Compute, maybe_compile, prepare, training_modes
 from convpress.config.sections import TrainingConfig
 from convpress.data import Dataset, crop_and_flip, draw_view
 from convpress.errors import ConvpressError
@@ -84,10 +83,9 @@ class Trainer:
     def run_epoch(self, progress: Callable[[], object] = lambda: None) -> dict[str, float]:
         """One pass; gives back the mean loss and the training accuracy."""
         self.model.train()
-        autocast = torch.autocast(self.compute.device, torch.bfloat16) if self.compute.bf16 else nullcontext()
         loss_sum, correct, seen = 0.0, 0, 0
         for batch in self.batches():
-            with autocast:
+            with training_modes(self.compute):
                 loss, logits = self.objective(self.forward_model, batch)
             total = loss + sum(penalty(self.model) for penalty in self.penalties)
             self.optimizer.zero_grad(set_to_none=True)

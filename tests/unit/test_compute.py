@@ -12,7 +12,7 @@ from convpress.config.sections import ComputeConfig, TrainingConfig
 from convpress.train import Trainer
 from small_network import images
 
-LONG = compute.COMPILE_PAYS_AFTER_STEPS
+LONG, LONG_CUDA = (compute.COMPILE_PAYS_AFTER_STEPS[device] for device in ("cpu", "cuda"))
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def machine(monkeypatch):
         ({"amx": True}, LONG, "cpu", "bf16", True),
         ({"amx": True}, LONG - 1, "cpu", "bf16", False),
         ({"amx": True, "compiler": False}, LONG, "cpu", "bf16", False),
-        ({"gpu": True}, LONG, "cuda", "bf16", True),
-        ({"gpu": True}, LONG - 1, "cuda", "bf16", False),
+        ({"gpu": True}, LONG_CUDA, "cuda", "bf16", True),
+        ({"gpu": True}, LONG_CUDA - 1, "cuda", "bf16", False),
     ],
 )
 def test_auto_takes_what_the_machine_is_good_at(machine, has, steps, device, precision, compiled):

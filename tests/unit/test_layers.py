@@ -18,6 +18,7 @@ from convpress.layers import (
     SeparableCPConv2d,
     TensorChainConv2d,
     TuckerConv2d,
+    factorised,
     find_conv,
     put_layer,
     replace_conv,
@@ -54,6 +55,10 @@ def relative(a, b):
     return float((a - b).detach().norm() / b.detach().norm())
 
 
+def close(a, b):
+    return torch.allclose(a, b, rtol=1e-9, atol=1e-10 * float(b.abs().max()))
+
+
 GEOMETRIES = [
     {"kernel_size": 1},
     {"kernel_size": 3, "padding": 1},
@@ -74,7 +79,7 @@ GEOMETRIES = [
 def test_forward_is_the_dense_convolution_with_its_kernel(family, geometry, dtype):
     torch.manual_seed(0)
     conv = nn.Conv2d(5, 6, **geometry).to(dtype)
-    layer = family.from_conv(conv, factors=random_factors(family, conv))
+    layer = family.from_conv(conv, factors=random_factors(family, conv)).eval()
     x = torch.randn(2, 5, 19, 24, dtype=dtype)
     expected = dense(layer, x)
     assert expected.shape == conv(x).shape
@@ -97,12 +102,46 @@ def test_forward_equals_dense_for_any_geometry(family, kernel, stride, padding, 
     layer = family.from_conv(conv, factors=random_factors(family, conv, seed=seed))
     x = torch.randn(1, 4, 23, 21, dtype=torch.float64, requires_grad=True)
     expected = dense(layer, x)
-    assert relative(layer(x), expected) < 1e-10
     cotangent = torch.randn_like(expected)
-    gradients = [torch.autograd.grad(output, x, cotangent)[0] for output in (layer(x), expected)]
-    assert relative(*gradients) < 1e-10
-    with torch.no_grad():  # strided CP layers go another way when there is nothing to differentiate
-        assert relative(layer(x), expected) < 1e-10
+    inputs = [x, *layer.parameters()]
+    gradients = torch.autograd.grad(expected, inputs, cotangent)
+    for training in (True, False):  # through the dense kernel where that is quicker, or convolution by convolution
+        output = layer.train(training)(x)
+        assert relative(output, expected) < 1e-10
+        assert all(map(close, torch.autograd.grad(output, inputs, cotangent), gradients))
+        with torch.no_grad():  # strided CP layers go another way when there is nothing to differentiate
+            assert relative(layer(x), expected) < 1e-10
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_small_layers_learn_through_the_dense_kernel_and_nothing_else_goes_that_way(family, monkeypatch):
+    small, large = nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(64, 64, 3, padding=1)
+    layers = [family.from_conv(conv, factors=random_factors(family, conv)) for conv in (small, large)]
+    ways = []
+    for name in ("kernel", "chain"):
+        way = getattr(family, name)
+        monkeypatch.setattr(family, name, lambda *given, n=name, w=way: (ways.append(n), w(*given))[1])
+    monkeypatch.setattr(factorised, "MOVING", 16 * 16 * 9 / layers[0].between)
+    x = torch.randn(1, 16, 5, 5)
+    layers[0](x)
+    layers[1](torch.randn(1, 64, 5, 5))
+    layers[0].eval()(x)
+    with torch.no_grad():
+        layers[0].train()(x)
+    assert ways == ["kernel", "chain", "chain", "chain"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_kernels_are_multiplied_out_in_full_precision_under_autocast(family, monkeypatch):
+    torch.manual_seed(0)
+    monkeypatch.setattr(factorised, "MOVING", 1000)
+    conv = nn.Conv2d(16, 16, 3, padding=1)
+    layer = family.from_conv(conv, factors=random_factors(family, conv))
+    x, kernel = torch.randn(2, 16, 8, 8), layer.kernel()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output, expected = layer(x), F.conv2d(x, kernel, layer.expand.bias, 1, 1)
+    assert output.dtype == torch.bfloat16
+    assert torch.equal(output, expected)
 
 
 def test_kernels_are_the_sums_they_are_documented_to_be():
@@ -142,9 +181,10 @@ def test_channels_last_is_kept_and_16_bits_leave_the_sensitivity_alone(family):
     conv = nn.Conv2d(8, 8, 3, padding=1)
     layer = family.from_conv(conv, factors=random_factors(family, conv)).to(memory_format=torch.channels_last)
     x = torch.randn(2, 8, 12, 12)
-    y = layer(x.contiguous(memory_format=torch.channels_last))
-    assert y.is_contiguous(memory_format=torch.channels_last)
-    assert relative(y, dense(layer, x)) < 1e-5
+    for training in (True, False):
+        y = layer.train(training)(x.contiguous(memory_format=torch.channels_last))
+        assert y.is_contiguous(memory_format=torch.channels_last)
+        assert relative(y, dense(layer, x)) < 1e-5
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = layer.sensitivity()
     assert torch.equal(inside, layer.sensitivity())

@@ -24,7 +24,7 @@ from convpress.layers import (
     put_layer,
     replace_conv,
 )
-from convpress.layers.base import FactorisedConv2d
+from convpress.layers.factorised import FactorisedConv2d
 from convpress.onnx_export import TOLERANCE, OnnxModel, export, largest_difference, rounding_difference, write_onnx
 
 ort = pytest.importorskip("onnxruntime")

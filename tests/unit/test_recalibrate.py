@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import convpress
-from convpress.data import Dataset
+from convpress.data import Dataset, augmented, crop_and_flip, draw_view
 from convpress.errors import ConvpressError
 from convpress.recalibrate import recalibrate
 
@@ -23,6 +23,15 @@ def test_statistics_are_those_of_the_images():
     assert torch.allclose(model[1].running_mean, y.mean((0, 2, 3)), atol=1e-5)
     halves = torch.stack([half.var((0, 2, 3)) for half in y.split(20)]).mean(0)
     assert torch.allclose(model[1].running_var, halves, rtol=1e-5)
+
+
+def test_augmented_images_are_seen_as_in_a_training():
+    data = dataset(12)
+    seen = augmented(data, 8, seed=3, padding=2, flip=True)
+    view = draw_view(8, 3, 0, 2, True)
+    assert torch.equal(seen.images, crop_and_flip(data.images[:8], view, 2))
+    assert torch.equal(seen.labels, data.labels[:8])
+    assert len(augmented(data, 99, seed=3)) == 12
 
 
 def test_nothing_else_changes_and_a_second_time_gives_the_same():

@@ -4,9 +4,9 @@ A factorised layer stands for a dense ``nn.Conv2d``; ``kernel()`` multiplies its
 remembers what was replaced (:func:`surgeries`), so that it can be rebuilt from its file alone.
 """
 
-from convpress.layers.base import FactorisedConv2d
 from convpress.layers.cp import CPConv2d, SeparableCPConv2d
 from convpress.layers.elementwise import ElementwiseSharedConv2d
+from convpress.layers.factorised import FactorisedConv2d
 from convpress.layers.low_rank import LowRankConv2d, SeparableConv2d
 from convpress.layers.searched import SearchedConv2d
 from convpress.layers.shared import SharedFilterConv2d

@@ -12,7 +12,8 @@ from convpress.decompose.cp import cp_decompose
 from convpress.decompose.sensitivity import correct_cp, sensitivity_cp
 from convpress.decompose.tensors import kernel_to_order3
 from convpress.errors import ConvpressError
-from convpress.layers.base import FactorisedConv2d, Padding, Size, check_rank
+from convpress.layers.base import Padding, Size, check_rank
+from convpress.layers.factorised import FactorisedConv2d
 from convpress.layers.surgery import register_layer
 
 
@@ -65,8 +66,13 @@ class SeparableCPConv2d(FactorisedConv2d):
         self.horizontal = nn.Conv2d(rank, rank, **self._along(1), groups=rank, bias=False)
         self.expand = nn.Conv2d(rank, out_channels, 1, bias=bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, S, H, W) to (N, T, H', W')."""
+    @property
+    def between(self) -> int:
+        """Values for each pixel between the convolutions."""
+        return 3 * self.reduce.out_channels
+
+    def chain(self, x: Tensor) -> Tensor:
+        """Apply the convolutions one after the other."""
         return self.expand(_depthwise(self.horizontal, _depthwise(self.vertical, self.reduce(x))))
 
     def factors(self) -> tuple[Tensor, ...]:
@@ -165,8 +171,13 @@ class CPConv2d(FactorisedConv2d):
         self.spatial = nn.Conv2d(rank, rank, (h, w), self.stride, self.padding, self.dilation, groups=rank, bias=False)
         self.expand = nn.Conv2d(rank, out_channels, 1, bias=bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, S, H, W) to (N, T, H', W')."""
+    @property
+    def between(self) -> int:
+        """Values for each pixel between the convolutions."""
+        return 2 * self.reduce.out_channels
+
+    def chain(self, x: Tensor) -> Tensor:
+        """Apply the convolutions one after the other."""
         return self.expand(_depthwise(self.spatial, self.reduce(x)))
 
     def factors(self) -> tuple[Tensor, ...]:

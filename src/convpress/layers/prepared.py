@@ -38,17 +38,33 @@ class PreparedConv2d(IndexedConv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, S, H, W) to (N, T, H', W'), as the convolution with ``kernel()``."""
-        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        ready = self._prepared
+        # What a pass of inference asks for is little and written out: at batch 1 a call more in each layer is seen.
+        if ready is None or self.training or torch.is_grad_enabled() or _is_recorded() or not self._holds(ready):
+            return self._unprepared(x)
+        if ready.gather is None:
+            return F.conv2d(x, ready.weight, ready.bias, self.stride, self.padding, self.dilation)
+        return ready.gathered(F.conv2d(x, ready.weight, None, self.stride, self.padding, self.dilation))
+
+    def _unprepared(self, x: Tensor) -> Tensor:
+        if self.training or torch.is_grad_enabled() or _is_recorded():
             self._prepared = None
             return F.conv2d(x, self.kernel(), self.bias, self.stride, self.padding, self.dilation)
-        prepared = self._prepared
-        if prepared is None or not prepared.holds(self._parameters.get("weight"), self.index):
-            prepared = self._prepare()
-        if prepared.gather is None:
-            return F.conv2d(x, prepared.weight, self.bias, self.stride, self.padding, self.dilation)
-        out = F.conv2d(x, prepared.weight, None, self.stride, self.padding, self.dilation)
-        out = gather_channels(out, prepared.gather)
-        return out if self.bias is None else out + self.bias.view(-1, 1, 1)
+        ready = self._prepare()
+        out = F.conv2d(x, ready.weight, None, self.stride, self.padding, self.dilation)
+        return ready.gathered(out)
+
+    def _holds(self, ready: Prepared) -> bool:
+        """Whether weight and index are what they were when `ready` was made of them."""
+        weight, index = self._parameters.get("weight"), self.index
+        return (
+            weight is ready.source
+            and index is ready.index
+            and weight._version == ready.version
+            and index._version == ready.index_version
+            and weight.data_ptr() == ready.address
+            and self.bias is ready.bias
+        )
 
     def refresh(self) -> None:
         """Forget what inference prepared; needed after changes that torch does not count."""
@@ -66,11 +82,10 @@ class PreparedConv2d(IndexedConv2d):
 
     def _prepare(self) -> Prepared:
         """What inference runs with; kept where torch counts changes, which it does not in tensors of inference mode."""
-        weight, index = self.weight, self.index
         filters, gather = self._gathered() or (self.kernel(), None)
-        prepared = Prepared(weight, index, _laid_out(filters, weight), gather)
-        self._prepared = None if weight.is_inference() or index.is_inference() else prepared
-        return prepared
+        ready = Prepared(self.weight, self.index, _laid_out(filters, self.weight), self.bias, gather)
+        self._prepared = ready if ready.lasts else None
+        return ready
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles go without what inference prepared."""
@@ -80,19 +95,28 @@ class PreparedConv2d(IndexedConv2d):
 class Prepared:
     """The kernel that inference runs with, and the channels to gather after it, if any."""
 
-    def __init__(self, source: Tensor, index: Tensor, weight: Tensor, gather: Tensor | None) -> None:
+    __slots__ = ("address", "bias", "gather", "index", "index_version", "lasts", "source", "version", "weight")
+
+    def __init__(
+        self, source: Tensor, index: Tensor, weight: Tensor, bias: Tensor | None, gather: Tensor | None
+    ) -> None:
         """Remember the state of `source` and `index`, of which `weight` was made."""
-        self.weight, self.gather = weight, gather
-        self._source, self._index = source, index
+        self.weight, self.bias, self.gather = weight, bias, gather
+        self.source, self.index = source, index
         # Tensors of inference mode count no changes and are never kept.
-        self._state = None if source.is_inference() or index.is_inference() else self._versions()
+        self.lasts = not (source.is_inference() or index.is_inference())
+        if self.lasts:
+            self.version, self.index_version, self.address = source._version, index._version, source.data_ptr()
 
-    def holds(self, source: Tensor | None, index: Tensor) -> bool:
-        """Whether `source` and `index` are what they were; on the path of every pass, so no more than needed."""
-        return source is self._source and index is self._index and self._versions() == self._state
+    def gathered(self, out: Tensor) -> Tensor:
+        """The output channels of the layer from those of the convolution."""
+        if self.gather is not None:
+            out = gather_channels(out, self.gather)
+        return out if self.bias is None else out + self.bias.view(-1, 1, 1)
 
-    def _versions(self) -> tuple[int, int, int]:
-        return self._source._version, self._source.data_ptr(), self._index._version
+
+def _is_recorded() -> bool:
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def _laid_out(weight: Tensor, like: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ from convpress.decompose.sensitivity import correct_chain, sensitivity_chain
 from convpress.decompose.tensor_chain import chain_decompose, chain_tensor, check_chain_ranks
 from convpress.decompose.tensors import kernel_to_order3
 from convpress.errors import ConvpressError
-from convpress.layers.base import FactorisedConv2d, Padding, Size
+from convpress.layers.base import Padding, Size
+from convpress.layers.factorised import FactorisedConv2d
 from convpress.layers.surgery import register_layer
 
 
@@ -44,8 +45,13 @@ class TensorChainConv2d(FactorisedConv2d):
         self.spatial = nn.Conv2d(r1, r2, (h, w), bias=False)  # its weight serves every group, see forward
         self.expand = nn.Conv2d(r0 * r2, out_channels, 1, bias=bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, S, H, W) to (N, T, H', W')."""
+    @property
+    def between(self) -> int:
+        """Values for each pixel between the convolutions."""
+        return self.reduce.out_channels + self.expand.in_channels
+
+    def chain(self, x: Tensor) -> Tensor:
+        """Apply the convolutions one after the other."""
         # A grouped convolution with the kernel repeated: unlike moving r0 into the batch it copies no
         # activations in channels-last, where it is the fastest form (1.1 to 2.5 times, fp32).
         r0 = self.ranks[0]

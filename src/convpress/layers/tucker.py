@@ -9,7 +9,8 @@ from convpress.decompose.sensitivity import correct_tucker, sensitivity_tucker
 from convpress.decompose.tensors import kernel_to_order3
 from convpress.decompose.tucker import check_tucker_ranks, tucker_decompose, tucker_tensor
 from convpress.errors import ConvpressError
-from convpress.layers.base import FactorisedConv2d, Padding, Size
+from convpress.layers.base import Padding, Size
+from convpress.layers.factorised import FactorisedConv2d
 from convpress.layers.surgery import register_layer
 
 
@@ -41,8 +42,13 @@ class TuckerConv2d(FactorisedConv2d):
         self.spatial = nn.Conv2d(r1, r2, self.kernel_size, self.stride, self.padding, self.dilation, bias=False)
         self.expand = nn.Conv2d(r2, out_channels, 1, bias=bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, S, H, W) to (N, T, H', W')."""
+    @property
+    def between(self) -> int:
+        """Values for each pixel between the convolutions."""
+        return self.spatial.in_channels + self.spatial.out_channels
+
+    def chain(self, x: Tensor) -> Tensor:
+        """Apply the convolutions one after the other."""
         return self.expand(self.spatial(self.reduce(x)))
 
     def factors(self) -> tuple[Tensor, ...]:

@@ -12,6 +12,7 @@ AGAINST = {
     "alexnet_memory": "6 GiB",
     "allocator": "the C library's own settings",
     "dag_build": "1 x the grid",
+    "dense_training": "its convolutions one after the other",
     "merging_latency": "the dense network",
     "strided_gradient": "the strided convolution itself",
     "sweep_reuse": "each point from the image on",

@@ -27,8 +27,10 @@ ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
     "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
     "MALLOC_TOP_PAD_": str(1 << 30),
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
-"""Settings of glibc, see mallopt(3): freed memory stays with the process. Other C libraries do not read them."""
+"""Settings of glibc, see mallopt(3): freed memory stays with the process, and comes in huge pages where the kernel has
+them. Other C libraries do not read them."""
 TEMPORARY = re.compile(r"\.(\d{1,9})-[0-9a-f]{8}-.+")
 """Names that `atomic_path` gives to unfinished files, and in them the process that writes."""
 SOURCES = Path(__file__).resolve().parents[2]

@@ -1,0 +1,185 @@
+"""Convolutions kept as factors: their construction, and the dense kernel through which they learn."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from convpress.errors import ConvpressError
+from convpress.layers.base import ConvLayer, Padding, Size, check_given, conv_geometry
+
+MOVING = 140
+"""Multiply-accumulates that take a CPU as long as one value between two convolutions (benchmarks/dense_training.py)."""
+
+
+class FactorisedConv2d(ConvLayer, ABC):
+    """A 2-D convolution (T, S, h, w) kept as factors; the base of all layer families.
+
+    On a CPU it learns through the dense kernel where that is quicker: function and gradients are the same, for the
+    kernel is a polynomial of the factors, and no values between the convolutions are written, kept and read again.
+    Everywhere else, and always in inference, its convolutions run one after the other.
+    """
+
+    rank_name: ClassVar[str] = "rank"
+    """The keyword of ``__init__`` and ``from_conv`` that holds the rank (or the ranks)."""
+
+    expand: nn.Conv2d
+    """The last 1x1 convolution of every family; it carries the bias."""
+
+    @property
+    @abstractmethod
+    def between(self) -> int:
+        """Return the number of values for each pixel between the convolutions."""
+
+    @abstractmethod
+    def chain(self, x: Tensor) -> Tensor:
+        """Apply the convolutions one after the other; (N, S, H, W) to (N, T, H', W')."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, S, H, W) to (N, T, H', W')."""
+        if not (self.training and torch.is_grad_enabled() and x.device.type == "cpu" and self.learns_dense):
+            return self.chain(x)
+        with torch.autocast("cpu", enabled=False):  # sums of large terms that cancel: not in 16 bits
+            kernel = self.kernel()
+        return F.conv2d(x, kernel, self.expand.bias, self.stride, self.padding, self.dilation)
+
+    @property
+    def learns_dense(self) -> bool:
+        """Return whether trainings on a CPU go through the dense kernel; by shapes alone: results keep their bits."""
+        h, w = self.kernel_size
+        return self.out_channels * self.in_channels * h * w <= MOVING * self.between
+
+    @abstractmethod
+    def factors(self) -> tuple[Tensor, ...]:
+        """Return the factors as differentiable views of the parameters."""
+
+    @abstractmethod
+    def kernel(self) -> Tensor:
+        """Return the dense kernel (T, S, h, w) that the factors stand for; differentiable."""
+
+    @abstractmethod
+    def _sensitivity(self, factors: Sequence[Tensor]) -> Tensor: ...
+
+    @abstractmethod
+    def _weights(self, factors: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Return the weight of each convolution, by submodule name, or raise a ConvpressError."""
+
+    @staticmethod
+    @abstractmethod
+    def _ranks_of(factors: Sequence[Tensor]) -> Any:
+        """Return what ``rank_name`` has to be for these factors."""
+
+    @staticmethod
+    @abstractmethod
+    def _decompose(weight: Tensor, rank: Any, options: dict[str, Any]) -> Sequence[Tensor]: ...
+
+    @staticmethod
+    @abstractmethod
+    def _correct(weight: Tensor, factors: Sequence[Tensor], slack: float) -> Sequence[Tensor]: ...
+
+    def sensitivity(self) -> Tensor:
+        """Return the sensitivity of the kernel to noise in the factors, a differentiable scalar.
+
+        It is lim_{s->0} E ||K(theta + s d) - K(theta)||^2 / s^2, d standard normal (Phan et al., ECCV 2020).
+        """
+        factors = self.factors()
+        with torch.autocast(factors[0].device.type, enabled=False):  # products of many norms: not in 16 bits
+            return self._sensitivity(factors)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments that rebuild this layer without its weights; JSON-able."""
+        ranks = self._ranks_of(self.factors())
+        sizes = {self.rank_name: list(ranks) if isinstance(ranks, tuple) else ranks}
+        return self._arguments(self.expand.bias is not None, **sizes)
+
+    @torch.no_grad()
+    def set_factors(self, factors: Sequence[Tensor]) -> None:
+        """Copy factors (any dtype and device) into the parameters.
+
+        Raises:
+            ConvpressError: their number or shapes do not fit this layer, or they are not finite.
+        """
+        check_given(type(self).__name__, "factors", factors, [factor.shape for factor in self.factors()])
+        for name, weight in self._weights(factors).items():
+            self.get_parameter(f"{name}.weight").copy_(weight)
+
+    @classmethod
+    def from_factors(
+        cls,
+        factors: Sequence[Tensor],
+        *,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Padding = 0,
+        dilation: Size = 1,
+        bias: Tensor | None = None,
+    ) -> Self:
+        """Build a layer from factors alone; it takes their dtype and device, and sizes from their shapes.
+
+        Raises:
+            ConvpressError: the factors do not fit together or not `kernel_size`, or the bias is not (T,).
+        """
+        in_channels, out_channels = cls._channels_of(factors)
+        build: Any = cls
+        layer = build(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            kernel_size=kernel_size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            bias=bias is not None,
+            **{cls.rank_name: cls._ranks_of(factors)},
+        ).to(factors[0])
+        layer.set_factors(factors)
+        if bias is not None:
+            check_given(cls.__name__, "biases", [bias], [(out_channels,)])
+            with torch.no_grad():
+                layer.expand.bias.copy_(bias)  # type: ignore[union-attr]
+        return layer
+
+    @staticmethod
+    @abstractmethod
+    def _channels_of(factors: Sequence[Tensor]) -> tuple[int, int]:
+        """Return (S, T), after checking that there are as many factors as the family has."""
+
+    @classmethod
+    def _from_conv(
+        cls,
+        conv: nn.Conv2d,
+        rank: Any,
+        factors: Sequence[Tensor] | None,
+        slack: float | None,
+        options: dict[str, Any],
+    ) -> Self:
+        geometry = conv_geometry(conv)
+        if factors is None and rank is None:
+            raise ConvpressError(f"{cls.__name__}: give {cls.rank_name}= or factors=.")
+        if factors is not None:
+            if options:
+                raise ConvpressError(
+                    f"{cls.__name__}: {', '.join(options)} would steer a decomposition, which factors= replaces; "
+                    "leave out the one or the other."
+                )
+            cls._channels_of(factors)
+            found = cls._ranks_of(factors)
+            if rank is not None and (tuple(rank) if isinstance(rank, Sequence) else rank) != found:
+                raise ConvpressError(
+                    f"{cls.__name__}: {cls.rank_name}={rank!r} but the factors have {found!r}; leave one out."
+                )
+            rank = found
+        # The constructor checks the rank, so it comes before the costly decomposition.
+        layer = cls(**geometry, **{cls.rank_name: rank}).to(conv.weight)
+        weight = conv.weight.detach()
+        if factors is None:
+            factors = cls._decompose(weight, rank, options)
+        if slack is not None:
+            factors = cls._correct(weight, factors, slack)
+        layer.set_factors(factors)
+        if conv.bias is not None:
+            with torch.no_grad():
+                layer.expand.bias.copy_(conv.bias)  # type: ignore[union-attr]
+        return layer.train(conv.training)

@@ -1,0 +1,76 @@
+"""Batch norm with staged sums is batch norm."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from convpress.staged_norm import StagedNorms, staged_batch_norm
+
+
+def norm(channels=5):
+    torch.manual_seed(0)
+    layer = nn.BatchNorm2d(channels).double()
+    for values in (layer.weight.data, layer.bias.data, layer.running_mean):
+        values.normal_()
+    layer.running_var.uniform_(0.5, 2)
+    return layer
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_outputs_gradients_and_statistics_are_those_of_batch_norm(offset):
+    theirs = norm()
+    theirs.running_mean.add_(offset)
+    ours = copy.deepcopy(theirs)
+    x = (torch.randn(6, 5, 4, 3, dtype=torch.float64) + offset).requires_grad_()
+    cotangent = torch.randn_like(x)
+    results = []
+    for layer in (theirs, ours):
+        if layer is theirs:
+            y = layer(x)
+        else:
+            with StagedNorms():
+                y = layer(x)
+        gradients = torch.autograd.grad(y, [x, layer.weight, layer.bias], cotangent)
+        results.append([y, *gradients, layer.running_mean, layer.running_var])
+    for ours_, theirs_ in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(ours_, theirs_, rtol=1e-7, atol=1e-7)
+    assert ours.num_batches_tracked == theirs.num_batches_tracked == 1
+
+
+def test_bfloat16_keeps_its_type_and_sums_in_float32():
+    x = torch.randn(8, 5, 16, 16).bfloat16()
+    mean, var, weight, bias = torch.zeros(5), torch.ones(5), torch.ones(5), torch.zeros(5)
+    y = staged_batch_norm(x, mean, var, weight, bias)
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(y, F.batch_norm(x, None, None, weight, bias, True), rtol=0.01, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        norm().eval(),
+        nn.BatchNorm2d(5, affine=False).double(),
+        nn.BatchNorm2d(5, track_running_stats=False).double(),
+        nn.BatchNorm2d(5, momentum=None).double(),
+    ],
+    ids=["eval", "without weights", "without statistics", "cumulative"],
+)
+def test_all_other_norms_are_left_alone(layer):
+    other = copy.deepcopy(layer)
+    x = torch.randn(4, 5, 6, 6, dtype=torch.float64)
+    with StagedNorms():
+        torch.testing.assert_close(layer(x), other(x))
+
+
+def test_only_norms_of_images_in_training_are_staged(monkeypatch):
+    staged = []
+    monkeypatch.setattr("convpress.staged_norm.staged_batch_norm", lambda x, *_, **__: staged.append(x) or x)
+    layer = norm()
+    with StagedNorms():
+        layer(torch.randn(4, 5, 6, 6, dtype=torch.float64))
+        layer.eval()(torch.randn(4, 5, 6, 6, dtype=torch.float64))
+        nn.BatchNorm1d(5)(torch.randn(4, 5))
+    assert len(staged) == 1
