@@ -99,6 +99,7 @@ def main() -> None:
     parser.add_argument("--without-seed", action="store_true", help="leave out the slow one")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    torch.set_flush_denormal(True)  # what no training has scaled can become so small that processors slow down
     rows = []
     for kind in arguments.types:
         for ratio in arguments.ratios:

@@ -73,7 +73,7 @@ def our_steps(model, data, compute):
 def _steps(trainer):
     trainer.model.train()
     for batch in trainer.batches():
-        with training_modes(trainer.compute):
+        with training_modes(trainer.compute, trainer.forward_model is not trainer.model):
             loss, _ = trainer.objective(trainer.forward_model, batch)
         trainer.optimizer.zero_grad()
         loss.backward()

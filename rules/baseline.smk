@@ -143,6 +143,7 @@ rule evaluate:
         data=config["data"],
         compute=config["compute"],
         seed=lambda w: SEEDS.get(w.study, {}).get(w.variant, config["seed"]),
+        layers=lambda w: layers_code(w.study),
         code=code("evaluate.py"),
     script:
         "../scripts/evaluate.py"

@@ -66,6 +66,24 @@ def code(script):
     return code_hash(ROOT / "scripts" / script, (ROOT / "src", ROOT / "scripts"), known=Path(".snakemake", "code"))
 
 
+# The layers in the networks of a study. Rules that load a network from its file find them by name, not by import.
+LAYERS_OF = {
+    "kernel_search": ["cp", "searched"],
+    "sensitivity": ["cp", "tucker", "tensor_chain"],
+    "clustering": ["shared", "elementwise"],
+    "merging": ["shared", "shared_kernels"],
+    "low_rank": ["low_rank"],
+    "peers": ["cp", "tucker"],
+}
+
+
+def layers_code(study):
+    """Hash of the layers' code, a parameter beside the script's where a study's networks are loaded."""
+    names = [f"convpress.layers.{name}" for name in LAYERS_OF.get(study, [])]
+    home = ROOT / "src" / "convpress" / "layers" / "surgery.py"
+    return code_hash(home, (ROOT / "src",), names, known=Path(".snakemake", "code"))
+
+
 def table(name):
     return [f"{TABLES}/{name}.csv", f"{TABLES}/{name}.md"]
 

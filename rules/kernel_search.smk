@@ -55,6 +55,7 @@ use rule finetune as finetune_cp with:
         data=config["data"],
         compute=config["compute"],
         seed=config["seed"],
+        layers=layers_code("kernel_search"),
         code=code("finetune.py"),
 
 
@@ -119,6 +120,7 @@ use rule finetune as finetune_recomposed with:
         data=config["data"],
         compute=config["compute"],
         seed=config["seed"],
+        layers=layers_code("kernel_search"),
         code=code("finetune.py"),
 
 

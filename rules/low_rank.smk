@@ -94,6 +94,7 @@ use rule finetune as finetune_low_rank with:
         data=config["data"],
         compute=config["compute"],
         seed=config["seed"],
+        layers=layers_code("low_rank"),
         code=code("finetune.py"),
 
 

@@ -84,6 +84,7 @@ use rule finetune as finetune_merged with:
         compute=config["compute"],
         seed=lambda w: config["seed"] + MG_VARIANTS[w.variant][1],
         view_seed=config["seed"],  # the teacher's views belong to it
+        layers=layers_code("merging"),
         code=code("finetune.py"),
 
 

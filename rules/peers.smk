@@ -57,6 +57,7 @@ use rule finetune as finetune_peer with:
         data=config["data"],
         compute=config["compute"],
         seed=config["seed"],
+        layers=layers_code("peers"),
         code=code("finetune.py"),
 
 

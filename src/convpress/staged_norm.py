@@ -26,20 +26,21 @@ def staged_batch_norm(
 ) -> Tensor:
     """``F.batch_norm`` in training, of (N, C, H, W), with its arguments; the running statistics change in place.
 
-    The variance is that of the differences from one pixel, which keeps it exact where a mean is large. From the running
-    mean would not do: compiled gradients would take it as it is after this pass.
+    The variance is that of the differences from one pixel of the channel, which keeps it exact where pixels are large
+    beside their spread. From the running mean would not do: compiled gradients would take it as it is after this pass.
     """
     n, channels, height, width = x.shape
     count = n * height * width
-    values = x.to(torch.promote_types(x.dtype, running_mean.dtype))
+    exact = torch.promote_types(torch.promote_types(x.dtype, running_mean.dtype), torch.float32)
+    values = x.to(exact)
     centre = values[:1, :, :1, :1].detach()
     differences = values - centre
     offset = differences.sum((2, 3)).sum(0) / count
     variance = differences.square().sum((2, 3)).sum(0) / count - offset.square()
     mean = centre.flatten() + offset
     with torch.no_grad():
-        running_mean.lerp_(mean, momentum)
-        running_var.lerp_(variance * (count / (count - 1)), momentum)
+        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+        running_var.lerp_((variance * (count / (count - 1))).to(running_var.dtype), momentum)
     scale = weight * torch.rsqrt(variance + eps)
     shift = bias - mean * scale
     # One number an image and channel, so that the gradients' sums are staged as well.

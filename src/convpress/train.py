@@ -85,7 +85,7 @@ class Trainer:
         self.model.train()
         loss_sum, correct, seen = 0.0, 0, 0
         for batch in self.batches():
-            with training_modes(self.compute):
+            with training_modes(self.compute, self.forward_model is not self.model):
                 loss, logits = self.objective(self.forward_model, batch)
             total = loss + sum(penalty(self.model) for penalty in self.penalties)
             self.optimizer.zero_grad(set_to_none=True)

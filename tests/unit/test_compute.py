@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from convpress import compute
-from convpress.compute import Compute, maybe_compile, resolve
+from convpress.compute import Compute, maybe_compile, resolve, training_modes
 from convpress.config.sections import ComputeConfig, TrainingConfig
 from convpress.train import Trainer
 from small_network import images
@@ -76,6 +76,27 @@ def test_compiled_training_is_the_same_training():
     assert trainer.forward_model is not trainer.model
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0, "nothing was compiled"
     assert torch.allclose(weights, trained(compiled=False)[1], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_compiled_code_for_a_cpu_has_staged_norms(device, monkeypatch):
+    graphs, compile_ = [], torch.compile
+    look = lambda graph, inputs: (graphs.append(graph), graph.forward)[1]  # noqa: E731
+    monkeypatch.setattr(torch, "compile", lambda model: compile_(model, backend=look))
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    compiled = maybe_compile(model, Compute("cpu", "fp32", True, True, 1))
+    with training_modes(Compute(device, "fp32", True, True, 1), compiled is not model):
+        compiled(torch.randn(2, 3, 6, 6))
+    called = [node.target for graph in graphs for node in graph.graph.nodes if node.op == "call_function"]
+    assert graphs
+    assert any("batch_norm" in str(target) for target in called) == (device == "cuda")
+
+
+def test_eager_training_has_the_norms_of_torch(monkeypatch):
+    modes = []
+    monkeypatch.setattr(compute, "StagedNorms", lambda: modes.append(1))
+    training_modes(Compute("cpu", "fp32", True, True, 1), compiled=False).close()
+    assert not modes
 
 
 def test_without_a_compiler_training_runs_eagerly_and_says_so(monkeypatch, caplog):

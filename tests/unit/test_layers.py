@@ -10,6 +10,7 @@ import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils import prune
 
 from convpress.errors import ConvpressError
 from convpress.layers import (
@@ -129,6 +130,36 @@ def test_small_layers_learn_through_the_dense_kernel_and_nothing_else_goes_that_
     with torch.no_grad():
         layers[0].train()(x)
     assert ways == ["kernel", "chain", "chain", "chain"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_layers_whose_convolutions_want_to_run_learn_convolution_by_convolution(family):
+    conv = nn.Conv2d(8, 8, 3, padding=1).double()
+    x = torch.randn(2, 8, 6, 6, dtype=torch.float64)
+    seen = []
+    hooked = family.from_conv(conv, factors=random_factors(family, conv))
+    hooked.reduce.register_forward_hook(lambda *_: seen.append(1))
+    hooked(x)
+    assert seen
+    pruned = family.from_conv(conv, factors=random_factors(family, conv))
+    prune.l1_unstructured(pruned.expand, "weight", 0.5)
+    for _ in range(2):
+        pruned(x).sum().backward()
+    nested = nn.Sequential(family.from_conv(conv, factors=random_factors(family, conv)))
+    expected = nested(x)
+    replace_conv(nested, "0.reduce", TuckerConv2d, ranks=(nested[0].reduce.in_channels, nested[0].reduce.out_channels))
+    assert relative(nested.train()(x), expected) < 1e-6
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_export_of_a_layer_in_training_keeps_its_convolutions(family, monkeypatch):
+    monkeypatch.setattr(factorised, "MOVING", 1000)
+    conv = nn.Conv2d(8, 8, 3, padding=1)
+    layer = family.from_conv(conv, factors=random_factors(family, conv))
+    x = torch.randn(2, 8, 6, 6)
+    exported = torch.export.export(layer, (x,))
+    assert str(exported.graph).count("conv2d") >= 3
+    assert relative(exported.module()(x), layer(x)) < 1e-5
 
 
 @pytest.mark.parametrize("family", FAMILIES)

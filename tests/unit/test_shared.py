@@ -147,6 +147,17 @@ def kernel_layer(clusters=20):
     return SharedKernelConv2d.from_conv(conv, (torch.arange(32 * 64) % (clusters + 1) - 1).view(64, 32)).eval()
 
 
+@pytest.mark.parametrize("clusters", [20, 64])
+def test_the_pass_that_prepares_answers_as_those_after_it(clusters):
+    shared, x = layer(clusters=clusters).bfloat16(), torch.randn(1, 32, 8, 8)
+    shared.bias = nn.Parameter(torch.randn(64, dtype=torch.bfloat16))
+    with torch.inference_mode():
+        assert torch.equal(shared(x.bfloat16()), shared(x.bfloat16()))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        shared.refresh()
+        assert {shared(x).dtype for _ in range(2)} == {torch.bfloat16}
+
+
 @pytest.mark.parametrize(("layer", "clusters"), [(layer, 20), (layer, 64), (kernel_layer, 20)])
 def test_what_inference_prepared_follows_the_weights(layer, clusters):
     shared, x = layer(clusters=clusters), torch.randn(1, 32, 8, 8)
@@ -164,6 +175,9 @@ def test_what_inference_prepared_follows_the_weights(layer, clusters):
         other = layer(clusters=clusters)
         shared.load_state_dict(other.state_dict())
         assert torch.allclose(shared(x), other(x), atol=1e-5)
+        for bias in (nn.Parameter(torch.randn(64)), nn.Parameter(torch.randn(64)), None):
+            shared.bias = bias
+            assert torch.allclose(shared(x), fresh(), atol=1e-5)
         shared.double()
         assert shared(x.double()).dtype == torch.float64
     shared.train()(x.double())

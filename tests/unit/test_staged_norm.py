@@ -40,12 +40,19 @@ def test_outputs_gradients_and_statistics_are_those_of_batch_norm(offset):
     assert ours.num_batches_tracked == theirs.num_batches_tracked == 1
 
 
-def test_bfloat16_keeps_its_type_and_sums_in_float32():
-    x = torch.randn(8, 5, 16, 16).bfloat16()
-    mean, var, weight, bias = torch.zeros(5), torch.ones(5), torch.ones(5), torch.zeros(5)
-    y = staged_batch_norm(x, mean, var, weight, bias)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_bfloat16_keeps_its_type_and_sums_in_float32(dtype):
+    torch.manual_seed(0)
+    x = (torch.randn(8, 5, 16, 16) + 3).bfloat16()
+    mean, var, weight, bias = (torch.full((5,), value, dtype=dtype) for value in (0.0, 1.0, 1.0, 0.0))
+    y = staged_batch_norm(x, mean, var, weight, bias, True, 1.0)
+    exact = x.double()
     assert y.dtype == torch.bfloat16
-    torch.testing.assert_close(y, F.batch_norm(x, None, None, weight, bias, True), rtol=0.01, atol=0.01)
+    rounding = torch.finfo(dtype).eps
+    torch.testing.assert_close(mean.double(), exact.mean((0, 2, 3)), rtol=rounding, atol=1e-5)
+    torch.testing.assert_close(var.double(), exact.var((0, 2, 3)), rtol=rounding, atol=1e-5)
+    expected = F.batch_norm(exact, None, None, weight.double(), bias.double(), True)
+    torch.testing.assert_close(y.double(), expected, rtol=0.01, atol=0.01)
 
 
 @pytest.mark.parametrize(
@@ -54,15 +61,26 @@ def test_bfloat16_keeps_its_type_and_sums_in_float32():
         norm().eval(),
         nn.BatchNorm2d(5, affine=False).double(),
         nn.BatchNorm2d(5, track_running_stats=False).double(),
-        nn.BatchNorm2d(5, momentum=None).double(),
     ],
-    ids=["eval", "without weights", "without statistics", "cumulative"],
+    ids=["eval", "without weights", "without statistics"],
 )
 def test_all_other_norms_are_left_alone(layer):
     other = copy.deepcopy(layer)
     x = torch.randn(4, 5, 6, 6, dtype=torch.float64)
     with StagedNorms():
-        torch.testing.assert_close(layer(x), other(x))
+        assert torch.equal(layer(x), other(x))
+    assert all(map(torch.equal, layer.buffers(), other.buffers()))
+
+
+def test_cumulative_averages_are_those_of_batch_norm():
+    theirs = nn.BatchNorm2d(5, momentum=None).double()
+    ours = copy.deepcopy(theirs)
+    for _ in range(3):
+        x = torch.randn(4, 5, 6, 6, dtype=torch.float64)
+        with StagedNorms():
+            torch.testing.assert_close(ours(x), theirs(x))
+    for mine, other in zip(ours.buffers(), theirs.buffers(), strict=True):
+        torch.testing.assert_close(mine, other)
 
 
 def test_only_norms_of_images_in_training_are_staged(monkeypatch):

@@ -199,6 +199,29 @@ def test_the_code_of_a_network(finished, all_jobs, module, network):
     assert all(Path(path).stem == network for path in trained)
 
 
+def test_the_code_of_a_layer(finished, all_jobs):
+    """Rules that load networks by their files find layers by name: theirs run again, other studies' do not."""
+    path = finished.folder / "src" / "convpress" / "layers" / "low_rank.py"
+    before = path.read_text()
+    path.write_text(f"{before}\n\nNEW = 1\n")
+    try:
+        jobs = finished.jobs(overlay=TINY)
+    finally:
+        path.write_text(before)
+    made = written(jobs)
+    mine = [path for job in all_jobs if job.rule in ("evaluate", "finetune_low_rank") for path in job.outputs]
+    assert {path for path in mine if "/low_rank/" in path} <= made
+    assert not {path for path in mine if "/merging/" in path or "/kernel_search/" in path} & made
+
+
+def test_every_layer_belongs_to_a_study(project):
+    text = (project.folder / "rules" / "common.smk").read_text()
+    tree = ast.parse(text[text.index("LAYERS_OF = {") : text.index("def layers_code")])
+    known = {name for names in ast.literal_eval(tree.body[0].value).values() for name in names}
+    files = (project.folder / "src" / "convpress" / "layers").glob("*.py")
+    assert known == {file.stem for file in files if "\n@register_layer\n" in file.read_text()}
+
+
 @pytest.mark.parametrize("module", ["convpress.train", "convpress.measure", "convpress.report.figures"])
 def test_a_package_module(finished, all_jobs, module):
     path = finished.folder.joinpath("src", *module.split(".")).with_suffix(".py")

@@ -20,7 +20,8 @@ class FactorisedConv2d(ConvLayer, ABC):
 
     On a CPU it learns through the dense kernel where that is quicker: function and gradients are the same, for the
     kernel is a polynomial of the factors, and no values between the convolutions are written, kept and read again.
-    Everywhere else, and always in inference, its convolutions run one after the other.
+    Everywhere else its convolutions run one after the other: in inference, in exports, and where one of them was
+    replaced or has hooks, which want to see it run.
     """
 
     rank_name: ClassVar[str] = "rank"
@@ -42,7 +43,9 @@ class FactorisedConv2d(ConvLayer, ABC):
         """Map (N, S, H, W) to (N, T, H', W')."""
         if not (self.training and torch.is_grad_enabled() and x.device.type == "cpu" and self.learns_dense):
             return self.chain(x)
-        with torch.autocast("cpu", enabled=False):  # sums of large terms that cancel: not in 16 bits
+        if torch.jit.is_tracing() or torch.compiler.is_exporting() or not all(map(_is_plain, self.children())):
+            return self.chain(x)
+        with torch.autocast("cpu", enabled=False):  # sums of large terms that cancel: not rounded to 16 bits
             kernel = self.kernel()
         return F.conv2d(x, kernel, self.expand.bias, self.stride, self.padding, self.dilation)
 
@@ -183,3 +186,9 @@ class FactorisedConv2d(ConvLayer, ABC):
             with torch.no_grad():
                 layer.expand.bias.copy_(conv.bias)  # type: ignore[union-attr]
         return layer.train(conv.training)
+
+
+def _is_plain(conv: nn.Module) -> bool:
+    """Whether nothing is lost when only the weight of `conv` is read and it does not run itself."""
+    hooks = (conv._forward_pre_hooks, conv._forward_hooks, conv._backward_pre_hooks, conv._backward_hooks)
+    return isinstance(conv, nn.Conv2d) and not any(hooks)

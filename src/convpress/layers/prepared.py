@@ -42,17 +42,20 @@ class PreparedConv2d(IndexedConv2d):
         # What a pass of inference asks for is little and written out: at batch 1 a call more in each layer is seen.
         if ready is None or self.training or torch.is_grad_enabled() or _is_recorded() or not self._holds(ready):
             return self._unprepared(x)
-        if ready.gather is None:
-            return F.conv2d(x, ready.weight, ready.bias, self.stride, self.padding, self.dilation)
-        return ready.gathered(F.conv2d(x, ready.weight, None, self.stride, self.padding, self.dilation))
+        return self._run(ready, x)
 
     def _unprepared(self, x: Tensor) -> Tensor:
         if self.training or torch.is_grad_enabled() or _is_recorded():
             self._prepared = None
             return F.conv2d(x, self.kernel(), self.bias, self.stride, self.padding, self.dilation)
-        ready = self._prepare()
+        return self._run(self._prepare(), x)
+
+    def _run(self, ready: Prepared, x: Tensor) -> Tensor:
+        if ready.gather is None:
+            return F.conv2d(x, ready.weight, ready.bias, self.stride, self.padding, self.dilation)
         out = F.conv2d(x, ready.weight, None, self.stride, self.padding, self.dilation)
-        return ready.gathered(out)
+        out = gather_channels(out, ready.gather)
+        return out if ready.bias is None else out + ready.bias.view(-1, 1, 1)
 
     def _holds(self, ready: Prepared) -> bool:
         """Whether weight and index are what they were when `ready` was made of them."""
@@ -107,12 +110,6 @@ class Prepared:
         self.lasts = not (source.is_inference() or index.is_inference())
         if self.lasts:
             self.version, self.index_version, self.address = source._version, index._version, source.data_ptr()
-
-    def gathered(self, out: Tensor) -> Tensor:
-        """The output channels of the layer from those of the convolution."""
-        if self.gather is not None:
-            out = gather_channels(out, self.gather)
-        return out if self.bias is None else out + self.bias.view(-1, 1, 1)
 
 
 def _is_recorded() -> bool:

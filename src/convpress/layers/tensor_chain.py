@@ -42,7 +42,7 @@ class TensorChainConv2d(FactorisedConv2d):
         h, w = self.kernel_size
         r0, r1, r2 = self.ranks = check_chain_ranks(ranks, (in_channels, h * w, out_channels))
         self.reduce = nn.Conv2d(in_channels, r0 * r1, 1, bias=False)
-        self.spatial = nn.Conv2d(r1, r2, (h, w), bias=False)  # its weight serves every group, see forward
+        self.spatial = nn.Conv2d(r1, r2, (h, w), bias=False)  # its weight serves every group, see chain
         self.expand = nn.Conv2d(r0 * r2, out_channels, 1, bias=bias)
 
     @property
