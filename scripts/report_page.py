@@ -5,6 +5,7 @@ from pathlib import Path
 from common import job
 from convpress.report.page import write_report
 from convpress.report.reading import read_json
+from convpress.workflow.jobtimes import rule_seconds
 
 with job(snakemake):
     inputs, metrics = (
@@ -12,4 +13,5 @@ with job(snakemake):
     )
     config = {"run": snakemake.params.run, "seed": snakemake.params.seed}
     tables = [Path(path).stem for path in snakemake.input.tables]
-    write_report(Path(snakemake.output.page).parent, config, inputs, metrics, snakemake.input.histories, tables)
+    times = rule_seconds(Path(".snakemake", "metadata"), snakemake.params.run)
+    write_report(Path(snakemake.output.page).parent, config, inputs, metrics, snakemake.input.histories, tables, times)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,15 +102,18 @@ def write_report(
     metrics: list[dict[str, Any]],
     histories: Sequence[str],
     tables: Sequence[str] | None = None,
+    rule_seconds: Mapping[str, Mapping[str, float]] | None = None,
 ) -> None:
     """Write provenance.json and report.html of the run in `results`; the project lies in the working folder.
 
     `config` has run and seed, `inputs` are the records of the fetch step, `metrics` those of `evaluate`, `histories`
-    the files of all trainings, `tables` the names of the run's tables, if others lie there of former runs.
+    the files of all trainings, `tables` the names of the run's tables, if others lie there of former runs,
+    `rule_seconds` the `jobs` of each rule and their `seconds`, if known.
     """
     record = run_record(config, inputs, metrics)
     record.pop("compile", None)  # the metrics are of evaluations, which never compile; trainings may
     record |= {"git": project_state(Path.cwd()), "stage_seconds": stage_seconds(histories)}
+    record |= {"rule_seconds": rule_seconds} if rule_seconds else {}
     write_json(record, results / "provenance.json")
     page = results / "report.html"
     render_page(results, page, tables=tables)

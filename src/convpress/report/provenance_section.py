@@ -33,8 +33,8 @@ def facts(provenance: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def provenance_tables(run: Run) -> list[TableView]:
-    """Inputs with their checksums, the time of each study's trainings, and of each training."""
-    return [view for view in (_inputs(run), *_costs(run)) if view.rows]
+    """Inputs with their checksums, the time of each rule's jobs, of each study's trainings, and of each training."""
+    return [view for view in (_inputs(run), _rules(run), *_costs(run)) if view.rows]
 
 
 def _inputs(run: Run) -> TableView:
@@ -54,6 +54,15 @@ def _inputs(run: Run) -> TableView:
         for entry in run.inputs
     ]
     return _view("inputs", "External inputs.", columns, rows)
+
+
+def _rules(run: Run) -> TableView:
+    recorded = run.provenance.get("rule_seconds")
+    found = recorded if isinstance(recorded, dict) else {}
+    rows = [[rule, say.whole(each["jobs"]), say.duration(each["seconds"])] for rule, each in found.items()]
+    together = say.duration(sum(each["seconds"] for each in found.values()))
+    caption = f"What the jobs of each rule took from start to end, but for this page; together {together}."
+    return _view("rules", caption, (Column("Rule", str), Column("Jobs", str), Column("Time", str)), rows)
 
 
 def _costs(run: Run) -> list[TableView]:
