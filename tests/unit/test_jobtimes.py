@@ -4,8 +4,9 @@ import json
 import re
 import shutil
 
-from convpress.workflow.jobtimes import rule_seconds
 from made_run import page_of, run, text_of  # noqa: F401
+
+from convpress.workflow.jobtimes import rule_seconds
 
 
 def record(folder, name, rule, log, start, end):
