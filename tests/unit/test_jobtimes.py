@@ -33,7 +33,7 @@ def test_without_records_nothing_is_told(tmp_path):
     assert rule_seconds(tmp_path / "none", "mine") == {}
 
 
-def test_the_page_tells_what_each_rule_took(tmp_path, run):
+def test_the_page_tells_what_each_rule_took(tmp_path, run):  # noqa: F811
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
     provenance = json.loads((folder / "provenance.json").read_text())
