@@ -39,6 +39,7 @@ with job(snakemake):
         "ci_low": accuracy.ci_low,
         "ci_high": accuracy.ci_high,
         "validation_accuracy": float(correct(inputs.model, validation).mean()),
+        "validation_n": len(validation),
         "params": count_parameters(model),
         "macs": count_macs(model, test.images.shape[1:]),
         "bytes": file_bytes(inputs.model),

@@ -32,7 +32,7 @@ with job(snakemake):
         model, choice = load(snakemake.input.model), MergeMethod(**method)
         compress(model, choice, ratio, look)
         row = {"point": path.stem, "series": name, "ratio": ratio} | choice.model_dump(exclude={"recalibrate"})
-        row["validation_before"] = accuracy(model)
+        row |= {"validation_n": len(validation), "validation_before": accuracy(model)}
         recalibrate(model, seen, images=common["recalibration"])
         row["validation_recalibrated"] = accuracy(model)
         save_model(model, path)

@@ -10,7 +10,8 @@ from convpress.files import write_csv, write_json
 from convpress.report.kernel_search_tables import history_table as stages_history
 from convpress.report.merging_tables import history_table
 from convpress.report.reading import read_array, read_history, read_json, read_rows
-from convpress.report.tables import read_results, stage_seconds
+from convpress.report.tables import Result, accuracy_columns, before_columns, read_results, stage_seconds
+from convpress.statistics import wilson
 
 CORRECT = np.arange(1000) % 3 > 0
 RECORD = {"study": "baseline", "variant": "net", "test_accuracy": float(CORRECT.mean())}
@@ -92,3 +93,17 @@ def test_seconds_are_not_summed_over_a_part_of_a_history(files):
 def test_an_array_that_is_not_there_is_named(files):
     with pytest.raises(ConvpressError, match=r"net\.npz: .*answers"):
         read_array(files[".npz"], "answers")
+
+
+def test_accuracies_before_training_and_on_validation_images_carry_intervals():
+    metrics = {"accuracy_before": 0.3, "test_n": 1000, "validation_accuracy": 0.96, "validation_n": 500}
+    shared = dict.fromkeys(("test_accuracy", "ci_low", "ci_high", "params", "macs", "bytes"), 0.0)
+    result = Result(shared | metrics, np.zeros(0, dtype=bool))
+    before, validation = before_columns(result), accuracy_columns(result)
+    ends = wilson(300, 1000)
+    assert (before["before_ci_low"], before["before_ci_high"]) == (ends.ci_low, ends.ci_high)
+    ends = wilson(480, 500)
+    assert validation["validation_n"] == 500
+    assert (validation["validation_ci_low"], validation["validation_ci_high"]) == (ends.ci_low, ends.ci_high)
+    del result.metrics["validation_n"]
+    assert np.isnan(accuracy_columns(result)["validation_ci_low"])

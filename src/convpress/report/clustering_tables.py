@@ -22,7 +22,7 @@ from convpress.config.clustering import (
     variants,
 )
 from convpress.report.reading import last_epoch, read_history, read_rows
-from convpress.report.tables import EPOCH_COLUMNS, Result, accuracy_columns, compare
+from convpress.report.tables import EPOCH_COLUMNS, Result, accuracy_columns, before_columns, compare
 from convpress.statistics import wilson
 
 FROZEN = RemedyConfig.model_validate({"filters": "frozen"})
@@ -60,7 +60,7 @@ def finetune_table(
             {"variant": name, "remedy": variant.remedy, "replicate": variant.replicate, "target_ratio": variant.ratio}
             | {"filters": study.remedies[variant.remedy].filters if variant.remedy else ""}
             | _unique(model, _layers(study, variant))
-            | {"accuracy_before": result.metrics["accuracy_before"]}
+            | before_columns(result)
             | accuracy_columns(result)
             | {"delta_control": comparison["delta"], "mcnemar_p": comparison["mcnemar_p"]}
             | _against_frozen(results, study, variant)
@@ -78,7 +78,7 @@ def _baseline(results: Mapping[tuple[str, str], Result], study: ClusteringConfig
     comparison = compare(result, results["clustering", CONTROL])
     return (
         {"variant": "baseline", "remedy": "", "replicate": 0, "filters": "", "epochs": 0, "unique_ratio": 1.0}
-        | {"accuracy_before": result.metrics["accuracy_before"]}
+        | before_columns(result)
         | accuracy_columns(result)
         | {"delta_control": comparison["delta"], "mcnemar_p": comparison["mcnemar_p"]}
     )

@@ -12,7 +12,7 @@ import pandas as pd
 from convpress.report.frames import records
 from convpress.report.pareto import REFERENCES, front
 from convpress.report.reading import read_json, read_rows
-from convpress.report.tables import Result, accuracy_columns, compare
+from convpress.report.tables import Result, accuracy_columns, before_columns, compare
 
 Key = tuple[str, str]
 """Study and variant."""
@@ -47,6 +47,7 @@ KINDRED = 0.10
 FIRST = (
     *("study", "variant", "model", "params", "macs", "bytes", "latency_ms", "speedup", "test_accuracy"),
     *("ci_low", "ci_high", "delta_control", "mcnemar_p", "finetune_epochs", "control_epochs", "accuracy_before"),
+    *("before_ci_low", "before_ci_high", "validation_n", "validation_ci_low", "validation_ci_high"),
 )
 
 
@@ -70,8 +71,7 @@ def final_networks_table(
         for variant, model in variants.items():
             key = (study, variant)
             row = {"study": study, "variant": variant, "model": model} | accuracy_columns(results[key])
-            row["accuracy_before"] = results[key].metrics["accuracy_before"]
-            row |= _against_control(results, key, model)
+            row |= before_columns(results[key]) | _against_control(results, key, model)
             row["finetune_epochs"] = epochs[study][variant]
             row["control_epochs"] = epochs["control"].get(model, 0)
             row |= times.get(key, {}) | {name: value for name, value in checks[key].items() if name not in row}

@@ -14,7 +14,15 @@ from convpress.kernel_search import searched_layers
 from convpress.layers.surgery import find_conv
 from convpress.report.frames import records
 from convpress.report.reading import last_epoch, read_history, read_json, read_rows
-from convpress.report.tables import CONDITIONS, EPOCH_COLUMNS, Result, accuracy_columns, compare, device
+from convpress.report.tables import (
+    CONDITIONS,
+    EPOCH_COLUMNS,
+    Result,
+    accuracy_columns,
+    before_columns,
+    compare,
+    device,
+)
 
 SHOWN_FILTERS = 6
 
@@ -99,7 +107,8 @@ def stages_table(
         time = times.loc["baseline" if study in ("baseline", "control") else name]
         comparison = compare(result, control)
         rows.append(
-            {"stage": stage, "variant": variant, "accuracy_before": result.metrics["accuracy_before"]}
+            {"stage": stage, "variant": variant}
+            | before_columns(result)
             | accuracy_columns(result)
             | {"delta_control": comparison["delta"], "mcnemar_p": comparison["mcnemar_p"]}
             | {f"latency_{key}": time[key] for key in ("q1_ms", "q3_ms")}

@@ -15,7 +15,7 @@ from convpress.layers.low_rank import LowRankConv2d, SeparableConv2d
 from convpress.layers.surgery import find_conv
 from convpress.low_rank import expand
 from convpress.report.reading import last_epoch, read_history, read_rows
-from convpress.report.tables import EPOCH_COLUMNS, Result, accuracy_columns, compare
+from convpress.report.tables import EPOCH_COLUMNS, Result, accuracy_columns, before_columns, compare
 
 Results = Mapping[tuple[str, str], Result]
 
@@ -110,7 +110,7 @@ def _row_of(study: LowRankConfig, row: RowConfig, histories: Mapping[str, str]) 
 def _row(study: LowRankConfig, result: Result, base: Result, control: Result, cost: pd.Series) -> dict[str, Any]:
     to_base, to_control = compare(result, base), compare(result, control)
     return (
-        {"accuracy_before": result.metrics["accuracy_before"]}
+        before_columns(result)
         | accuracy_columns(result)
         | {"macs": int(cost["macs"]), "macs_input_size": result.metrics["macs"]}
         | {"size": int(cost["size"]), "input_size": study.input_size}

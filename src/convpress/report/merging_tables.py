@@ -14,7 +14,15 @@ from convpress.layers.shared_kernels import SharedKernelConv2d
 from convpress.merging.blocks import inner, residual_blocks
 from convpress.report.merging_turns import PAIRED, TURNS, paired_speedups
 from convpress.report.reading import last_epoch, read_history, read_rows
-from convpress.report.tables import CONDITIONS, EPOCH_COLUMNS, Result, accuracy_columns, compare, device
+from convpress.report.tables import (
+    CONDITIONS,
+    EPOCH_COLUMNS,
+    Result,
+    accuracy_columns,
+    before_columns,
+    compare,
+    device,
+)
 
 COLUMNS = (
     *("stage", "series", "model", "variant", "method", "rule", "features", "allocate", "ratio", "macs_divisor", "seed"),
@@ -22,7 +30,8 @@ COLUMNS = (
     *CONDITIONS,
     "device",
     *("validation_before", "validation_recalibrated", "accuracy_before", "test_accuracy", "test_n", "ci_low"),
-    *("ci_high", "validation_accuracy", "delta_control", "mcnemar_p", "epochs", "control_epochs"),
+    *("ci_high", "before_ci_low", "before_ci_high", "validation_accuracy", "validation_n"),
+    *("validation_ci_low", "validation_ci_high", "delta_control", "mcnemar_p", "epochs", "control_epochs"),
 )
 IMAGES = 10_000
 """The seed times its networks over CIFAR-10's test images."""
@@ -77,7 +86,8 @@ def merging_table(
         control_spent = history[(history["stage"] == "control") & (history["variant"] == entry["model"])]
         rows.append(
             entry
-            | {"stage": method, "variant": name, "accuracy_before": result.metrics["accuracy_before"]}
+            | {"stage": method, "variant": name}
+            | before_columns(result)
             | accuracy_columns(result)
             | {"delta_control": comparison["delta"], "mcnemar_p": comparison["mcnemar_p"]}
             | _time(times, key, entry["model"])

@@ -14,7 +14,7 @@ from convpress.checkpoints import load
 from convpress.config.sensitivity import STARTS, Variant
 from convpress.report.reading import last_epoch, read_history, read_json, read_rows
 from convpress.report.sensitivity_penalty import counted
-from convpress.report.tables import Result, accuracy_columns, compare
+from convpress.report.tables import Result, accuracy_columns, before_columns, compare
 from convpress.sensitivity import total_sensitivity
 
 CELL = ["model", "decomposition", "compression", "suffix"]
@@ -81,7 +81,7 @@ def variants_table(
             | {"replicate": variant.replicate, "variant": name}
             | _decomposition(variant, layers)
             | _trained(models[name], _of(layers, variant))
-            | {"accuracy_before": result.metrics["accuracy_before"]}
+            | before_columns(result)
             | accuracy_columns(result)
             | {"delta_control": control["delta"], "mcnemar_p": control["mcnemar_p"]}
             | {"delta_plain": plain.get("delta"), "mcnemar_plain_p": plain.get("mcnemar_p")}

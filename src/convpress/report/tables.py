@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import pandas as pd
 from convpress.errors import ConvpressError
 from convpress.files import atomic_path, write_csv
 from convpress.report.reading import read_array, read_json, read_rows
-from convpress.statistics import mcnemar
+from convpress.statistics import mcnemar, wilson
 
 ROUNDING = 1e-9
 """Fractions that differ by less are the same count of images."""
@@ -62,6 +63,8 @@ ACCURACY_COLUMNS = (
     "bytes",
 )
 
+VALIDATION_COLUMNS = ("validation_n", "validation_ci_low", "validation_ci_high")
+
 EPOCH_COLUMNS = ("epoch", "lr", "loss", "train_accuracy", "validation_accuracy", "seconds")
 """What the tables of histories say of each epoch."""
 
@@ -77,7 +80,23 @@ def device(results: Mapping[tuple[str, str], Result]) -> str:
 
 def accuracy_columns(result: Result) -> dict[str, Any]:
     """The columns that every table of models shares."""
-    return {name: result.metrics[name] for name in ACCURACY_COLUMNS}
+    return {name: result.metrics[name] for name in ACCURACY_COLUMNS} | _validation_columns(result)
+
+
+def _validation_columns(result: Result) -> dict[str, float]:
+    """Number of validation images and the interval of their accuracy; empty where metrics do not tell the number."""
+    n = result.metrics.get("validation_n")
+    if n is None:
+        return dict.fromkeys(VALIDATION_COLUMNS, math.nan)
+    found = wilson(round(result.metrics["validation_accuracy"] * n), n)
+    return dict(zip(VALIDATION_COLUMNS, (n, found.ci_low, found.ci_high), strict=True))
+
+
+def before_columns(result: Result) -> dict[str, float]:
+    """Accuracy on the test images right after the surgery, with its interval; there are as many images as later."""
+    n = result.metrics["test_n"]
+    found = wilson(round(result.metrics["accuracy_before"] * n), n)
+    return {"accuracy_before": found.accuracy, "before_ci_low": found.ci_low, "before_ci_high": found.ci_high}
 
 
 def baselines_table(results: Mapping[tuple[str, str], Result], control_epochs: Mapping[str, int]) -> pd.DataFrame:
