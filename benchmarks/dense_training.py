@@ -58,7 +58,12 @@ def row(case: str, group: str, x: Tensor, bf16: bool, dense: nn.Module, chain: n
     turns = torch.tensor([[milliseconds(way, x, bf16) for way in ways] for _ in range(TURNS + 1)])[1:]
     ours, reference = turns.median(0).values.tolist()
     group = f"{group}, {'bfloat16' if bf16 else 'float32'}"
-    about = {"case": f"{case}, {group}", "group": group, "quantity": "forward and back", "unit": "ms"}
+    about = {
+        "case": f"{case}, {'bfloat16' if bf16 else 'float32'}",
+        "group": group,
+        "quantity": "forward and back",
+        "unit": "ms",
+    }
     return about | {"ours": ours, "reference": reference, "ratio": reference / ours}
 
 

@@ -13,5 +13,6 @@ with job(snakemake):
     )
     config = {"run": snakemake.params.run, "seed": snakemake.params.seed}
     tables = [Path(path).stem for path in snakemake.input.tables]
-    times = rule_seconds(Path(".snakemake", "metadata"), snakemake.params.run)
-    write_report(Path(snakemake.output.page).parent, config, inputs, metrics, snakemake.input.histories, tables, times)
+    results = Path(snakemake.output.page).parent
+    times = rule_seconds(Path(".snakemake", "metadata"), results)
+    write_report(results, config, inputs, metrics, snakemake.input.histories, tables, times)

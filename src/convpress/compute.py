@@ -17,9 +17,9 @@ from convpress.staged_norm import StagedNorms
 log = logging.getLogger(__name__)
 
 COMPILE_PAYS_AFTER_STEPS = {"cpu": 350, "cuda": 3000}
-"""Steps from which on compiling saves more than it costs, by the device. On a CPU with matrix tiles it takes half a
-minute for the first ResNet-20, which 1,200 steps win back, and seconds for others of the same structure, for torch
-keeps what is compiled between processes. On a GPU steps are short."""
+"""Steps from which on compiling saves more than it costs, by the device, where several networks share a structure. On a
+CPU with matrix tiles it takes half a minute for the first ResNet-20, which 1,200 steps win back, and seconds for the
+others, for torch keeps what is compiled between processes. On a GPU steps are short."""
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """What `auto` decides on which machine, and that compiled training is the same training."""
 
 import shutil
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import nn
 
-from convpress import compute
+from convpress import compute, train
 from convpress.compute import Compute, maybe_compile, resolve, training_modes
 from convpress.config.sections import ComputeConfig, TrainingConfig
 from convpress.train import Trainer
@@ -90,6 +91,15 @@ def test_compiled_code_for_a_cpu_has_staged_norms(device, monkeypatch):
     called = [node.target for graph in graphs for node in graph.graph.nodes if node.op == "call_function"]
     assert graphs
     assert any("batch_norm" in str(target) for target in called) == (device == "cuda")
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_training_stages_its_norms_where_it_is_compiled(compiled, monkeypatch):
+    asked = []
+    monkeypatch.setattr(train, "training_modes", lambda compute, staged: asked.append(staged) or nullcontext())
+    monkeypatch.setattr(train, "maybe_compile", lambda model, compute: nn.Sequential(model) if compiled else model)
+    trained(compiled=compiled)
+    assert asked == [compiled] * 2
 
 
 def test_eager_training_has_the_norms_of_torch(monkeypatch):

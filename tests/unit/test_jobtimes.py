@@ -3,26 +3,40 @@
 import json
 import re
 import shutil
+from base64 import urlsafe_b64encode
+from pathlib import Path
 
 from made_run import page_of, run, text_of  # noqa: F401
 
 from convpress.workflow.jobtimes import rule_seconds
 
+RESULTS = Path("results/mine")
 
-def record(folder, name, rule, log, start, end):
-    path = folder / name
+
+def record(file, rule, log, start, end, *, there=True, parts=1):
+    """A record as Snakemake writes it, and its file; long names are parted into folders."""
+    name = urlsafe_b64encode(file.encode()).decode()
+    step = -(-len(name) // parts)
+    pieces = [name[place : place + step] for place in range(0, len(name), step)]
+    path = Path("records", *(f"@{piece}" for piece in pieces[:-1]), pieces[-1])
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"rule": rule, "log": [log], "starttime": start, "endtime": end}))
+    if there:
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        Path(file).touch()
 
 
-def test_a_job_of_several_files_counts_once_and_other_runs_do_not_count(tmp_path):
-    record(tmp_path, "a", "finetune", "logs/mine/finetune/x.log", 10, 40)
-    record(tmp_path, "long/b", "finetune", "logs/mine/finetune/x.log", 10, 40)
-    record(tmp_path, "c", "finetune", "logs/mine/finetune/y.log", 40, 45)
-    record(tmp_path, "d", "evaluate", "logs/mine/evaluate/y.log", 1, 101)
-    record(tmp_path, "e", "evaluate", "logs/other/evaluate/y.log", 1, 900)
-    (tmp_path / "cut").write_text('{"rule": "evaluate", "lo')
-    found = rule_seconds(tmp_path, "mine")
+def test_jobs_count_once_and_only_where_their_files_are_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    record("results/mine/a.pt", "finetune", "logs/mine/finetune/x.log", 10, 40)
+    record("results/mine/a.csv", "finetune", "logs/mine/finetune/x.log", 10, 40, parts=3)
+    record("results/mine/b.pt", "finetune", "logs/mine/finetune/y.log", 40, 45)
+    record("results/mine/c.json", "evaluate", "logs/mine/evaluate/y.log", 1, 101)
+    record("results/mine/failed.json", "evaluate", "logs/mine/evaluate/z.log", 1, 900, there=False)
+    record("results/other/c.json", "evaluate", "logs/other/evaluate/y.log", 1, 900)
+    record("results/mine/report.html", "report_page", "logs/mine/report_page.log", 1, 9)
+    Path("records/cut").write_text('{"rule": "evaluate", "lo')
+    found = rule_seconds(Path("records"), RESULTS)
     assert list(found.items()) == [
         ("evaluate", {"jobs": 1, "seconds": 100}),
         ("finetune", {"jobs": 2, "seconds": 35}),
@@ -30,7 +44,7 @@ def test_a_job_of_several_files_counts_once_and_other_runs_do_not_count(tmp_path
 
 
 def test_without_records_nothing_is_told(tmp_path):
-    assert rule_seconds(tmp_path / "none", "mine") == {}
+    assert rule_seconds(tmp_path / "none", RESULTS) == {}
 
 
 def test_the_page_tells_what_each_rule_took(tmp_path, run):  # noqa: F811

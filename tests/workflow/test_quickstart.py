@@ -95,6 +95,10 @@ def test_the_page_is_whole_and_needs_no_network(quickstart):
     assert 'src="http' not in page
     assert '<link rel="stylesheet" href="http' not in page
     assert len(page) < 5_000_000
+    assert "What the jobs of each rule took" in page
+    rules = json.loads((quickstart.folder / "results" / "quickstart" / "provenance.json").read_text())["rule_seconds"]
+    assert rules["evaluate"]["jobs"] > 10
+    assert rules["evaluate"]["seconds"] > rules["evaluate"]["jobs"]
 
 
 def test_second_run_has_nothing_to_do(quickstart):

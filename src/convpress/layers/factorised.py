@@ -43,11 +43,20 @@ class FactorisedConv2d(ConvLayer, ABC):
         """Map (N, S, H, W) to (N, T, H', W')."""
         if not (self.training and torch.is_grad_enabled() and x.device.type == "cpu" and self.learns_dense):
             return self.chain(x)
-        if torch.jit.is_tracing() or torch.compiler.is_exporting() or not all(map(_is_plain, self.children())):
+        if torch.jit.is_tracing() or torch.compiler.is_exporting() or not self._reads_weights_alone():
             return self.chain(x)
         with torch.autocast("cpu", enabled=False):  # sums of large terms that cancel: not rounded to 16 bits
             kernel = self.kernel()
         return F.conv2d(x, kernel, self.expand.bias, self.stride, self.padding, self.dilation)
+
+    def _reads_weights_alone(self) -> bool:
+        """Whether nothing is lost when the convolutions do not run and only their weights are read."""
+        convs = [part for part in self.children() if isinstance(part, nn.Conv2d)]
+        return (
+            len(convs) == len(list(self.children()))
+            and all(type(conv).forward is nn.Conv2d.forward and not _hooks(conv) for conv in convs)
+            and all(conv.bias is None for conv in convs if conv is not self.expand)
+        )
 
     @property
     def learns_dense(self) -> bool:
@@ -188,7 +197,5 @@ class FactorisedConv2d(ConvLayer, ABC):
         return layer.train(conv.training)
 
 
-def _is_plain(conv: nn.Module) -> bool:
-    """Whether nothing is lost when only the weight of `conv` is read and it does not run itself."""
-    hooks = (conv._forward_pre_hooks, conv._forward_hooks, conv._backward_pre_hooks, conv._backward_hooks)
-    return isinstance(conv, nn.Conv2d) and not any(hooks)
+def _hooks(module: nn.Module) -> bool:
+    return any((module._forward_pre_hooks, module._forward_hooks, module._backward_pre_hooks, module._backward_hooks))

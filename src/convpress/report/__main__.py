@@ -11,6 +11,7 @@ from convpress.report.page import write_report
 from convpress.report.reading import read_json
 from convpress.report.tables import write_table
 from convpress.report.targets import targets_table
+from convpress.workflow.jobtimes import rule_seconds
 
 
 def draw(results: Path) -> None:
@@ -29,7 +30,8 @@ def draw(results: Path) -> None:
     targets = targets_table(Path("report/reference/targets.csv"), results / "tables")
     write_table(targets, results / "tables" / "targets.csv")
     histories = sorted(map(str, results.glob("histories/**/*.csv")))
-    write_report(results, config | {"run": results.name}, inputs, metrics, histories)
+    times = rule_seconds(Path(".snakemake", "metadata"), results)
+    write_report(results, config | {"run": results.name}, inputs, metrics, histories, rule_seconds=times)
 
 
 def configuration(run: str) -> dict[str, Any]:

@@ -61,7 +61,10 @@ def _rules(run: Run) -> TableView:
     found = recorded if isinstance(recorded, dict) else {}
     rows = [[rule, say.whole(each["jobs"]), say.duration(each["seconds"])] for rule, each in found.items()]
     together = say.duration(sum(each["seconds"] for each in found.values()))
-    caption = f"What the jobs of each rule took from start to end, but for this page; together {together}."
+    caption = (
+        f"What the jobs of each rule took as they ran last, by Snakemake's records, so without attempts that were "
+        f"interrupted; together {together}."
+    )
     return _view("rules", caption, (Column("Rule", str), Column("Jobs", str), Column("Time", str)), rows)
 
 
