@@ -9,7 +9,8 @@ from __future__ import annotations
 import ast
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -180,16 +181,23 @@ def test_one_parameter(finished, all_jobs, study):
     assert not {"train_baseline", "teacher_logits"} & {job.rule for job in jobs}
 
 
+@contextmanager
+def edited(path: Path) -> Iterator[None]:
+    """A module with one more constant."""
+    before = path.read_text()
+    path.write_text(f"{before}\n\nNEW = 1\n")
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
 @pytest.mark.parametrize(("module", "network"), [("alexnet", "alexnet"), ("resnet_cifar", "resnet8")])
 def test_the_code_of_a_network(finished, all_jobs, module, network):
     """No script imports it; the rules find it by the network's name."""
     path = finished.folder / "src" / "convpress" / "models" / f"{module}.py"
-    before = path.read_text()
-    path.write_text(f"{before}\n\nNEW = 1\n")
-    try:
+    with edited(path):
         jobs = finished.jobs(overlay=TINY)
-    finally:
-        path.write_text(before)
     model = f"results/tiny/models/baseline/{network}.safetensors"
     changed = [job for job in all_jobs if model in job.outputs]
     assert len(changed) == 1
@@ -202,12 +210,8 @@ def test_the_code_of_a_network(finished, all_jobs, module, network):
 def test_the_code_of_a_layer(finished, all_jobs):
     """Rules that load networks by their files find layers by name: theirs run again, other studies' do not."""
     path = finished.folder / "src" / "convpress" / "layers" / "low_rank.py"
-    before = path.read_text()
-    path.write_text(f"{before}\n\nNEW = 1\n")
-    try:
+    with edited(path):
         jobs = finished.jobs(overlay=TINY)
-    finally:
-        path.write_text(before)
     made = written(jobs)
     mine = [path for job in all_jobs if job.rule in ("evaluate", "finetune_low_rank") for path in job.outputs]
     assert {path for path in mine if "/low_rank/" in path} <= made
@@ -225,14 +229,10 @@ def test_every_layer_belongs_to_a_study(project):
 @pytest.mark.parametrize("module", ["convpress.train", "convpress.measure", "convpress.report.figures"])
 def test_a_package_module(finished, all_jobs, module):
     path = finished.folder.joinpath("src", *module.split(".")).with_suffix(".py")
-    before = path.read_text()
     scripts = scripts_importing(finished.folder, module)
     rules = {rule for rule, script in script_of(finished.folder).items() if script in scripts}
-    path.write_text(f"{before}\n\nNEW = 1\n")
-    try:
+    with edited(path):
         assert finished.rules(overlay=TINY) == dependents(all_jobs, rules & {job.rule for job in all_jobs})
-    finally:
-        path.write_text(before)
     assert finished.jobs(overlay=TINY) == []
 
 
