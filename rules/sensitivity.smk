@@ -1,6 +1,6 @@
 """Are factorised layers stable, and can they be made so? Factors plain or corrected, trained with a penalty or not."""
 
-from convpress.config.sensitivity import PENALISED, STARTS, SensitivityConfig
+from convpress.config.sensitivity import ALLOCATED, PENALISED, STARTS, SensitivityConfig
 
 SENS = SensitivityConfig(**config["sensitivity"])
 SENS_VARIANTS = SENS.variants()
@@ -17,13 +17,14 @@ rule decompose_factorised:
     input:
         model=f"{MODELS}/baseline/{{model}}.safetensors",
     output:
-        factors=sensitivity_model("factors/{model}-{decomposition}-{compression}x"),
-        metrics=f"{RESULTS}/metrics/sensitivity/factors/{{model}}-{{decomposition}}-{{compression}}x.json",
+        factors=sensitivity_model("factors/{model}-{decomposition}-{compression}x{ranks}"),
+        metrics=f"{RESULTS}/metrics/sensitivity/factors/{{model}}-{{decomposition}}-{{compression}}x{{ranks}}.json",
     log:
-        f"{LOGS}/decompose_factorised/{{model}}-{{decomposition}}-{{compression}}x.log",
+        f"{LOGS}/decompose_factorised/{{model}}-{{decomposition}}-{{compression}}x{{ranks}}.log",
     wildcard_constraints:
         decomposition="cp|tucker|tensor_chain",
         compression=r"\d+",
+        ranks=f"({ALLOCATED})?",
     threads: THREADS
     params:
         options={"slack": SENS.slack, "starts": SENS.starts, "iterations": SENS.iterations},
@@ -72,7 +73,7 @@ rule sensitivity_probe:
     input:
         data=DATASET,
         model=rules.decompose_factorised.input.model,
-        factors=rules.decompose_factorised.output.factors,
+        factors=sensitivity_model("factors/{model}-{decomposition}-{compression}x"),
     output:
         noise=f"{RESULTS}/metrics/sensitivity/noise/{{model}}-{{decomposition}}-{{compression}}x.csv",
         rates=f"{RESULTS}/metrics/sensitivity/rates/{{model}}-{{decomposition}}-{{compression}}x.csv",

@@ -11,22 +11,25 @@ from convpress.checkpoints import load
 from convpress.files import atomic_path, write_json
 from convpress.layers.surgery import find_conv
 from convpress.provenance import result_record
-from convpress.sensitivity import factorise, factorised_layers
+from convpress.sensitivity import factorise, ranks_of_layers
 
 with job(snakemake):
     params, names = snakemake.params, snakemake.wildcards
     torch.set_num_threads(params.cpu["threads"])
     model, rows, tensors = load(snakemake.input.model), [], {}
-    for layer in factorised_layers(model):
-        kernel = find_conv(model, layer).weight
-        found = factorise(kernel, names.decomposition, int(names.compression), seed=params.seed, **params.options)
+    compression, allocate = int(names.compression), bool(names.ranks)
+    for layer, ranks in ranks_of_layers(model, names.decomposition, compression, allocate=allocate).items():
+        found = factorise(
+            find_conv(model, layer).weight, names.decomposition, ranks, seed=params.seed, **params.options
+        )
         rows.append({"layer": layer} | found.metrics)
         for kind, factors in (("plain", found.plain), ("corrected", found.corrected)):
             tensors |= {f"{kind}/{layer}/{n}": factor.contiguous() for n, factor in enumerate(factors)}
         logging.info("%s rank %s error %.4f", layer, found.metrics["rank"], found.metrics["relative_error"])
     with atomic_path(Path(snakemake.output.factors)) as path:
         save_file(tensors, path)
-    key = {"model": names.model, "decomposition": names.decomposition, "compression": int(names.compression)}
+    key = {"model": names.model, "decomposition": names.decomposition, "compression": compression}
+    key |= {"allocated": allocate}
     provenance = result_record(
         [snakemake.input.model],
         seed=params.seed,

@@ -27,10 +27,11 @@ from convpress.decompose.sensitivity import (
 from convpress.decompose.tensor_chain import chain_decompose, chain_tensor
 from convpress.decompose.tensors import cp_tensor, kernel_to_order3, relative_error
 from convpress.decompose.tucker import tucker_decompose, tucker_tensor
+from convpress.decompose.tucker_allocation import allocate_tucker
 from convpress.errors import ConvpressError
 from convpress.layers.cp import CPConv2d
 from convpress.layers.factorised import FactorisedConv2d
-from convpress.layers.surgery import replace_conv
+from convpress.layers.surgery import find_conv, replace_conv
 from convpress.layers.tensor_chain import TensorChainConv2d
 from convpress.layers.tucker import TuckerConv2d
 from convpress.objectives import Penalty
@@ -125,6 +126,27 @@ def ranks_for(kind: str, shape: Sequence[int], compression: float) -> Ranks:
     return ranks
 
 
+def ranks_of_layers(model: nn.Module, kind: str, compression: float, *, allocate: bool = False) -> dict[str, Ranks]:
+    """The ranks of every layer that is factorised: each layer at the compression, or all of them together.
+
+    Raises:
+        ConvpressError: not even ranks of one are that small, or ranks of another kind than tucker are to be allocated.
+    """
+    kernels = {name: find_conv(model, name).weight.detach() for name in factorised_layers(model)}
+    if not allocate:
+        return {name: _layer_ranks(name, kind, kernel.shape, compression) for name, kernel in kernels.items()}
+    if kind != "tucker":
+        raise ConvpressError(f"the ranks of {kind} cannot be allocated over the layers; those of tucker can")
+    return {**allocate_tucker({name: kernel_to_order3(kernel) for name, kernel in kernels.items()}, compression)}
+
+
+def _layer_ranks(name: str, kind: str, shape: Sequence[int], compression: float) -> Ranks:
+    try:
+        return ranks_for(kind, shape, compression)
+    except ConvpressError as error:
+        raise ConvpressError(f"{name}: {error}") from None
+
+
 def factorised_layers(model: nn.Module) -> list[str]:
     """The layers that the study factorises: all 3x3 convolutions after the first convolution."""
     convolutions = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
@@ -132,10 +154,10 @@ def factorised_layers(model: nn.Module) -> list[str]:
 
 
 def factorise(
-    kernel: Tensor, kind: str, compression: float, *, slack: float, starts: int, iterations: int, seed: int
+    kernel: Tensor, kind: str, ranks: Ranks, *, slack: float, starts: int, iterations: int, seed: int
 ) -> Factorisation:
-    """Decompose a kernel (T, S, h, w) at a compression, and correct the factors at `slack` more error."""
-    family, ranks = FAMILIES[kind], ranks_for(kind, kernel.shape, compression)
+    """Decompose a kernel (T, S, h, w) at the given ranks, and correct the factors at `slack` more error."""
+    family = FAMILIES[kind]
     tensor = kernel_to_order3(kernel.detach().double())
     begin = time.perf_counter()
     plain = family.decompose(tensor, ranks, starts, iterations, seed)

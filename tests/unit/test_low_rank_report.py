@@ -81,6 +81,13 @@ def test_scaled_down_epochs_are_a_caveat(run):
     assert "enlarged to 96 pixels" in text
 
 
+def test_a_teacher_is_a_caveat(run):
+    assert "teacher" not in " ".join(caveats(run, rows()))
+    assert "teacher" not in " ".join(caveats(run, rows().assign(distillation=0.0)))
+    text = " ".join(caveats(run, rows().assign(distillation=0.9))).replace(SPACE, " ")
+    assert "CE gives weight 0.9 to the answers of the teacher" in text
+
+
 def test_the_section_shows_every_row_and_the_seeds_beside_ours(run):
     content = LOW_RANK.build(run)
     assert [row[0] for row in content.tables[0].rows] == ["1", "2", "3", "4", "10", "12", "control"]

@@ -43,7 +43,7 @@ STUDY = LowRankConfig(
     ],
     epochs_scale=1.0,
     l2={"epochs": 2, "lr": 0.1},
-    ce={"epochs": 1, "lr": 0.1},
+    ce={"epochs": 1, "lr": 0.1, "distillation": 0.9},
     comparison={"penalties": [0.0], "sweeps": 1},
     repeats=7,
     bf16_repeats=3,
@@ -113,6 +113,8 @@ def test_differences_are_taken_from_the_network_that_they_name(table):
 
 def test_rows_have_the_epochs_of_their_own_trainings(table):
     assert table["l2_epochs"].to_dict() == {"1": 0, "2": 0, "3": 2, "5": 0, "6": 0, "10": 2, "control": 0}
+    taught = {"3": 0.9, "5": 0.9, "control": 0.9}
+    assert table["distillation"].to_dict() == {"1": 0.0, "2": 0.0, "6": 0.0, "10": 0.0} | taught
     assert table["ce_epochs"].to_dict() == {"1": 0, "2": 0, "3": 1, "5": 2, "6": 0, "10": 0, "control": 3}
 
 

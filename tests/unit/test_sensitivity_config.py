@@ -30,6 +30,38 @@ def test_variants_are_every_combination_once():
     assert {v.treatment for v in variants.values()} == set(STARTS)
 
 
+LONG = next(grid for grid in STUDY["grids"] if grid.get("suffix") == "long")
+
+
+def test_allocated_ranks_have_factors_of_their_own():
+    grids = [*STUDY["grids"], {**LONG, "allocate": True, "suffix": "allocated"}]
+    variants = SensitivityConfig(**{**STUDY, "grids": grids}).variants()
+    assert variants["resnet32-tucker-3x-corrected-allocated"].factors == "resnet32-tucker-3x-allocated"
+    assert variants["resnet32-tucker-4x-corrected"].factors == "resnet32-tucker-4x"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"decompositions": ["tucker", "cp"]}, "allocate: only the ranks of tucker can be, not of tucker and cp"),
+        ({"suffix": ""}, "allocate: give the grid a suffix"),
+    ],
+)
+def test_what_cannot_be_allocated_is_refused(changes, words):
+    grids = [STUDY["grids"][0], {**LONG, "allocate": True} | changes]
+    with pytest.raises(ValidationError, match=words):
+        SensitivityConfig(**{**STUDY, "grids": grids})
+
+
+def test_an_impossible_allocation_is_found_before_any_job():
+    grids = [*STUDY["grids"], {**LONG, "allocate": True, "suffix": "few", "compressions": [500]}]
+    words = (
+        rf"sensitivity\.grids\.{len(STUDY['grids'])}\.compressions: resnet32: compression 500 is too much for Tucker"
+    )
+    with pytest.raises(ConvpressError, match=words):
+        check_layers(load_config(changed("sensitivity.grids", grids)).model_dump(mode="json"))
+
+
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_the_answer_rests_on_three_seeds_of_one_network_at_one_compression(kind):
     seeds = {}
@@ -68,6 +100,6 @@ def test_mistakes_name_the_key(key, value, words):
 
 def test_an_impossible_compression_is_found_before_any_job():
     params = changed("sensitivity.grids", [*STUDY["grids"], {**STUDY["grids"][0], "compressions": [500]}])
-    words = rf"sensitivity\.grids\.{len(STUDY['grids'])}\.compressions: layer1\.0\.conv1 of"
+    words = rf"sensitivity\.grids\.{len(STUDY['grids'])}\.compressions: resnet20: layer1\.0\.conv1: "
     with pytest.raises(ConvpressError, match=words):
         check_layers(load_config(params).model_dump(mode="json"))

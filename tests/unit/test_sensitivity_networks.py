@@ -22,6 +22,7 @@ from convpress.sensitivity import (
     factorised,
     factorised_layers,
     ranks_for,
+    ranks_of_layers,
     replace_all,
     sensitivity_penalty,
     squared_norm,
@@ -88,7 +89,10 @@ def test_the_layer_set_is_all_but_the_first_convolution():
 def network(kind, dtype=torch.float32):
     torch.manual_seed(0)
     model = create_model("resnet8", width=4).to(dtype)
-    found = {layer: factorise(find_conv(model, layer).weight, kind, 2, **OPTIONS) for layer in factorised_layers(model)}
+    found = {
+        layer: factorise(find_conv(model, layer).weight, kind, ranks, **OPTIONS)
+        for layer, ranks in ranks_of_layers(model, kind, 2).items()
+    }
     return model, found
 
 
@@ -230,7 +234,7 @@ def test_divergence_is_ending_near_guessing(losses, diverged):
 def test_more_slack_buys_less_sensitivity_within_its_error(kind):
     model, layer = create_model("resnet8", width=8), "layer2.0.conv2"
     kernel = find_conv(model, layer).weight
-    plain = factorise(kernel, kind, 2, slack=0.02, starts=1, iterations=50, seed=0).plain
+    plain = factorise(kernel, kind, ranks_for(kind, kernel.shape, 2), slack=0.02, starts=1, iterations=50, seed=0).plain
     rows = list(slack_curve(model, kind, {layer: plain}, [0.0, 0.01, 0.05]))
     assert [row["slack"] for row in rows] == [0.0, 0.01, 0.05]
     assert all(row["relative_error"] <= (1 + row["slack"]) * row["plain_error"] * (1 + 1e-6) for row in rows)

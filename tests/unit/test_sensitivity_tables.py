@@ -95,10 +95,20 @@ def test_relative_sensitivities_share_one_denominator(monkeypatch):
     )
     result = Result(metrics | {"test_accuracy": 1.0, "test_n": 4}, np.ones(4, dtype=bool))
     layers = pd.DataFrame(
-        [{"model": "m", "decomposition": "cp", "compression": 2, "rank": 1, "dense_params": 54, "params": 14}]
+        [
+            {
+                "model": "m",
+                "decomposition": "cp",
+                "compression": 2,
+                "allocated": False,
+                "rank": 1,
+                "dense_params": 54,
+                "params": 14,
+            }
+        ]
     ).assign(squared_norm=100.0, relative_error=0.9, corrected_error=0.9, seconds=1.0, correction_seconds=1.0)
     layers = layers.assign(sensitivity=sensitivity, corrected_sensitivity=sensitivity)
-    variants = {"v": Variant("m", "cp", 2, "plain", 0, "", SimpleNamespace(epochs=1, lr=0.01))}
+    variants = {"v": Variant("m", "cp", 2, False, "plain", 0, "", SimpleNamespace(epochs=1, lr=0.01))}
     rates = pd.DataFrame(columns=["model", "decomposition", "compression", "start", "rate", "diverged"])
     results = {("sensitivity", "v"): result, ("control", "m"): result}
     row = variants_table(variants, results, layers, rates, {"v": ""}, {"v": ""}).iloc[0]

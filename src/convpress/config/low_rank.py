@@ -70,7 +70,9 @@ class LowRankConfig(Section):
     l2: TrainingConfig = Field(
         description="Recipe of matching the replaced layers' outputs to the original's; nothing else learns."
     )
-    ce: TrainingConfig = Field(description="Recipe of training everything on the labels; also of the control.")
+    ce: TrainingConfig = Field(
+        description="Recipe of training everything on the labels, or on a teacher's answers too; also of the control."
+    )
     comparison: BasesConfig = Field(description="Closed form and alternating method.")
     repeats: Count = Field(description="Timed passes a network in float32; the median counts.")
     bf16_repeats: Count = Field(description="Timed passes a network in bfloat16.")

@@ -15,6 +15,8 @@ Treatment = Literal["plain", "corrected", "regularised", "both"]
 Compression = Annotated[int, Field(ge=2)]
 STARTS: dict[str, str] = {"plain": "plain", "corrected": "corrected", "regularised": "plain", "both": "corrected"}
 """The factors that a treatment starts from."""
+ALLOCATED = "-allocated"
+"""What the name of a decomposition ends with whose ranks are allocated over the layers."""
 PENALISED = ("regularised", "both")
 """The treatments whose training has the sensitivity in its loss."""
 
@@ -26,6 +28,7 @@ class Variant:
     model: str
     decomposition: str
     compression: int
+    allocated: bool
     treatment: str
     replicate: int
     suffix: str
@@ -34,7 +37,7 @@ class Variant:
     @property
     def factors(self) -> str:
         """The decomposition that it starts from, as the name of its file."""
-        return f"{self.model}-{self.decomposition}-{self.compression}x"
+        return f"{self.model}-{self.decomposition}-{self.compression}x{ALLOCATED if self.allocated else ''}"
 
 
 class SelectionConfig(Section):
@@ -58,11 +61,24 @@ class GridConfig(SelectionConfig):
     treatments: list[Treatment] = Field(
         min_length=1, description="plain, corrected (start), regularised (loss), or both."
     )
+    allocate: bool = Field(
+        False,
+        description="Ranks by layer (Tucker alone): as many parameters in all layers together, spent where they lower "
+        "the summed squared relative error most. Such a grid needs a suffix.",
+    )
     replicates: list[Annotated[int, Field(ge=0)]] = Field([0], description="Added to the run's seed, a training each.")
     suffix: Annotated[str, Field(pattern=r"^[a-z0-9_]*$")] = Field(
         "", description="Last word of the variants' names; tells grids with recipes of their own apart."
     )
     training: TrainingConfig | None = Field(None, description="Recipe of this grid in place of the study's own.")
+
+    @model_validator(mode="after")
+    def _can_be_allocated(self) -> GridConfig:
+        if self.allocate and self.decompositions != ["tucker"]:
+            raise ValueError(f"allocate: only the ranks of tucker can be, not of {' and '.join(self.decompositions)}")
+        if self.allocate and not self.suffix:
+            raise ValueError("allocate: give the grid a suffix, which tells its variants from those of equal ranks")
+        return self
 
 
 class ProbeConfig(SelectionConfig):
@@ -92,7 +108,7 @@ class SensitivityConfig(Section):
     @model_validator(mode="after")
     def _names_are_unique(self) -> SensitivityConfig:
         self.variants()
-        known = {entry for grid in self.grids for entry in grid.factors}
+        known = {entry for grid in self.grids if not grid.allocate for entry in grid.factors}
         if missing := [entry for entry in self.probe.factors if entry not in known]:
             raise ValueError(f"probe: {missing[0]} is in none of the grids; add it to one or leave it out")
         return self
@@ -108,7 +124,7 @@ class SensitivityConfig(Section):
                     if name in found:
                         raise ValueError(f"grids: two of them give {name}; one of them needs another suffix")
                     recipe = grid.training or self.training
-                    found[name] = Variant(model, kind, ratio, treatment, replicate, grid.suffix, recipe)
+                    found[name] = Variant(model, kind, ratio, grid.allocate, treatment, replicate, grid.suffix, recipe)
         return found
 
     @property

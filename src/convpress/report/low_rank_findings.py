@@ -164,7 +164,7 @@ def _rounded_up(fraction: float) -> float:
 
 def caveats(run: Run, frame: pd.DataFrame) -> list[str]:
     """Where this run is smaller than the seed's, and what its costs are for."""
-    found = _shortened(run, frame)
+    found = _shortened(run, frame) + _taught(frame)
     first = by_number(frame, "1")
     if first is None:
         return found
@@ -180,6 +180,17 @@ def caveats(run: Run, frame: pd.DataFrame) -> list[str]:
             f"of {say.whole(first['bf16_repeats'])} in bfloat16."
         )
     return found
+
+
+def _taught(frame: pd.DataFrame) -> list[str]:
+    """That CE has a teacher, where it has one."""
+    weight = frame["distillation"].max() if "distillation" in frame else 0.0
+    if not weight > 0:
+        return []
+    return [
+        f"In the low-rank study CE gives weight {weight:g} to the answers of the teacher and the rest to the labels, "
+        "for the control as for the rows; the seed's CE learns from labels alone."
+    ]
 
 
 def _shortened(run: Run, frame: pd.DataFrame) -> list[str]:

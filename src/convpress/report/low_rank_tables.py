@@ -40,7 +40,7 @@ def rows_table(
     base, control = results["baseline", study.model], results["control", study.model]
     filters, control_epochs = filters_of(study, original), last_epoch(_history(study, histories, "control"))
     rows = [
-        _fixed("1", "original", 0) | UNMOVED | _row(study, base, base, control, costs.loc["original"]),
+        _fixed("1", "original", 0, 0.0) | UNMOVED | _row(study, base, base, control, costs.loc["original"]),
         *(
             _row_of(study, row, histories)
             | {"bases": filters[row.expansion]}
@@ -48,11 +48,12 @@ def rows_table(
             | _row(study, results["low_rank", row.variant], base, control, costs.loc[row.expansion])
             for row in study.rows
         ),
-        _fixed("control", "control", control_epochs)
+        _fixed("control", "control", control_epochs, study.ce.distillation)
         | _distance(far, "control")
         | _row(study, control, base, control, costs.loc["original"]),
     ]
     columns = ["row", "variant", "expansion", "scheme", "layers", "bases", "decomposed", "l2_epochs", "ce_epochs"]
+    columns += ["distillation"]
     frame = pd.DataFrame(rows)
     return frame[[*columns, *(name for name in frame if name not in columns)]]
 
@@ -78,7 +79,7 @@ def _distance(distances: pd.DataFrame, variant: str) -> dict[str, float | None]:
     return {"l2_distance": float(far["distance"].sum()), "l2_relative": float(far["relative"].mean())}
 
 
-def _fixed(number: str, name: str, epochs: int) -> dict[str, Any]:
+def _fixed(number: str, name: str, epochs: int, distillation: float) -> dict[str, Any]:
     return {
         "row": number,
         "variant": name,
@@ -89,6 +90,7 @@ def _fixed(number: str, name: str, epochs: int) -> dict[str, Any]:
         "decomposed": "",
         "l2_epochs": 0,
         "ce_epochs": epochs,
+        "distillation": distillation if epochs else 0.0,
     }
 
 
@@ -104,6 +106,7 @@ def _row_of(study: LowRankConfig, row: RowConfig, histories: Mapping[str, str]) 
         "decomposed": "Y" if scheme == "decomposed" else "",
         "l2_epochs": last_epoch(_history(study, histories, first)) if row.l2 else 0,
         "ce_epochs": last_epoch(_history(study, histories, row.variant)) if row.ce else 0,
+        "distillation": study.ce.distillation if row.ce else 0.0,
     }
 
 

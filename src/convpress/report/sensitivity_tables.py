@@ -19,6 +19,8 @@ from convpress.sensitivity import total_sensitivity
 
 CELL = ["model", "decomposition", "compression", "suffix"]
 """What variants have in common that differ in treatment and replicate alone."""
+DECOMPOSED = ("model", "decomposition", "compression", "allocated")
+"""What decompositions differ in."""
 MEASURES = {"relative_sensitivity": "start", "relative_sensitivity_after": "fine-tuned"}
 ROUNDING = 1e-12
 """Differences of accuracies nearer together than this are equal but for rounding, and say nothing about spread."""
@@ -31,8 +33,7 @@ def layers_table(metrics: Sequence[str]) -> pd.DataFrame:
     rows = []
     for path in metrics:
         found = read_json(path)
-        key = {"model": found["model"], "decomposition": found["decomposition"], "compression": found["compression"]}
-        rows += [key | row for row in found["layers"]]
+        rows += [{key: found[key] for key in DECOMPOSED} | row for row in found["layers"]]
     return pd.DataFrame(rows)
 
 
@@ -77,7 +78,7 @@ def variants_table(
         twin = results.get(("sensitivity", _plain_twin(variant, variants)))
         plain = compare(result, twin) if twin and variant.treatment != "plain" else {}
         rows.append(
-            {key: getattr(variant, key) for key in ("model", "decomposition", "compression", "treatment", "suffix")}
+            {key: getattr(variant, key) for key in (*DECOMPOSED, "treatment", "suffix")}
             | {"replicate": variant.replicate, "variant": name}
             | _decomposition(variant, layers)
             | _trained(models[name], _of(layers, variant))
@@ -103,7 +104,7 @@ def _cell(variant: Variant) -> tuple[Any, ...]:
 
 
 def _of(frame: pd.DataFrame, variant: Variant) -> pd.DataFrame:
-    keys = ("model", "decomposition", "compression")
+    keys = [key for key in DECOMPOSED if key in frame]  # the probes know equal ranks alone
     return frame[np.logical_and.reduce([frame[key] == getattr(variant, key) for key in keys])]
 
 
@@ -116,7 +117,7 @@ def _decomposition(variant: Variant, layers: pd.DataFrame) -> dict[str, Any]:
     seconds = part["seconds"].sum() + (part["correction_seconds"].sum() if prefix else 0.0)
     return {
         "layer_set": f"{len(part)} 3x3 convolutions after the first",
-        "rank": " / ".join(dict.fromkeys(part["rank"].astype(str))),
+        "rank": "by layer" if variant.allocated else " / ".join(dict.fromkeys(part["rank"].astype(str))),
         "layer_compression": part["dense_params"].sum() / part["params"].sum(),
         "relative_error": math.sqrt(error2 / norm2),
         "sensitivity": sensitivity,
@@ -133,7 +134,7 @@ def _trained(path: str, layers: pd.DataFrame) -> dict[str, float]:
 
 def _largest_rate(variant: Variant, rates: pd.DataFrame) -> float | None:
     """The largest rate before the first that diverged, 0 when none did well; empty where none was tried."""
-    if variant.treatment not in STARTS.values():
+    if variant.allocated or variant.treatment not in STARTS.values():
         return None
     tried = _of(rates, variant)
     tried = tried[tried["start"] == variant.treatment]

@@ -20,7 +20,7 @@ from convpress.layers.base import check_rank, conv_geometry
 from convpress.layers.surgery import find_conv
 from convpress.merging.blocks import residual_blocks
 from convpress.models.registry import create_model
-from convpress.sensitivity import factorised_layers, ranks_for
+from convpress.sensitivity import ranks_of_layers
 from convpress.workflow.places import checkpoint_places
 
 
@@ -85,14 +85,11 @@ def _check_sensitivity(name: str, model: nn.Module, study: Mapping[str, Any]) ->
     for place, grid in enumerate(study["grids"]):
         if name not in grid["models"]:
             continue
-        for layer in factorised_layers(model):
-            for kind, compression in product(grid["decompositions"], grid["compressions"]):
-                try:
-                    ranks_for(kind, find_conv(model, layer).weight.shape, compression)
-                except ConvpressError as error:
-                    raise ConvpressError(
-                        f"sensitivity.grids.{place}.compressions: {layer} of {name}: {error}"
-                    ) from None
+        for kind, compression in product(grid["decompositions"], grid["compressions"]):
+            try:
+                ranks_of_layers(model, kind, compression, allocate=grid["allocate"])
+            except ConvpressError as error:
+                raise ConvpressError(f"sensitivity.grids.{place}.compressions: {name}: {error}") from None
 
 
 def _check_merging(name: str, model: nn.Module, study: Mapping[str, Any]) -> None:
