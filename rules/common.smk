@@ -77,9 +77,9 @@ LAYERS_OF = {
 }
 
 
-def layers_code(study):
-    """Hash of the layers' code, a parameter beside the script's where a study's networks are loaded."""
-    names = [f"convpress.layers.{name}" for name in LAYERS_OF.get(study, [])]
+def layers_code(*studies):
+    """Hash of the layers' code, a parameter beside the script's where networks of these studies are loaded."""
+    names = [f"convpress.layers.{name}" for study in studies for name in LAYERS_OF.get(study, [])]
     home = ROOT / "src" / "convpress" / "layers" / "surgery.py"
     return code_hash(home, (ROOT / "src",), names, known=Path(".snakemake", "code"))
 

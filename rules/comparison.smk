@@ -29,6 +29,7 @@ rule comparison_latency:
     params:
         measure=config["measure"],
         compute=config["compute"],
+        layers=layers_code(*LAYERS_OF),
         code=code("comparison_latency.py"),
     script:
         "../scripts/comparison_latency.py"
@@ -49,6 +50,7 @@ rule export_onnx:
         measure=config["measure"],
         data=config["data"],
         compute=config["compute"],
+        layers=layers_code(*LAYERS_OF),
         code=code("export_onnx.py"),
     script:
         "../scripts/export_onnx.py"

@@ -1,5 +1,7 @@
 """Which filter size does each convolution want? CP factors grow long under a learned mask, then become dense again."""
 
+from convpress.config.kernel_search import DecompositionConfig
+
 KS = config["kernel_search"]
 KS_BASE = f"{MODELS}/baseline/{KS['model']}.safetensors"
 KS_REFERENCE = "report/reference/tensorlab_cp_error.csv"  # of the imported ResNet-32 alone
@@ -16,12 +18,27 @@ rule decompose_cp:
         f"{LOGS}/decompose_cp/{{layer}}.log",
     threads: THREADS
     params:
-        cp=KS["cp"],
+        cp={key: KS["cp"][key] for key in DecompositionConfig.model_fields},
         cpu={"threads": THREADS},
         seed=config["seed"],
         code=code("decompose_cp.py"),
     script:
         "../scripts/decompose_cp.py"
+
+
+rule compare_cp:
+    input:
+        model=KS_BASE,
+    output:
+        metrics=f"{RESULTS}/metrics/kernel_search/parafac/{{layer}}.json",
+    log:
+        f"{LOGS}/compare_cp/{{layer}}.log",
+    params:
+        cp=KS["cp"],
+        seed=config["seed"],
+        code=code("compare_cp.py"),
+    script:
+        "../scripts/compare_cp.py"
 
 
 rule replace_cp:
@@ -143,6 +160,7 @@ rule kernel_search_latency:
     params:
         measure=config["measure"],
         compute=config["compute"],
+        layers=layers_code("kernel_search"),
         code=code("kernel_search_latency.py"),
     script:
         "../scripts/kernel_search_latency.py"
@@ -155,6 +173,7 @@ rule kernel_search_tables:
         metrics=expand(rules.evaluate.output.metrics, study="kernel_search", variant=KS_STAGES),
         predictions=expand(rules.evaluate.output.predictions, study="kernel_search", variant=KS_STAGES),
         cp=expand(rules.decompose_cp.output.metrics, layer=KS["decompose"]),
+        parafac=expand(rules.compare_cp.output.metrics, layer=KS["decompose"]),
         histories=expand(f"{RESULTS}/histories/kernel_search/{{stage}}.csv", stage=KS_STAGES),
         control_history=expand(rules.finetune.output.history, model=KS["model"]),
         before=KS_BASE,

@@ -175,6 +175,7 @@ rule low_rank_latency:
         size=LR["cost_size"],
         repeats={"float32": LR["repeats"], "bfloat16": LR["bf16_repeats"]},
         compute=config["compute"],
+        layers=layers_code("low_rank"),
         code=code("low_rank_latency.py"),
     script:
         "../scripts/low_rank_latency.py"

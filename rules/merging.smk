@@ -101,6 +101,7 @@ rule merging_latency:
     params:
         measure=config["measure"],
         compute=config["compute"],
+        layers=layers_code("merging"),
         code=code("merging_latency.py"),
     script:
         "../scripts/merging_latency.py"

@@ -1,4 +1,4 @@
-"""CP factors of one kernel by nonlinear least squares, their corrected form, and tensorly's parafac beside them."""
+"""CP factors of one kernel by nonlinear least squares, and their corrected form."""
 
 from pathlib import Path
 
@@ -7,9 +7,8 @@ from safetensors.torch import save_file
 
 from common import job
 from convpress.checkpoints import load
-from convpress.config.kernel_search import CPConfig
+from convpress.config.kernel_search import DecompositionConfig
 from convpress.decompose.cp import cp_decompose, cp_reconstruct
-from convpress.decompose.reference import parafac
 from convpress.decompose.sensitivity import correct_cp, sensitivity_cp
 from convpress.decompose.tensors import relative_error
 from convpress.files import atomic_path, write_json
@@ -17,13 +16,12 @@ from convpress.layers.surgery import find_conv
 from convpress.provenance import result_record
 
 with job(snakemake):
-    cp, seed, layer = CPConfig(**snakemake.params.cp), snakemake.params.seed, snakemake.wildcards.layer
+    cp, seed, layer = DecompositionConfig(**snakemake.params.cp), snakemake.params.seed, snakemake.wildcards.layer
     torch.set_num_threads(snakemake.params.cpu["threads"])
     kernel = find_conv(load(snakemake.input.model), layer).weight.detach().double()
     rank = cp.rank_for(kernel.shape[1])
     plain = cp_decompose(kernel, rank, starts=cp.starts, seed=seed)
     corrected = correct_cp(kernel, plain.factors, slack=cp.slack)
-    peer = parafac(kernel, rank, starts=cp.starts, seed=seed, iterations=cp.tensorly_iterations)
     metrics = {
         "layer": layer,
         "rank": rank,
@@ -32,8 +30,6 @@ with job(snakemake):
         "seconds": plain.seconds,
         "iterations": plain.iterations,
         "start": plain.start,
-        "parafac_error": peer.relative_error,
-        "parafac_seconds": peer.seconds,
         "sensitivity": float(sensitivity_cp(plain.factors)),
         "corrected_sensitivity": float(sensitivity_cp(corrected)),
         "provenance": result_record(

@@ -15,7 +15,7 @@ with job(snakemake):
     history = tables.history_table(inputs.control_history[0], inputs.histories, snakemake.params.epochs)
     searched = {Path(path).stem.split("-", 1)[1]: path for path in inputs.searched}
     after = {Path(path).stem.split("-", 1)[1]: path for path in inputs.after}
-    write_table(tables.cp_error_table(inputs.cp), Path(output.cp_error[0]))
+    write_table(tables.cp_error_table(inputs.cp, inputs.parafac), Path(output.cp_error[0]))
     write_table(
         tables.stages_table(results, inputs.latency, history, searched, snakemake.params.layers),
         Path(output.kernel_search[0]),

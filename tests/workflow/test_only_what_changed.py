@@ -181,6 +181,16 @@ def test_one_parameter(finished, all_jobs, study):
     assert not {"train_baseline", "teacher_logits"} & {job.rule for job in jobs}
 
 
+def test_what_only_a_peer_takes(finished, all_jobs):
+    """tensorly's iterations stand in the section of our decomposition, on which trainings rest."""
+    finished.write("small.yaml", json.dumps({"kernel_search": {"cp": {"tensorly_iterations": 6}}}))
+    jobs = finished.jobs(overlay=(*TINY, "small.yaml"))
+    peers = [job for job in all_jobs if job.rule == "compare_cp"]
+    assert peers
+    assert written(jobs) == written(following(all_jobs, peers))
+    assert not {"decompose_cp", "finetune_cp", "evaluate"} & {job.rule for job in jobs}
+
+
 @contextmanager
 def edited(path: Path) -> Iterator[None]:
     """A module with one more constant."""
@@ -215,6 +225,8 @@ def test_the_code_of_a_layer(finished, all_jobs):
     made = written(jobs)
     mine = [path for job in all_jobs if job.rule in ("evaluate", "finetune_low_rank") for path in job.outputs]
     assert {path for path in mine if "/low_rank/" in path} <= made
+    assert {"comparison_latency", "export_onnx", "low_rank_latency"} <= {job.rule for job in jobs}
+    assert not {"merging_latency", "kernel_search_latency"} & {job.rule for job in jobs}
     assert not {path for path in mine if "/merging/" in path or "/kernel_search/" in path} & made
 
 

@@ -20,14 +20,19 @@ class RankConfig(Section):
         return in_channels // self.rank_divisor if self.rank is None else self.rank
 
 
-class CPConfig(RankConfig):
+class DecompositionConfig(RankConfig):
     """Canonical polyadic decomposition of the kernels."""
 
     starts: Count = Field(description="Seeded starts a layer; the best result is kept.")
-    tensorly_iterations: Count = Field(description="Iterations of tensorly's parafac, for comparison.")
     slack: Fraction = Field(
         0.02, description="How far the corrected start may exceed the plain start's error (relative)."
     )
+
+
+class CPConfig(DecompositionConfig):
+    """Our decomposition, and tensorly's beside it."""
+
+    tensorly_iterations: Count = Field(description="Iterations of tensorly's parafac, for comparison.")
 
 
 def _odd(value: int) -> int:
