@@ -1,6 +1,6 @@
 """Which filter size does each convolution want? CP factors grow long under a learned mask, then become dense again."""
 
-from convpress.config.kernel_search import DecompositionConfig
+from convpress.config.kernel_search import CPSolverConfig, RankConfig
 
 KS = config["kernel_search"]
 KS_BASE = f"{MODELS}/baseline/{KS['model']}.safetensors"
@@ -18,7 +18,7 @@ rule decompose_cp:
         f"{LOGS}/decompose_cp/{{layer}}.log",
     threads: THREADS
     params:
-        cp={key: KS["cp"][key] for key in DecompositionConfig.model_fields},
+        cp={key: KS["cp"][key] for key in CPSolverConfig.model_fields},
         cpu={"threads": THREADS},
         seed=config["seed"],
         code=code("decompose_cp.py"),
@@ -34,7 +34,9 @@ rule compare_cp:
     log:
         f"{LOGS}/compare_cp/{{layer}}.log",
     params:
-        cp=KS["cp"],
+        rank={key: KS["cp"][key] for key in RankConfig.model_fields},
+        starts=KS["cp"]["starts"],
+        iterations=KS["cp"]["tensorly_iterations"],
         seed=config["seed"],
         code=code("compare_cp.py"),
     script:

@@ -17,14 +17,14 @@ rule decompose_factorised:
     input:
         model=f"{MODELS}/baseline/{{model}}.safetensors",
     output:
-        factors=sensitivity_model("factors/{model}-{decomposition}-{compression}x{ranks}"),
-        metrics=f"{RESULTS}/metrics/sensitivity/factors/{{model}}-{{decomposition}}-{{compression}}x{{ranks}}.json",
+        factors=sensitivity_model("factors/{model}-{decomposition}-{compression}x{allocation}"),
+        metrics=f"{RESULTS}/metrics/sensitivity/factors/{{model}}-{{decomposition}}-{{compression}}x{{allocation}}.json",
     log:
-        f"{LOGS}/decompose_factorised/{{model}}-{{decomposition}}-{{compression}}x{{ranks}}.log",
+        f"{LOGS}/decompose_factorised/{{model}}-{{decomposition}}-{{compression}}x{{allocation}}.log",
     wildcard_constraints:
         decomposition="cp|tucker|tensor_chain",
         compression=r"\d+",
-        ranks=f"({ALLOCATED})?",
+        allocation=f"({ALLOCATED})?",
     threads: THREADS
     params:
         options={"slack": SENS.slack, "starts": SENS.starts, "iterations": SENS.iterations},

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from common import job
 from convpress.checkpoints import load
-from convpress.config.kernel_search import DecompositionConfig
+from convpress.config.kernel_search import CPSolverConfig
 from convpress.decompose.cp import cp_decompose, cp_reconstruct
 from convpress.decompose.sensitivity import correct_cp, sensitivity_cp
 from convpress.decompose.tensors import relative_error
@@ -16,7 +16,7 @@ from convpress.layers.surgery import find_conv
 from convpress.provenance import result_record
 
 with job(snakemake):
-    cp, seed, layer = DecompositionConfig(**snakemake.params.cp), snakemake.params.seed, snakemake.wildcards.layer
+    cp, seed, layer = CPSolverConfig(**snakemake.params.cp), snakemake.params.seed, snakemake.wildcards.layer
     torch.set_num_threads(snakemake.params.cpu["threads"])
     kernel = find_conv(load(snakemake.input.model), layer).weight.detach().double()
     rank = cp.rank_for(kernel.shape[1])

@@ -1,4 +1,4 @@
-"""Factors of all 3x3 kernels of a network after the first, plain and with corrected sensitivity."""
+"""Factors of the 3x3 kernels of a network after the first, plain and with corrected sensitivity."""
 
 import logging
 from pathlib import Path
@@ -11,17 +11,19 @@ from convpress.checkpoints import load
 from convpress.files import atomic_path, write_json
 from convpress.layers.surgery import find_conv
 from convpress.provenance import result_record
-from convpress.sensitivity import factorise, ranks_of_layers
+from convpress.sensitivity import factorise, left_dense, ranks_of_layers
 
 with job(snakemake):
     params, names = snakemake.params, snakemake.wildcards
     torch.set_num_threads(params.cpu["threads"])
     model, rows, tensors = load(snakemake.input.model), [], {}
-    compression, allocate = int(names.compression), bool(names.ranks)
+    compression, allocate = int(names.compression), bool(names.allocation)
     for layer, ranks in ranks_of_layers(model, names.decomposition, compression, allocate=allocate).items():
-        found = factorise(
-            find_conv(model, layer).weight, names.decomposition, ranks, seed=params.seed, **params.options
-        )
+        kernel = find_conv(model, layer).weight
+        if ranks is None:
+            rows.append({"layer": layer} | left_dense(kernel))
+            continue
+        found = factorise(kernel, names.decomposition, ranks, seed=params.seed, **params.options)
         rows.append({"layer": layer} | found.metrics)
         for kind, factors in (("plain", found.plain), ("corrected", found.corrected)):
             tensors |= {f"{kind}/{layer}/{n}": factor.contiguous() for n, factor in enumerate(factors)}

@@ -61,6 +61,10 @@ class Factorisation:
     metrics: dict[str, Any]
 
 
+DENSE = "dense"
+"""Stands for the ranks of a layer that an allocation leaves as it is."""
+
+
 def _cp_ranks(s: int, p: int, t: int, budget: float) -> int:
     return math.floor(budget / (s + p + t))
 
@@ -126,8 +130,12 @@ def ranks_for(kind: str, shape: Sequence[int], compression: float) -> Ranks:
     return ranks
 
 
-def ranks_of_layers(model: nn.Module, kind: str, compression: float, *, allocate: bool = False) -> dict[str, Ranks]:
-    """The ranks of every layer that is factorised: each layer at the compression, or all of them together.
+def ranks_of_layers(
+    model: nn.Module, kind: str, compression: float, *, allocate: bool = False
+) -> dict[str, Ranks | None]:
+    """The ranks of every layer of the study: each layer at the compression, or all of them together.
+
+    None leaves a layer dense, which only an allocation does.
 
     Raises:
         ConvpressError: not even ranks of one are that small, or ranks of another kind than tucker are to be allocated.
@@ -176,6 +184,14 @@ def factorise(
         "correction_seconds": time.perf_counter() - between,
     }
     return Factorisation(plain, corrected, metrics)
+
+
+def left_dense(kernel: Tensor) -> dict[str, Any]:
+    """What is known of a kernel that an allocation leaves as it is, as `Factorisation.metrics`."""
+    norm2 = float(kernel.detach().double().square().sum())
+    sizes = {"rank": DENSE, "dense_params": kernel.numel(), "params": kernel.numel(), "squared_norm": norm2}
+    exact = dict.fromkeys(("relative_error", "corrected_error", "seconds", "correction_seconds"), 0.0)
+    return sizes | exact | {"sensitivity": None, "corrected_sensitivity": None}
 
 
 def replace_all(model: nn.Module, kind: str, factors: Mapping[str, Factors]) -> nn.Module:

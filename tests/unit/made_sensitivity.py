@@ -18,7 +18,13 @@ def study(gain=0.01, replicates=(0,), families=("cp",)):
                     accuracy += 0.0002 * replicate * (treatment != "plain")
                     rows.append(
                         {"model": model, "decomposition": family, "compression": compression, "treatment": treatment}
-                        | {"suffix": "", "replicate": replicate, "variant": f"{model}-{treatment}", "epochs": 1}
+                        | {
+                            "allocated": False,
+                            "suffix": "",
+                            "replicate": replicate,
+                            "variant": f"{model}-{treatment}",
+                            "epochs": 1,
+                        }
                         | {"relative_sensitivity": 1e4 * shrink, "relative_sensitivity_after": 2e4 * shrink}
                         | {"test_accuracy": accuracy, "validation_accuracy": accuracy + 0.01}
                         | {"ci_low": accuracy - 0.01, "ci_high": accuracy + 0.01, "mcnemar_plain_p": 0.2}

@@ -8,6 +8,7 @@ from made_sensitivity import study
 from convpress.report import sensitivity_findings, wording
 from convpress.report.contents import Run
 from convpress.report.page import render_page
+from convpress.report.sensitivity_allocation import allocation_findings, equally_compressed
 from convpress.report.sensitivity_penalty import AFTER
 from convpress.report.sensitivity_penalty_findings import penalty_findings
 from convpress.report.sensitivity_section import SENSITIVITY
@@ -20,6 +21,19 @@ def test_too_few_or_equal_points_are_undecided():
     assert table["spearman"].isna().all()
     assert correlation_table(study(0.0))["spearman"].isna().all()
     assert all("too few or too alike" in sentence for sentence in sensitivity_findings.correlation_findings(table))
+
+
+def test_allocated_networks_have_a_sentence_of_their_own():
+    frame = study(families=("tucker",)).assign(delta_control=-0.01, layer_set="3 layers, 1 left dense")
+    assert allocation_findings(frame) == allocation_findings(frame.drop(columns="allocated")) == []
+    both = pd.concat([frame, frame[:1].assign(allocated=True, suffix="long", test_accuracy=0.92, epochs=20)])
+    (sentence,) = allocation_findings(both)
+    assert sentence.replace(wording.SPACE, " ") == (
+        "With ranks allocated over the layers Tucker of resnet20 at 2× (plain; 3 layers, 1 left dense) gets 92.00 % of "
+        "the test images right after 20 epochs, −1.00 points to the control."
+    )
+    assert equally_compressed(both)["test_accuracy"].tolist() == frame["test_accuracy"].tolist()
+    assert len(equally_compressed(frame.drop(columns="allocated"))) == len(frame)
 
 
 def test_training_that_takes_accuracy_away_is_said():

@@ -79,10 +79,10 @@ def test_trainings_with_an_idle_penalty_are_no_comparisons():
     assert correlation_table(unnamed)["points"].tolist() == [4] * 4
 
 
-def test_relative_sensitivities_share_one_denominator(monkeypatch):
-    """A network that was not trained at all is as sensitive after as before, whatever part of the norm it keeps."""
+@pytest.fixture
+def one_layer(monkeypatch):
+    """Networks of one factorised layer that no training changes, and its sensitivity."""
     factors = [torch.full((n, 1), 0.5, dtype=torch.float64) for n in (3, 9, 2)]
-    sensitivity = float(sensitivity_cp(factors))
     layer = CPConv2d.from_conv(nn.Conv2d(3, 2, 3), factors=factors)
     monkeypatch.setattr(sensitivity_tables, "load", lambda path: nn.Sequential(layer))
     monkeypatch.setattr(
@@ -90,31 +90,71 @@ def test_relative_sensitivities_share_one_denominator(monkeypatch):
         "read_history",
         lambda path, epochs: pd.DataFrame({"epoch": [0, epochs], "seconds": [np.nan, 3.0]}),
     )
+    return float(sensitivity_cp(factors))
+
+
+def decomposed(rank, sensitivity, **others):
+    """The row of one layer."""
+    row = {"model": "m", "decomposition": "tucker", "compression": 2, "allocated": False, "rank": rank}
+    row |= {"dense_params": 54, "params": 14, "squared_norm": 100.0, "relative_error": 0.9, "corrected_error": 0.9}
+    row |= {"sensitivity": sensitivity, "corrected_sensitivity": sensitivity, "seconds": 1.0, "correction_seconds": 1.0}
+    return row | others
+
+
+def table_of(layers, **variants):
+    """The table of variants, given as (allocated, treatment, suffix); one rate was tried, at equal compression."""
     metrics = dict.fromkeys(
         ("ci_low", "ci_high", "validation_accuracy", "accuracy_before", "params", "macs", "bytes"), 0.5
     )
     result = Result(metrics | {"test_accuracy": 1.0, "test_n": 4}, np.ones(4, dtype=bool))
-    layers = pd.DataFrame(
-        [
-            {
-                "model": "m",
-                "decomposition": "cp",
-                "compression": 2,
-                "allocated": False,
-                "rank": 1,
-                "dense_params": 54,
-                "params": 14,
-            }
-        ]
-    ).assign(squared_norm=100.0, relative_error=0.9, corrected_error=0.9, seconds=1.0, correction_seconds=1.0)
-    layers = layers.assign(sensitivity=sensitivity, corrected_sensitivity=sensitivity)
-    variants = {"v": Variant("m", "cp", 2, False, "plain", 0, "", SimpleNamespace(epochs=1, lr=0.01))}
-    rates = pd.DataFrame(columns=["model", "decomposition", "compression", "start", "rate", "diverged"])
-    results = {("sensitivity", "v"): result, ("control", "m"): result}
-    row = variants_table(variants, results, layers, rates, {"v": ""}, {"v": ""}).iloc[0]
-    assert row["relative_sensitivity"] == pytest.approx(sensitivity / 100)
-    assert row["relative_sensitivity_after"] == pytest.approx(sensitivity / 100)
-    assert row["seconds"] == 3.0
+    recipe = SimpleNamespace(epochs=1, lr=0.01)
+    made = {
+        name: Variant("m", "tucker", 2, allocated, treatment, 0, suffix, recipe)
+        for name, (allocated, treatment, suffix) in variants.items()
+    }
+    rates = {
+        "model": "m",
+        "decomposition": "tucker",
+        "compression": 2,
+        "start": "plain",
+        "rate": 0.1,
+        "diverged": False,
+    }
+    results = {("sensitivity", name): result for name in made} | {("control", "m"): result}
+    files = dict.fromkeys(made, "")
+    table = variants_table(made, results, pd.DataFrame(layers), pd.DataFrame([rates]), files, files)
+    return table.set_index("variant")
+
+
+def test_relative_sensitivities_share_one_denominator(one_layer):
+    """A network that was not trained at all is as sensitive after as before, whatever part of the norm it keeps."""
+    row = table_of([decomposed("1", one_layer)], v=(False, "plain", "")).loc["v"]
+    assert row["relative_sensitivity"] == pytest.approx(one_layer / 100)
+    assert row["relative_sensitivity_after"] == pytest.approx(one_layer / 100)
+    assert (row["seconds"], row["largest_lr"]) == (3.0, 0.1)
+
+
+def test_allocated_factors_are_not_those_of_equal_compression(one_layer):
+    exact = {"relative_error": 0.0, "corrected_error": 0.0, "seconds": 0.0, "correction_seconds": 0.0}
+    layers = [
+        decomposed("2 2", 7.0),
+        decomposed("1 1", one_layer, allocated=True, params=9),
+        decomposed("dense", None, allocated=True, params=54, **exact),
+    ]
+    variants = {"equal": (False, "plain", "x"), "free": (True, "plain", "y"), "twin": (True, "corrected", "x")}
+    table = table_of(layers, **variants)
+    assert table["rank"].to_dict() == {"equal": "2 2", "free": "by layer", "twin": "by layer"}
+    assert table["layer_compression"].to_dict() == pytest.approx({"equal": 54 / 14, "free": 108 / 63, "twin": 108 / 63})
+    assert table["relative_error"].to_dict() == pytest.approx(
+        {"equal": 0.9, "free": 0.9 / 2**0.5, "twin": 0.9 / 2**0.5}
+    )
+    assert table["relative_sensitivity"].to_dict() == pytest.approx(
+        {"equal": 0.07, "free": one_layer / 100, "twin": one_layer / 100}
+    )
+    assert table.loc["free", "relative_sensitivity_after"] == pytest.approx(one_layer / 100)
+    assert table.loc["free", "layer_set"] == "2 3x3 convolutions after the first, 1 left dense"
+    assert table["largest_lr"].isna().to_dict() == {"equal": False, "free": True, "twin": True}
+    assert np.isnan(table.loc["twin", "delta_plain"])
 
 
 def test_twins_have_the_same_seed_and_recipe():

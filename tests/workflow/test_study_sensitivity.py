@@ -25,8 +25,17 @@ def test_corrected_starts_are_less_sensitive_within_the_slack(quickstart):
     plain, both = frame.loc[("cp", "plain")], frame.loc[("cp", "both")]
     assert both["sensitivity"] < plain["sensitivity"]
     assert plain["relative_error"] < both["relative_error"] <= 1.02 * plain["relative_error"] + 1e-9
-    layers = table(quickstart, "sensitivity_layers")
+    layers = table(quickstart, "sensitivity_layers").query("rank != 'dense'")
     assert (layers["corrected_sensitivity"] < layers["sensitivity"]).all()
+
+
+def test_allocated_ranks_are_those_of_one_network_together(quickstart):
+    row = table(quickstart).set_index("variant").loc["resnet8-tucker-2x-corrected-allocated"]
+    assert row["rank"] == "by layer"
+    assert pd.isna(row["largest_lr"])
+    layers = table(quickstart, "sensitivity_layers").query("allocated")
+    assert row["layer_compression"] == pytest.approx(layers["dense_params"].sum() / layers["params"].sum())
+    assert (layers["dense_params"] / layers["params"]).max() > 1.2 * row["layer_compression"]
 
 
 def test_every_variant_beats_its_own_start(quickstart):

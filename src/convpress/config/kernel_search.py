@@ -20,7 +20,7 @@ class RankConfig(Section):
         return in_channels // self.rank_divisor if self.rank is None else self.rank
 
 
-class DecompositionConfig(RankConfig):
+class CPSolverConfig(RankConfig):
     """Canonical polyadic decomposition of the kernels."""
 
     starts: Count = Field(description="Seeded starts a layer; the best result is kept.")
@@ -29,7 +29,7 @@ class DecompositionConfig(RankConfig):
     )
 
 
-class CPConfig(DecompositionConfig):
+class CPConfig(CPSolverConfig):
     """Our decomposition, and tensorly's beside it."""
 
     tensorly_iterations: Count = Field(description="Iterations of tensorly's parafac, for comparison.")

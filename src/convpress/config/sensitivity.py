@@ -46,7 +46,7 @@ class SelectionConfig(Section):
     models: list[str] = Field(min_length=1, description="Baselines.")
     decompositions: list[Decomposition] = Field(min_length=1, description="Kinds of factorisation.")
     compressions: list[Compression] = Field(
-        min_length=1, description="How many times fewer parameters each factorised layer has, about."
+        min_length=1, description="How many times fewer parameters each factorised layer has, about (see allocate)."
     )
 
     @property
@@ -63,12 +63,13 @@ class GridConfig(SelectionConfig):
     )
     allocate: bool = Field(
         False,
-        description="Ranks by layer (Tucker alone): as many parameters in all layers together, spent where they lower "
-        "the summed squared relative error most. Such a grid needs a suffix.",
+        description="Ranks by layer (Tucker alone): the compression is that of all layers together, and parameters go "
+        "where they lower the sum of squared relative errors most; layers may stay dense. Needs a suffix.",
     )
     replicates: list[Annotated[int, Field(ge=0)]] = Field([0], description="Added to the run's seed, a training each.")
     suffix: Annotated[str, Field(pattern=r"^[a-z0-9_]*$")] = Field(
-        "", description="Last word of the variants' names; tells grids with recipes of their own apart."
+        "",
+        description="Last word of the variants' names; tells grids with own recipes or allocated ranks apart.",
     )
     training: TrainingConfig | None = Field(None, description="Recipe of this grid in place of the study's own.")
 
@@ -77,7 +78,7 @@ class GridConfig(SelectionConfig):
         if self.allocate and self.decompositions != ["tucker"]:
             raise ValueError(f"allocate: only the ranks of tucker can be, not of {' and '.join(self.decompositions)}")
         if self.allocate and not self.suffix:
-            raise ValueError("allocate: give the grid a suffix, which tells its variants from those of equal ranks")
+            raise ValueError("allocate: give the grid a suffix, which tells its variants from the others")
         return self
 
 

@@ -15,19 +15,20 @@ from convpress.errors import ConvpressError
 
 @dataclass(frozen=True)
 class Choice:
-    """Ranks for one kernel: what the factors hold and the squared relative error of the truncated HOSVD."""
+    """Ranks for one tensor, or None for the tensor as it is: parameters, and squared relative error of the HOSVD."""
 
-    ranks: tuple[int, int]
+    ranks: tuple[int, int] | None
     params: int
     error2: float
 
 
-def allocate_tucker(tensors: Mapping[str, Tensor], compression: float) -> dict[str, tuple[int, int]]:
-    """Ranks (R1, R2) by name at which all factors together have at most 1 / `compression` of all parameters.
+def allocate_tucker(tensors: Mapping[str, Tensor], compression: float) -> dict[str, tuple[int, int] | None]:
+    """Ranks (R1, R2) by name at which all tensors together have at most 1 / `compression` of their parameters.
 
-    The sum over the tensors (S, P, T) of the squared relative errors of their truncated higher-order SVD is lowered,
-    step by step along each tensor's lower convex hull of error over parameters, the steepest step first. Until the
-    first step that no longer fits no other ranks have a smaller sum at as many parameters.
+    None leaves a tensor as it is, where factors would hardly be smaller. The sum over the tensors (S, P, T) of the
+    squared relative errors of their truncated higher-order SVD is lowered, step by step along each tensor's lower
+    convex hull of error over parameters, the steepest step first. Until the first step that does not fit no other
+    ranks have a smaller sum at as many parameters; from then on that tensor stays and the others go on.
 
     Raises:
         ConvpressError: not even ranks of one everywhere are that small.
@@ -42,28 +43,28 @@ def allocate_tucker(tensors: Mapping[str, Tensor], compression: float) -> dict[s
         (_slope(before, after), name, before, after) for name, hull in hulls.items() for before, after in pairwise(hull)
     ]
     for _, name, before, after in sorted(steps, key=lambda step: step[0]):
-        spent += after.params - before.params
-        if spent > budget:
-            break
-        ranks[name] = after.ranks
+        more = after.params - before.params
+        if ranks[name] == before.ranks and spent + more <= budget:
+            ranks[name], spent = after.ranks, spent + more
     return ranks
 
 
 def choices(tensor: Tensor) -> list[Choice]:
-    """All ranks of a tensor (S, P, T) whose factors have no more parameters than itself, with their errors."""
+    """All ranks of a tensor (S, P, T) with fewer parameters than it has, and the tensor itself."""
     x = as_float64(tensor)
     s, p, t = x.shape
     core = leading_vectors(x.flatten(1), s).T @ x.flatten(1)
     core = core.reshape(s, p, t) @ leading_vectors(x.flatten(0, 1).T, t)
     # The squared norm of the core's leading block, by its two sides, is what its ranks keep.
     kept = core.square().sum(1).cumsum(0).cumsum(1)
-    error2 = (1 - kept / kept[-1, -1].clamp(min=torch.finfo(kept.dtype).tiny)).clamp(min=0).tolist()
-    return [
+    error2 = ((kept[-1, -1] - kept) / kept[-1, -1].clamp(min=torch.finfo(kept.dtype).tiny)).clamp(min=0).tolist()
+    ranks = [
         Choice((r1, r2), params, error2[r1 - 1][r2 - 1])
         for r1 in range(1, s + 1)
         for r2 in range(1, t + 1)
-        if (params := s * r1 + p * r1 * r2 + t * r2) <= max(x.numel(), s + p + t)
+        if (params := s * r1 + p * r1 * r2 + t * r2) < x.numel()
     ]
+    return [*ranks, Choice(None, x.numel(), 0.0)]
 
 
 def convex_hull(points: list[Choice]) -> list[Choice]:

@@ -180,7 +180,7 @@ LOW_RANK = Section(
         "may split each of these filters into a vertical and a horizontal one (decomposed); scheme 2 replaces it by a "
         "vertical and a horizontal convolution (separable). Truncated SVD gives all of them; then L2 trains only the "
         "new layers, to give the original network's outputs, and after it CE trains everything on the labels, "
-        "and on the answers of a teacher where `low_rank.ce` sets distillation. The "
+        "and on the answers of a teacher where its recipe sets distillation. The "
         "control is the original network, trained further by CE for as many epochs as the longest row."
     ),
     build=build,

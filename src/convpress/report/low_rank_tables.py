@@ -90,7 +90,7 @@ def _fixed(number: str, name: str, epochs: int, distillation: float) -> dict[str
         "decomposed": "",
         "l2_epochs": 0,
         "ce_epochs": epochs,
-        "distillation": distillation if epochs else 0.0,
+        "distillation": distillation,
     }
 
 

@@ -20,6 +20,7 @@ from matplotlib.transforms import ScaledTranslation
 from convpress.config.sensitivity import PENALISED
 from convpress.report import style
 from convpress.report.frames import complete
+from convpress.report.sensitivity_allocation import equally_compressed
 
 FAMILIES = {"cp": "CP", "tucker": "Tucker", "tensor_chain": "Tensor chain"}
 TREATMENTS = {
@@ -228,10 +229,12 @@ def _noise_panel(axes: Axes, part: pd.DataFrame) -> None:
 def draw_error(table: pd.DataFrame | None, path: Path | str) -> None:
     """Above, the relative error of each layer's plain factors against its compression; below, what correction allows.
 
-    A column a family, a look a network. `table`: model, layer, decomposition, params, dense_params, relative_error,
+    A column a family, a look a network; without networks whose ranks are allocated, whose layers differ in compression
+    by far. `table`: model, layer, decomposition, params, dense_params, relative_error,
     corrected_error; the lower row is the quotient of the last two.
     """
     frame = complete(table, ("model", "decomposition", "params", "dense_params", "relative_error", "corrected_error"))
+    frame = equally_compressed(frame)
     with style.figure_style():
         if frame.empty:
             style.save_empty(path, "No decompositions in this run")

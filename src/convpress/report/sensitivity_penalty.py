@@ -13,7 +13,7 @@ AFTER = "relative_sensitivity_after"
 
 def beside_free(study: pd.DataFrame) -> pd.DataFrame:
     """Trainings with the penalty, with what the training without it ends at (suffix _free), if anything."""
-    keys = ["decomposition", "model", "compression", "suffix", "replicate"]
+    keys = ["decomposition", "model", "compression", "allocated", "suffix", "replicate"]
     study = study.assign(suffix=study["suffix"].astype(object).fillna(""))
     penalised = study[study["treatment"].isin(set(PENALISED))]
     penalised = penalised.assign(free=penalised["treatment"].map(STARTS))

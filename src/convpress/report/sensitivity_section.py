@@ -23,6 +23,7 @@ from convpress.report.contents import (
 )
 from convpress.report.frames import is_true, records
 from convpress.report.sensitivity_advice import advice, summary
+from convpress.report.sensitivity_allocation import allocation_findings, equally_compressed
 from convpress.report.sensitivity_findings import (
     at_common_rate,
     basis,
@@ -159,7 +160,9 @@ def build(run: Run) -> Content:
         content.missing.append("the table of variants (tables/sensitivity.csv)")
     else:
         content.caveats += caveats(study, _control_epochs(run, study))
-        content.findings, content.summary = _told(run, study, pairs, correlation), summary(study, pairs)
+        alike, alike_pairs = equally_compressed(study), equally_compressed(pairs)
+        content.findings, content.summary = _told(run, alike, alike_pairs, correlation), summary(alike, alike_pairs)
+        content.findings += allocation_findings(study)
     run.add_figures(FIGURES, content)
     return content
 

@@ -15,9 +15,9 @@ from convpress.config.sensitivity import STARTS, Variant
 from convpress.report.reading import last_epoch, read_history, read_json, read_rows
 from convpress.report.sensitivity_penalty import counted
 from convpress.report.tables import Result, accuracy_columns, before_columns, compare
-from convpress.sensitivity import total_sensitivity
+from convpress.sensitivity import DENSE, total_sensitivity
 
-CELL = ["model", "decomposition", "compression", "suffix"]
+CELL = ["model", "decomposition", "compression", "allocated", "suffix"]
 """What variants have in common that differ in treatment and replicate alone."""
 DECOMPOSED = ("model", "decomposition", "compression", "allocated")
 """What decompositions differ in."""
@@ -81,7 +81,7 @@ def variants_table(
             {key: getattr(variant, key) for key in (*DECOMPOSED, "treatment", "suffix")}
             | {"replicate": variant.replicate, "variant": name}
             | _decomposition(variant, layers)
-            | _trained(models[name], _of(layers, variant))
+            | _trained(models[name], _factorised(_of(layers, variant)))
             | before_columns(result)
             | accuracy_columns(result)
             | {"delta_control": control["delta"], "mcnemar_p": control["mcnemar_p"]}
@@ -104,26 +104,31 @@ def _cell(variant: Variant) -> tuple[Any, ...]:
 
 
 def _of(frame: pd.DataFrame, variant: Variant) -> pd.DataFrame:
-    keys = [key for key in DECOMPOSED if key in frame]  # the probes know equal ranks alone
+    keys = [key for key in DECOMPOSED if key in frame]  # only equal compression is probed
     return frame[np.logical_and.reduce([frame[key] == getattr(variant, key) for key in keys])]
 
 
 def _decomposition(variant: Variant, layers: pd.DataFrame) -> dict[str, Any]:
-    part = _of(layers, variant)
+    whole = _of(layers, variant)
+    part, dense = _factorised(whole), int((whole["rank"] == DENSE).sum())
     prefix = "corrected_" if STARTS[variant.treatment] == "corrected" else ""
-    norm2 = part["squared_norm"].sum()
+    norm2, all2 = part["squared_norm"].sum(), whole["squared_norm"].sum()
     error2 = (part[f"{'corrected' if prefix else 'relative'}_error"] ** 2 * part["squared_norm"]).sum()
     sensitivity = part[f"{prefix}sensitivity"].sum()
     seconds = part["seconds"].sum() + (part["correction_seconds"].sum() if prefix else 0.0)
     return {
-        "layer_set": f"{len(part)} 3x3 convolutions after the first",
+        "layer_set": f"{len(whole)} 3x3 convolutions after the first" + (f", {dense} left dense" if dense else ""),
         "rank": "by layer" if variant.allocated else " / ".join(dict.fromkeys(part["rank"].astype(str))),
-        "layer_compression": part["dense_params"].sum() / part["params"].sum(),
-        "relative_error": math.sqrt(error2 / norm2),
+        "layer_compression": whole["dense_params"].sum() / whole["params"].sum(),
+        "relative_error": math.sqrt(error2 / all2),
         "sensitivity": sensitivity,
         "relative_sensitivity": sensitivity / norm2,
         "decompose_seconds": seconds,
     }
+
+
+def _factorised(layers: pd.DataFrame) -> pd.DataFrame:
+    return layers[layers["rank"] != DENSE]
 
 
 def _trained(path: str, layers: pd.DataFrame) -> dict[str, float]:
