@@ -20,6 +20,12 @@ def checksum(wildcards):
     return sha256_file(OWN[wildcards.model]) if wildcards.model in OWN else ""
 
 
+def compute_for(model):
+    """The settings of compute for trainings of this network."""
+    own = config["compute_for"].get(model, {})
+    return config["compute"] | {key: value for key, value in own.items() if value is not None}
+
+
 TRAINED = [name for name, model in config["models"].items() if model["training"]]
 
 
@@ -51,12 +57,12 @@ rule train_baseline:
         f"{LOGS}/train_baseline/{{model}}.log",
     wildcard_constraints:
         model="|".join(TRAINED) or "none",
-    threads: THREADS
+    threads: lambda w: compute_for(w.model)["threads"]
     params:
         model=lambda w: config["models"][w.model],
         resume=f"{RESULTS}/resume/baseline/{{model}}.pt",
         data=config["data"],
-        compute=config["compute"],
+        compute=lambda w: compute_for(w.model),
         seed=config["seed"],
         architecture=architecture_code,
         code=code("train_baseline.py"),

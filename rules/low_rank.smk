@@ -5,6 +5,7 @@ from convpress.config.low_rank import LowRankConfig
 LR = config["low_rank"]
 LR_STUDY = LowRankConfig(**LR)
 LR_BASE = f"{MODELS}/baseline/{LR['model']}.safetensors"
+LR_COMPUTE = compute_for(LR["model"]) | {"threads": THREADS}  # rows train beside each other
 LR_ROWS = {row.row: row.variant for row in LR_STUDY.rows}
 LR_CHAINS = LR_STUDY.chains()
 LR_VARIANTS = list(dict.fromkeys([*LR_ROWS.values(), *LR_CHAINS]))
@@ -92,7 +93,7 @@ use rule finetune as finetune_low_rank with:
         recipe=lr_recipe,
         resume=f"{RESULTS}/resume/low_rank/{{variant}}.pt",
         data=config["data"],
-        compute=config["compute"],
+        compute=LR_COMPUTE,
         seed=config["seed"],
         layers=layers_code("low_rank"),
         code=code("finetune.py"),
@@ -112,7 +113,7 @@ use rule finetune as finetune_low_rank_control with:
         recipe=LR_STUDY.control().model_dump(mode="json"),
         resume=f"{RESULTS}/resume/control/{LR['model']}.pt",
         data=config["data"],
-        compute=config["compute"],
+        compute=LR_COMPUTE,
         seed=config["seed"],
         code=code("finetune.py"),
 

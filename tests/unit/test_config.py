@@ -119,6 +119,8 @@ def test_studied_networks_have_controls_and_that_of_low_rank_its_own_epochs():
         ("low_rank.expansions.control", {"scheme": "grouped"}, r"expansions\.control: this name is taken"),
         ("low_rank.expansions.a-b", {"scheme": "grouped"}, r"low_rank\.expansions\..*match pattern"),
         ("low_rank.compression", 1.0, r"low_rank\.compression: .*greater than 1, found 1"),
+        ("compute_for", {"alexnot": {"threads": 2}}, r"compute_for\.alexnot: no model 'alexnot'"),
+        ("compute_for", {"alexnet": {"threads": 0}}, r"compute_for\.alexnet\.threads: .*greater than or equal to 1"),
         ("low_rank.model", "alexnot", r"low_rank\.model: no model 'alexnot'; models has \['alexnet'"),
         ("data", None, r"^data: field required"),
         ("baselines", ["resnet20", "resnet32", "resnet56"], r"baselines: lacks \['alexnet'\], which studies compress"),

@@ -191,6 +191,14 @@ def test_what_only_a_peer_takes(finished, all_jobs):
     assert not {"decompose_cp", "finetune_cp", "evaluate"} & {job.rule for job in jobs}
 
 
+def test_threads_of_one_network(finished, all_jobs):
+    finished.write("small.yaml", json.dumps({"compute_for": {"alexnet": {"threads": 2}}}))
+    jobs = finished.jobs(overlay=(*TINY, "small.yaml"))
+    trained = [job for job in all_jobs if job.rule == "train_baseline" and "/alexnet." in str(job.outputs)]
+    assert len(trained) == 1
+    assert written(jobs) == written(following(all_jobs, trained))
+
+
 @contextmanager
 def edited(path: Path) -> Iterator[None]:
     """A module with one more constant."""

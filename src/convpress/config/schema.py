@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -17,6 +17,7 @@ from convpress.config.peers import PeersConfig
 from convpress.config.sections import (
     LEARNS_NOTHING,
     ComputeConfig,
+    Count,
     DataConfig,
     MeasureConfig,
     ModelConfig,
@@ -32,6 +33,15 @@ TRAINING_IMAGES = {"cifar10": 50_000, "digits": 1_437}
 _FETCHED = re.compile(r".+-[0-9a-f]{8,64}\.th")
 
 
+class ComputeForConfig(Section):
+    """How the machine is used for trainings of one network; what is absent is as in compute."""
+
+    threads: Count | None = Field(None, description="Threads of its training from scratch.")
+    compile: Literal["auto", "on", "off"] | None = Field(
+        None, description="torch.compile for its trainings; without batch norms there is little to gain."
+    )
+
+
 class Config(Section):
     """Everything about a run."""
 
@@ -40,6 +50,7 @@ class Config(Section):
     )
     seed: int = Field(0, ge=0, description="Seed of all trainings and decompositions.")
     compute: ComputeConfig = Field(ComputeConfig(), description="How the machine is used.")  # type: ignore[call-arg]
+    compute_for: dict[str, ComputeForConfig] = Field({}, description="Exceptions from compute, by network.")
     data: DataConfig = Field(description="The images.")
     models: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], ModelConfig] = Field(
         description="Baseline networks by name."
@@ -67,6 +78,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _names_exist(self) -> Config:
         used = {"teacher.model": self.teacher.model, "kernel_search.model": self.kernel_search.model}
+        used |= {f"compute_for.{name}": name for name in self.compute_for}
         used["low_rank.model"] = self.low_rank.model
         used["clustering.model"] = self.clustering.model
         used["merging.model"] = self.merging.model
