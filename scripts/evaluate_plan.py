@@ -20,7 +20,8 @@ with job(snakemake):
     _, images, _ = load_dataset(snakemake.input.data, settings["data"])
     images = images.subset(torch.arange(min(sweep.images or len(images), len(images))))
     model = load(snakemake.input.model)
-    accuracy = evaluate_plan(model, params.plan, images, sweep, seed=params.seed, device=compute.device)
+    where = {"device": compute.device, "bf16": compute.bf16}
+    accuracy = evaluate_plan(model, params.plan, images, sweep, seed=params.seed, **where)
     ratio = unique_ratio(sizes_of(model, list(params.plan)), params.plan)
     row = {"name": snakemake.wildcards.plan, "clusters": params.clusters, "unique_ratio": ratio, "accuracy": accuracy}
     write_csv([row | {"images": len(images)}], Path(snakemake.output.points))

@@ -19,7 +19,8 @@ with job(snakemake):
     _, images, _ = load_dataset(snakemake.input.data, settings["data"])
     images = images.subset(torch.arange(min(sweep.images or len(images), len(images))))
     model = load(snakemake.input.model)
-    found = sweep_together(model, params.layers, images, sweep, seed=params.seed, device=compute.device)
+    where = {"device": compute.device, "bf16": compute.bf16}
+    found = sweep_together(model, params.layers, images, sweep, seed=params.seed, **where)
     filters = find_conv(model, params.layers[0]).out_channels
     rows = [
         {"name": params.name, "clusters": k, "unique_ratio": k / filters, "accuracy": accuracy, "images": len(images)}

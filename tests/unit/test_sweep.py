@@ -1,6 +1,7 @@
 """The sweep with shared activations against each network alone."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -51,6 +52,22 @@ def test_a_sweep_gives_what_each_network_alone_gives(layers):
         plan = dict.fromkeys(layers, k)
         assert sweep.evaluate_plan(model, plan, data, SweepConfig(), seed=0) == pytest.approx(accuracy, abs=1e-9)
     assert torch.equal(outputs(model), predicted)
+
+
+@pytest.mark.parametrize("layers", [["layer2.0.conv2"], LAYERS[1:3]])
+def test_a_sweep_in_bfloat16_runs_each_point_with_its_own_kernels(layers):
+    """What autocast rounds it may keep, and the kernels change in place."""
+    model, data = network(), images()
+    with torch.no_grad():
+        data = replace(data, labels=model(data.normalise(data.images)).argmax(1))
+    found, exact = (
+        sweep.sweep_together(model, layers, data, SweepConfig(batch_size=16), seed=0, bf16=bf16)
+        for bf16 in (True, False)
+    )
+    assert len(set(found.values())) > 1
+    assert found == pytest.approx(exact, abs=0.07)
+    k, plan = 2, dict.fromkeys(layers, 2)
+    assert sweep.evaluate_plan(model, plan, data, SweepConfig(), seed=0, bf16=True) == pytest.approx(exact[k], abs=0.07)
 
 
 def test_mixing_outputs_is_averaging_filters_also_with_a_bias():

@@ -73,13 +73,19 @@ def mixing(labels: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def accuracies(
-    model: nn.Module, points: Sequence[Kernels], data: Dataset, *, batch_size: int = 100, device: str = "cpu"
+    model: nn.Module,
+    points: Sequence[Kernels],
+    data: Dataset,
+    *,
+    batch_size: int = 100,
+    device: str = "cpu",
+    bf16: bool = False,
 ) -> list[float]:
     """The fraction of `data` that `model` answers rightly with each of `points` in place of its own kernels.
 
     All points must name the same layers. For each batch of images the activations before the first of these layers
-    are computed once and only the rest of the network runs for each point. float32, channels-last; `model` is not
-    changed.
+    are computed once and only the rest of the network runs for each point. Channels-last, in float32 or under
+    bfloat16 autocast; `model` is not changed.
 
     Raises:
         ConvpressError: no points, points that name different layers, or no such layer.
@@ -91,12 +97,14 @@ def accuracies(
     weights = [{name: kernel.to(device) for name, kernel in point.items()} for point in points]
     correct = [0] * len(points)
     for start in range(0, len(data), batch_size):
-        values = head(data.normalise(data.images[start : start + batch_size].to(device)))
         labels = data.labels[start : start + batch_size].to(device)
-        for number, point in enumerate(weights):
-            for name, kernel in point.items():
-                model.get_parameter(f"{name}.weight").copy_(kernel)
-            correct[number] += int((tail(*values).argmax(1) == labels).sum())
+        # Without autocast's cache, for the kernels change in place.
+        with torch.autocast(device, torch.bfloat16, enabled=bf16, cache_enabled=False):
+            values = head(data.normalise(data.images[start : start + batch_size].to(device)))
+            for number, point in enumerate(weights):
+                for name, kernel in point.items():
+                    model.get_parameter(f"{name}.weight").copy_(kernel)
+                correct[number] += int((tail(*values).argmax(1) == labels).sum())
     return [count / len(data) for count in correct]
 
 
@@ -107,7 +115,14 @@ def cluster_range(layers: Iterable[Tensor], step: int) -> list[int]:
 
 
 def sweep_together(
-    model: nn.Module, layers: Sequence[str], data: Dataset, sweep: SweepConfig, *, seed: int, device: str = "cpu"
+    model: nn.Module,
+    layers: Sequence[str],
+    data: Dataset,
+    sweep: SweepConfig,
+    *,
+    seed: int,
+    device: str = "cpu",
+    bf16: bool = False,
 ) -> dict[int, float]:
     """Accuracy on `data` by number of clusters, when all `layers` share their filters in so many each.
 
@@ -124,12 +139,19 @@ def sweep_together(
         points: list[Kernels] = [{name: mixing(point[layers[0]])} for point in labels]
     else:
         points = [_with_means(kernels, point) for point in labels]
-    found = accuracies(model, points, data, batch_size=sweep.batch_size, device=device)
+    found = accuracies(model, points, data, batch_size=sweep.batch_size, device=device, bf16=bf16)
     return dict(zip(counts, found, strict=True))
 
 
 def evaluate_plan(
-    model: nn.Module, plan: Mapping[str, int], data: Dataset, sweep: SweepConfig, *, seed: int, device: str = "cpu"
+    model: nn.Module,
+    plan: Mapping[str, int],
+    data: Dataset,
+    sweep: SweepConfig,
+    *,
+    seed: int,
+    device: str = "cpu",
+    bf16: bool = False,
 ) -> float:
     """Accuracy on `data` when each layer of `plan` shares its filters in so many clusters.
 
@@ -143,7 +165,8 @@ def evaluate_plan(
             labels[layer] = cluster(kernels[layer], clusters, seed=seed)
         except ConvpressError as error:
             raise ConvpressError(f"layer {layer!r}: {error}") from error
-    return accuracies(model, [_with_means(kernels, labels)], data, batch_size=sweep.batch_size, device=device)[0]
+    point = _with_means(kernels, labels)
+    return accuracies(model, [point], data, batch_size=sweep.batch_size, device=device, bf16=bf16)[0]
 
 
 def _with_means(kernels: Kernels, labels: Mapping[str, Tensor]) -> Kernels:
