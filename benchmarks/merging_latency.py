@@ -22,7 +22,7 @@ from convpress.merging.blocks import inner, residual_blocks
 from convpress.merging.channels import kept
 from convpress.merging.networks import merge_network, share_network
 from convpress.models.registry import create_model
-from record import record
+from record import keep_memory, record
 
 
 class ConvolutionACentroid(nn.Module):
@@ -89,6 +89,7 @@ def kept_lines(row: dict, arguments: argparse.Namespace) -> list[dict[str, objec
 
 def main() -> None:
     """Print a row for each type, batch and ratio."""
+    keep_memory()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="resnet20")
     parser.add_argument("--ratios", type=float, nargs="+", default=[n / 10 for n in range(1, 10)])

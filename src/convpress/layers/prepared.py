@@ -8,7 +8,9 @@ from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, is_grad_enabled, nn
+from torch.compiler import is_compiling
+from torch.jit import is_tracing
 
 from convpress.layers.indexed import IndexedConv2d
 
@@ -40,34 +42,27 @@ class PreparedConv2d(IndexedConv2d):
         """Map (N, S, H, W) to (N, T, H', W'), as the convolution with ``kernel()``."""
         ready = self._prepared
         # What a pass of inference asks for is little and written out: at batch 1 a call more in each layer is seen.
-        if ready is None or self.training or torch.is_grad_enabled() or _is_recorded() or not self._holds(ready):
-            return self._unprepared(x)
-        return self._run(ready, x)
+        if (
+            ready is not None
+            and self._parameters.get("weight") is ready.source
+            and ready.source._version == ready.version
+            and self.index is ready.index
+            and ready.index._version == ready.index_version
+            and ready.source.data_ptr() == ready.address
+            and self.bias is ready.bias
+            and not (self.training or is_grad_enabled() or is_compiling() or is_tracing())
+        ):
+            out = F.conv2d(x, *ready.convolution)
+            return out if ready.gather is None else _to_channels(out, ready.gather, ready.bias)
+        return self._unprepared(x)
 
     def _unprepared(self, x: Tensor) -> Tensor:
-        if self.training or torch.is_grad_enabled() or _is_recorded():
+        if self.training or is_grad_enabled() or is_compiling() or is_tracing():
             self._prepared = None
             return F.conv2d(x, self.kernel(), self.bias, self.stride, self.padding, self.dilation)
-        return self._run(self._prepare(), x)
-
-    def _run(self, ready: Prepared, x: Tensor) -> Tensor:
-        if ready.gather is None:
-            return F.conv2d(x, ready.weight, ready.bias, self.stride, self.padding, self.dilation)
-        out = F.conv2d(x, ready.weight, None, self.stride, self.padding, self.dilation)
-        out = gather_channels(out, ready.gather)
-        return out if ready.bias is None else out + ready.bias.view(-1, 1, 1)
-
-    def _holds(self, ready: Prepared) -> bool:
-        """Whether weight and index are what they were when `ready` was made of them."""
-        weight, index = self._parameters.get("weight"), self.index
-        return (
-            weight is ready.source
-            and index is ready.index
-            and weight._version == ready.version
-            and index._version == ready.index_version
-            and weight.data_ptr() == ready.address
-            and self.bias is ready.bias
-        )
+        ready = self._prepare()
+        out = F.conv2d(x, *ready.convolution)
+        return out if ready.gather is None else _to_channels(out, ready.gather, ready.bias)
 
     def refresh(self) -> None:
         """Forget what inference prepared; needed after changes that torch does not count."""
@@ -86,7 +81,9 @@ class PreparedConv2d(IndexedConv2d):
     def _prepare(self) -> Prepared:
         """What inference runs with; kept where torch counts changes, which it does not in tensors of inference mode."""
         filters, gather = self._gathered() or (self.kernel(), None)
-        ready = Prepared(self.weight, self.index, _laid_out(filters, self.weight), self.bias, gather)
+        weight, bias = _laid_out(filters, self.weight), self.bias if gather is None else None
+        convolution = (weight, bias, self.stride, self.padding, self.dilation)
+        ready = Prepared(self.weight, self.index, self.bias, convolution, gather)
         self._prepared = ready if ready.lasts else None
         return ready
 
@@ -96,24 +93,25 @@ class PreparedConv2d(IndexedConv2d):
 
 
 class Prepared:
-    """The kernel that inference runs with, and the channels to gather after it, if any."""
+    """The convolution that inference runs (what follows the images), and the channels to gather after it, if any."""
 
-    __slots__ = ("address", "bias", "gather", "index", "index_version", "lasts", "source", "version", "weight")
+    __slots__ = ("address", "bias", "convolution", "gather", "index", "index_version", "lasts", "source", "version")
 
     def __init__(
-        self, source: Tensor, index: Tensor, weight: Tensor, bias: Tensor | None, gather: Tensor | None
+        self, source: Tensor, index: Tensor, bias: Tensor | None, convolution: tuple[Any, ...], gather: Tensor | None
     ) -> None:
-        """Remember the state of `source` and `index`, of which `weight` was made."""
-        self.weight, self.bias, self.gather = weight, bias, gather
-        self.source, self.index = source, index
+        """Remember the state of `source` and `index`, of which the kernel was made."""
+        self.source, self.index, self.bias = source, index, bias
+        self.convolution, self.gather = convolution, gather
         # Tensors of inference mode count no changes and are never kept.
         self.lasts = not (source.is_inference() or index.is_inference())
         if self.lasts:
             self.version, self.index_version, self.address = source._version, index._version, source.data_ptr()
 
 
-def _is_recorded() -> bool:
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+def _to_channels(filtered: Tensor, gather: Tensor, bias: Tensor | None) -> Tensor:
+    out = gather_channels(filtered, gather)
+    return out if bias is None else out + bias.view(-1, 1, 1)
 
 
 def _laid_out(weight: Tensor, like: Tensor) -> Tensor:
