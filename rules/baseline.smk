@@ -75,16 +75,14 @@ rule teacher_logits:
         data=DATASET,
         model=f"{MODELS}/baseline/{config['teacher']['model']}.safetensors",
     output:
-        logits=f"{MODELS}/teacher/logits.safetensors",
+        logits=f"{MODELS}/teacher/view{{view}}.safetensors",
     log:
-        f"{LOGS}/teacher_logits.log",
+        f"{LOGS}/teacher_logits/view{{view}}.log",
+    wildcard_constraints:
+        view=r"\d+",
     threads: THREADS
     params:
-        asked={
-            "views": config["teacher"]["views"],
-            "padding": config["control"]["crop_padding"],
-            "flip": config["control"]["flip"],
-        },
+        asked={"padding": config["control"]["crop_padding"], "flip": config["control"]["flip"]},
         data=config["data"],
         compute=config["compute"],
         seed=config["seed"],
@@ -94,8 +92,9 @@ rule teacher_logits:
 
 
 def teacher_of(recipe):
-    """The teacher's answers, for recipes that listen to a teacher."""
-    return rules.teacher_logits.output.logits if recipe["distillation"] else []
+    """The teacher's answers about the views that a recipe's epochs see, for recipes that listen to a teacher."""
+    views = min(config["teacher"]["views"], recipe["epochs"]) if recipe["distillation"] else 0
+    return expand(rules.teacher_logits.output.logits, view=range(views))
 
 
 rule finetune:
@@ -172,7 +171,8 @@ rule baseline_tables:
         "../scripts/baseline_tables.py"
 
 
-TARGETS += [rules.baseline_tables.input, rules.baseline_tables.output, rules.teacher_logits.output]
+TARGETS += [rules.baseline_tables.input, rules.baseline_tables.output]
+TARGETS += expand(rules.teacher_logits.output.logits, view=range(checked.teacher_views()))
 TARGETS += expand(rules.import_baseline.output, model=[name for name in config["baselines"] if name in CHECKPOINTS])
 TARGETS += expand(rules.train_baseline.output, model=[name for name in config["baselines"] if name in TRAINED])
 TARGETS += expand(rules.finetune.output, model=CONTROLS)

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from safetensors.torch import load_file
-
 from common import job, sections
 from convpress.checkpoints import load, save_model
 from convpress.clustering.budget import read_curves
@@ -16,8 +14,7 @@ from convpress.data import augmented, load_dataset
 from convpress.files import write_csv
 from convpress.predict import predict
 from convpress.recalibrate import IMAGES, recalibrate
-from convpress.teachers import CachedTeacher
-from training import training_key
+from training import teacher_of, training_key
 
 with job(snakemake):
     settings, params, inputs, output = sections(snakemake), snakemake.params, snakemake.input, snakemake.output
@@ -41,7 +38,7 @@ with job(snakemake):
         right = predict(network, validation, device=compute.device).argmax(1) == validation.labels
         return {"validation_accuracy": float(right.double().mean())}
 
-    teacher = CachedTeacher(load_file(inputs.teacher)["logits"]) if recipe.distillation else None
+    teacher = teacher_of(inputs) if recipe.distillation else None
     options = {"count": len(layers), "seed": params.seed, "view_seed": params.view_seed, "teacher": teacher}
 
     def leg(network, number):

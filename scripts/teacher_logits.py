@@ -1,4 +1,4 @@
-"""Ask the teacher once about every view of every training image."""
+"""Ask the teacher once about one view of every training image."""
 
 from pathlib import Path
 
@@ -18,6 +18,7 @@ with job(snakemake):
         load(snakemake.input.model),
         train,
         resolve(settings["compute"]),
+        view=int(snakemake.wildcards.view),
         view_seed=params.seed,
         **params.asked,
     )

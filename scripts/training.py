@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
 from torch import nn
 
@@ -27,7 +28,7 @@ def run_training(snakemake: Any, model: nn.Module, recipe: TrainingConfig, recor
     settings, params, inputs = sections(snakemake), snakemake.params, snakemake.input
     train, validation, _ = load_dataset(inputs.data, settings["data"])
     compute = resolve(settings["compute"], recipe.epochs * len(train) // recipe.batch_size)
-    teacher = CachedTeacher(load_file(inputs.teacher)["logits"]) if recipe.distillation else None
+    teacher = teacher_of(inputs) if recipe.distillation else None
     # Replicates differ in the order of the images; the views are those that the teacher has seen.
     view_seed = params.get("view_seed", params.seed)
     trainer = Trainer(model, train, recipe, compute, seed=params.seed, view_seed=view_seed, teacher=teacher, **options)
@@ -37,6 +38,11 @@ def run_training(snakemake: Any, model: nn.Module, recipe: TrainingConfig, recor
     write_csv(history, Path(snakemake.output.history))
     save_model(trainer.result, Path(snakemake.output.model))
     resume.unlink(missing_ok=True)
+
+
+def teacher_of(inputs: Any) -> CachedTeacher:
+    """The teacher whose answers about each view are a file among the job's inputs."""
+    return CachedTeacher(torch.stack([load_file(path)["logits"] for path in inputs.teacher]))
 
 
 def training_key(snakemake: Any, model: nn.Module, recipe: TrainingConfig, compute: Compute) -> str:

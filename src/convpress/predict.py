@@ -15,7 +15,7 @@ def input_type(model: nn.Module) -> torch.dtype:
     return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
 
 
-def predict(model: nn.Module, data: Dataset, batch_size: int = 125, device: str = "cpu") -> Tensor:
+def predict(model: nn.Module, data: Dataset, batch_size: int = 50, device: str = "cpu") -> Tensor:
     """Logits (n, classes) in float32, channels-last, computed in the network's own type; `model` is not changed.
 
     The batch size is fixed, so that the same model gives the same bits.

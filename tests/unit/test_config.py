@@ -67,6 +67,15 @@ def test_studied_networks_have_controls_and_that_of_low_rank_its_own_epochs():
     assert all(controls[name] == config.control for name in ("resnet20", "resnet32", "resnet56"))
 
 
+def test_the_teacher_is_asked_about_the_views_that_are_seen():
+    longest = max(variant["training"]["epochs"] for variant in PARAMS["merging"]["variants"].values())
+    assert load_config(changed("teacher.views", 3)).teacher_views() == 3
+    assert load_config(changed("teacher.views", 10 * longest)).teacher_views() == longest
+    short = changed("merging.train", [PARAMS["merging"]["train"][0]])
+    short["teacher"]["views"] = 10 * longest
+    assert load_config(short).teacher_views() < longest
+
+
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [

@@ -118,7 +118,8 @@ def test_distillation_is_the_formula():
 
 def test_cached_teacher_equals_live_teacher(data):
     teacher = network().eval()
-    cached = teacher_logits(teacher, data, CPU, views=2, view_seed=2, padding=2, flip=True)
+    views = [teacher_logits(teacher, data, CPU, view=view, view_seed=2, padding=2, flip=True) for view in (0, 1)]
+    cached = torch.stack(views)
     training = recipe(distillation=0.5, epochs=2)
     runs = [trainer(data, training, teacher=t) for t in (CachedTeacher(cached), LiveTeacher(teacher, CPU))]
     for run in runs:

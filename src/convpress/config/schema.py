@@ -75,6 +75,16 @@ class Config(Section):
         used.update(self.peers.models if self.peers else [])
         return dict.fromkeys(sorted(used), self.control) | {self.low_rank.model: self.low_rank.control()}
 
+    def teacher_views(self) -> int:
+        """How many views of each image the teacher is asked about: what the longest training that listens sees."""
+        heard = [recipe.epochs for _, recipe in self._trained() if recipe.distillation]
+        return min(self.teacher.views, max(heard, default=0))
+
+    def _trained(self) -> Iterator[tuple[str, TrainingConfig]]:
+        """The recipes of all trainings by their place; merging knows some that it does not train."""
+        idle = {f"merging.variants.{name}.training" for name in self.merging.variants if name not in self.merging.train}
+        return (found for found in _recipes(self) if found[0] not in idle)
+
     @model_validator(mode="after")
     def _names_exist(self) -> Config:
         used = {"teacher.model": self.teacher.model, "kernel_search.model": self.kernel_search.model}
@@ -143,8 +153,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _teacher_answers_what_is_asked(self) -> Config:
         views = {"crop_padding": self.control.crop_padding, "flip": self.control.flip}
-        idle = [f"merging.variants.{name}.training" for name in self.merging.variants if name not in self.merging.train]
-        for place, recipe in (found for found in _recipes(self) if found[0] not in idle):
+        for place, recipe in self._trained():
             for name, value in views.items():
                 if recipe.distillation and getattr(recipe, name) != value:
                     raise ValueError(
