@@ -33,10 +33,11 @@ rule compare_cp:
         metrics=f"{RESULTS}/metrics/kernel_search/parafac/{{layer}}.json",
     log:
         f"{LOGS}/compare_cp/{{layer}}.log",
+    threads: THREADS
     params:
         rank={key: KS["cp"][key] for key in RankConfig.model_fields},
-        starts=KS["cp"]["starts"],
-        iterations=KS["cp"]["tensorly_iterations"],
+        asked={"starts": KS["cp"]["starts"], "iterations": KS["cp"]["tensorly_iterations"]},
+        cpu={"threads": THREADS},
         seed=config["seed"],
         code=code("compare_cp.py"),
     script:

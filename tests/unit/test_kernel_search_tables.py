@@ -17,7 +17,9 @@ def test_each_layer_stands_beside_its_own_peer(tmp_path):
     ours = written(
         "ours", [{"layer": name, "relative_error": e, "provenance": {}} for name, e in (("b", 0.2), ("a", 0.1))]
     )
-    theirs = written("theirs", [{"layer": name, "parafac_error": e} for name, e in (("a", 0.3), ("b", 0.4))])
+    theirs = written(
+        "theirs", [{"layer": name, "parafac_error": e, "provenance": {}} for name, e in (("a", 0.3), ("b", 0.4))]
+    )
     rows = cp_error_table(ours, theirs).to_dict("list")
     assert rows == {"layer": ["a", "b"], "relative_error": [0.1, 0.2], "parafac_error": [0.3, 0.4]}
 

@@ -29,9 +29,10 @@ SHOWN_FILTERS = 6
 
 def cp_error_table(metrics: Sequence[str], peers: Sequence[str]) -> pd.DataFrame:
     """A row a layer: errors, times and sensitivities of the decompositions, and a peer's error and time."""
-    ours, theirs = (pd.DataFrame([read_json(path) for path in paths]) for paths in (metrics, peers))
-    frame = ours.drop(columns="provenance", errors="ignore").merge(theirs, on="layer", validate="1:1")
-    return frame.sort_values("layer", ignore_index=True)
+    ours, theirs = (
+        pd.DataFrame([read_json(path) for path in paths]).drop(columns="provenance") for paths in (metrics, peers)
+    )
+    return ours.merge(theirs, on="layer", validate="1:1").sort_values("layer", ignore_index=True)
 
 
 def _stage(path: str) -> tuple[str, str]:
