@@ -3,8 +3,9 @@
 Four ways of running ResNet-20 with the blocks' filters clustered at each ratio: dense; the seed document's first
 method, one convolution a centroid; ours, one convolution and a gather, or dense where that is faster; the seed's
 second method, fewer channels. Dense and merged run a second time with their batch norms folded into the convolutions,
-as ONNX Runtime does by itself: what normalising takes, a merged network saves less of. Random weights: times do not
-depend on them. `--help` for options.
+as ONNX Runtime does by itself: what normalising takes, a merged network saves less of. A last row tells how much
+merging can gain at all: a single channel left in each block, also compiled. Random weights: times do not depend on
+them. `--help` for options.
 """
 
 from __future__ import annotations
@@ -52,25 +53,41 @@ def seeds_way(model: nn.Module) -> nn.Module:
     return model
 
 
-REFERENCE = {"merged folded": "dense folded"}
+REFERENCE = {f"{way} {how}": f"dense {how}" for way in ("merged", "limit") for how in ("folded", "compiled")}
 """What a way is held against, where that is not the dense network as it is."""
+WAYS = ("seed", "ours", "merged", "limit", *REFERENCE)
+
+
+def merged(name: str, ratio: float) -> nn.Module:
+    """The network with its blocks' inner channels merged at one ratio; one is left where it would leave none."""
+    model = create_model(name)
+    blocks = residual_blocks(model).items()
+    merge_network(model, {block: kept(inner(module)[0].out_channels, ratio) for block, module in blocks})
+    return model
+
+
+def limits(name: str) -> dict[str, nn.Module]:
+    """The dense network and the one with a single channel in each block; as they are, folded and compiled."""
+    models = {"dense": create_model(name), "limit": merged(name, 0.99)}
+    folded = {f"{way} folded": fuse(model.eval()) for way, model in models.items()}
+    compiled = {f"{way} compiled": torch.compile(model.eval()) for way, model in models.items()}
+    return models | folded | compiled
 
 
 def networks(name: str, ratio: float) -> dict[str, nn.Module]:
     """The networks of one ratio."""
-    models: dict[str, nn.Module] = {way: create_model(name) for way in ("dense", "seed", "ours", "merged")}
+    models = {way: create_model(name) for way in ("dense", "seed", "ours")} | {"merged": merged(name, ratio)}
     for way in ("seed", "ours"):
         share_network(models[way], ratio)
     seeds_way(models["seed"])
-    blocks = residual_blocks(models["merged"]).items()
-    merge_network(models["merged"], {block: kept(inner(module)[0].out_channels, ratio) for block, module in blocks})
     return models | {f"{way} folded": fuse(models[way].eval()) for way in ("dense", "merged")}
 
 
 def kept_lines(row: dict, arguments: argparse.Namespace) -> list[dict[str, object]]:
     """What is kept of a row: each way against the dense network."""
-    about = f"{arguments.model}, {row['type']}, batch {row['batch']}, ratio {row['ratio']:.1f}"
-    ways = [way for way in ("seed", "ours", "merged", "merged folded") if f"{way} ms" in row]
+    ratio = "one channel" if row["ratio"] is None else f"ratio {row['ratio']:.1f}"
+    about = f"{arguments.model}, {row['type']}, batch {row['batch']}, {ratio}"
+    ways = [way for way in WAYS if f"{way} ms" in row]
     return [
         {
             "case": f"{about}, {way}",
@@ -100,13 +117,14 @@ def main() -> None:
     parser.add_argument("--without-seed", action="store_true", help="leave out the slow one")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    torch._inductor.config.freezing = True  # compiled networks keep their weights, as deployed ones do
     torch.set_flush_denormal(True)  # what no training has scaled can become so small that processors slow down
     rows = []
     for kind in arguments.types:
-        for ratio in arguments.ratios:
-            models = networks(arguments.model, ratio)
+        for ratio in (*arguments.ratios, None):
+            models = limits(arguments.model) if ratio is None else networks(arguments.model, ratio)
             if arguments.without_seed:
-                del models["seed"]
+                models.pop("seed", None)
             for model in models.values():
                 model.to(getattr(torch, kind)).to(memory_format=torch.channels_last)
             for batch in arguments.batches:

@@ -148,8 +148,8 @@ rule evaluate:
         data=config["data"],
         compute=config["compute"],
         seed=lambda w: SEEDS.get(w.study, {}).get(w.variant, config["seed"]),
-        layers=lambda w: layers_code(w.study),
-        code=code("evaluate.py"),
+        loads=lambda w: layers_of(w.study),
+        code=lambda w: code("evaluate.py", layers_of(w.study)),
     script:
         "../scripts/evaluate.py"
 

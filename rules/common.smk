@@ -61,12 +61,14 @@ if workflow.is_main_process and (sentence := without_records(Path(RESULTS), Path
 shell.prefix("exec 9<>.snakemake/jobs.lock; flock --shared 9 2>/dev/null || true; ")
 
 
-def code(script):
-    """Hash of a script and of the package modules it imports; a parameter of every rule, so that changes rerun it."""
-    return code_hash(ROOT / "scripts" / script, (ROOT / "src", ROOT / "scripts"), known=Path(".snakemake", "code"))
+def code(script, loads=()):
+    """Hash of a script and the modules that it imports or loads; a parameter of every rule, so that changes rerun it."""
+    folders = (ROOT / "src", ROOT / "scripts")
+    return code_hash(ROOT / "scripts" / script, folders, loads, known=Path(".snakemake", "code"))
 
 
-# The layers in the networks of a study. Rules that load a network from its file find them by name, not by import.
+# The layers in the networks of a study. Rules that load a network from its file find them by name, not by import, and
+# name these modules as their parameter `loads`.
 LAYERS_OF = {
     "kernel_search": ["cp", "searched"],
     "sensitivity": ["cp", "tucker", "tensor_chain"],
@@ -77,11 +79,9 @@ LAYERS_OF = {
 }
 
 
-def layers_code(*studies):
-    """Hash of the layers' code, a parameter beside the script's where networks of these studies are loaded."""
-    names = [f"convpress.layers.{name}" for study in studies for name in LAYERS_OF.get(study, [])]
-    home = ROOT / "src" / "convpress" / "layers" / "surgery.py"
-    return code_hash(home, (ROOT / "src",), names, known=Path(".snakemake", "code"))
+def layers_of(*studies):
+    """Modules of the layers in the networks of these studies."""
+    return sorted({f"convpress.layers.{name}" for study in studies for name in LAYERS_OF.get(study, [])})
 
 
 def table(name):

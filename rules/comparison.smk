@@ -29,8 +29,8 @@ rule comparison_latency:
     params:
         measure=config["measure"],
         compute=config["compute"],
-        layers=layers_code(*LAYERS_OF),
-        code=code("comparison_latency.py"),
+        loads=layers_of(*LAYERS_OF),
+        code=code("comparison_latency.py", layers_of(*LAYERS_OF)),
     script:
         "../scripts/comparison_latency.py"
 
@@ -50,8 +50,8 @@ rule export_onnx:
         measure=config["measure"],
         data=config["data"],
         compute=config["compute"],
-        layers=layers_code(*LAYERS_OF),
-        code=code("export_onnx.py"),
+        loads=layers_of(*LAYERS_OF),
+        code=code("export_onnx.py", layers_of(*LAYERS_OF)),
     script:
         "../scripts/export_onnx.py"
 

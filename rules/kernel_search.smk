@@ -75,8 +75,8 @@ use rule finetune as finetune_cp with:
         data=config["data"],
         compute=config["compute"],
         seed=config["seed"],
-        layers=layers_code("kernel_search"),
-        code=code("finetune.py"),
+        loads=layers_of("kernel_search"),
+        code=code("finetune.py", layers_of("kernel_search")),
 
 
 def ks_search_start(wildcards):
@@ -140,8 +140,8 @@ use rule finetune as finetune_recomposed with:
         data=config["data"],
         compute=config["compute"],
         seed=config["seed"],
-        layers=layers_code("kernel_search"),
-        code=code("finetune.py"),
+        loads=layers_of("kernel_search"),
+        code=code("finetune.py", layers_of("kernel_search")),
 
 
 # Epochs of each stage alone.
@@ -163,8 +163,8 @@ rule kernel_search_latency:
     params:
         measure=config["measure"],
         compute=config["compute"],
-        layers=layers_code("kernel_search"),
-        code=code("kernel_search_latency.py"),
+        loads=layers_of("kernel_search"),
+        code=code("kernel_search_latency.py", layers_of("kernel_search")),
     script:
         "../scripts/kernel_search_latency.py"
 

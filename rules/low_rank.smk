@@ -95,8 +95,8 @@ use rule finetune as finetune_low_rank with:
         data=config["data"],
         compute=LR_COMPUTE,
         seed=config["seed"],
-        layers=layers_code("low_rank"),
-        code=code("finetune.py"),
+        loads=layers_of("low_rank"),
+        code=code("finetune.py", layers_of("low_rank")),
 
 
 use rule finetune as finetune_low_rank_control with:
@@ -176,8 +176,8 @@ rule low_rank_latency:
         size=LR["cost_size"],
         repeats={"float32": LR["repeats"], "bfloat16": LR["bf16_repeats"]},
         compute=config["compute"],
-        layers=layers_code("low_rank"),
-        code=code("low_rank_latency.py"),
+        loads=layers_of("low_rank"),
+        code=code("low_rank_latency.py", layers_of("low_rank")),
     script:
         "../scripts/low_rank_latency.py"
 

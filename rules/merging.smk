@@ -84,8 +84,8 @@ use rule finetune as finetune_merged with:
         compute=config["compute"],
         seed=lambda w: config["seed"] + MG_VARIANTS[w.variant][1],
         view_seed=config["seed"],  # the teacher's views belong to it
-        layers=layers_code("merging"),
-        code=code("finetune.py"),
+        loads=layers_of("merging"),
+        code=code("finetune.py", layers_of("merging")),
 
 
 rule merging_latency:
@@ -101,8 +101,8 @@ rule merging_latency:
     params:
         measure=config["measure"],
         compute=config["compute"],
-        layers=layers_code("merging"),
-        code=code("merging_latency.py"),
+        loads=layers_of("merging"),
+        code=code("merging_latency.py", layers_of("merging")),
     script:
         "../scripts/merging_latency.py"
 

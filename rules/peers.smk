@@ -57,8 +57,8 @@ use rule finetune as finetune_peer with:
         data=config["data"],
         compute=config["compute"],
         seed=config["seed"],
-        layers=layers_code("peers"),
-        code=code("finetune.py"),
+        loads=layers_of("peers"),
+        code=code("finetune.py", layers_of("peers")),
 
 
 rule peers_tables:

@@ -76,6 +76,19 @@ def test_descriptions_of_fields_do_not_count_their_values_do(tree):
     assert both(tree)[0] != before[0]
 
 
+def test_what_an_error_says_does_not_count_its_condition_does(tree):
+    raising = "    if g() > 2:\n        raise ValueError(f'no {g()}')\n    return g()"
+    replace(tree, "pack/a.py", "    return g()", raising)
+    before = both(tree)
+    replace(tree, "pack/a.py", "f'no {g()}'", "f'never {g()}'")
+    assert both(tree) == before
+    replace(tree, "pack/a.py", "ValueError(f'never {g()}')", "KeyError(f'never {g()}')")
+    changed = both(tree)
+    assert changed[0] != before[0]
+    replace(tree, "pack/a.py", "g() > 2", "g() > 3")
+    assert both(tree)[0] != changed[0]
+
+
 def test_every_version_of_python_gives_the_same_hash(tree):
     text = (
         "async def g(*a, b=None, **c):\n    return [x async for x in a if x is not None], f'{b!r:>3}', {**c}, -1, ...\n"

@@ -1,5 +1,6 @@
 """What every script does around its work."""
 
+import gc
 import logging
 import sys
 from pathlib import Path
@@ -23,11 +24,19 @@ def common(monkeypatch, tmp_path):
     monkeypatch.delitem(sys.modules, "common", raising=False)
     import common
 
-    return common
+    yield common
+    gc.unfreeze()
+    gc.enable()
 
 
-def a_job(code):
-    return SimpleNamespace(log=["job.log"], params=SimpleNamespace(code=code))
+class Params(dict):
+    """What Snakemake hands to a script: values by name, as attributes and by `get`."""
+
+    __getattr__ = dict.__getitem__
+
+
+def a_job(code, **params):
+    return SimpleNamespace(log=["job.log"], params=Params(code=code, **params))
 
 
 def test_the_code_that_the_run_started_with_does_the_work(common):
@@ -40,7 +49,15 @@ def test_the_code_that_the_run_started_with_does_the_work(common):
 def test_code_that_was_edited_since_the_run_started_does_not(common, caplog):
     with pytest.raises(SystemExit), common.job(a_job("another")):
         pytest.fail("the job went on")
-    assert "summary.py, or what it imports, has changed since this run started" in caplog.text
+    assert "summary.py, or what it imports or loads, has changed since this run started" in caplog.text
+
+
+def test_layers_that_are_found_by_name_count_as_well(common):
+    loads = ["convpress.layers.cp"]
+    with common.job(a_job(code_hash(SCRIPTS / "summary.py", ROOTS, loads), loads=loads)):
+        assert gc.isenabled()
+    with pytest.raises(SystemExit), common.job(a_job(code_hash(SCRIPTS / "summary.py", ROOTS), loads=loads)):
+        pytest.fail("the job went on")
 
 
 def test_ctrl_c_is_no_failure_with_a_traceback(common, caplog):

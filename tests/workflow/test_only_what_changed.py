@@ -240,7 +240,7 @@ def test_the_code_of_a_layer(finished, all_jobs):
 
 def test_every_layer_belongs_to_a_study(project):
     text = (project.folder / "rules" / "common.smk").read_text()
-    tree = ast.parse(text[text.index("LAYERS_OF = {") : text.index("def layers_code")])
+    tree = ast.parse(text[text.index("LAYERS_OF = {") : text.index("def layers_of")])
     known = {name for names in ast.literal_eval(tree.body[0].value).values() for name in names}
     files = (project.folder / "src" / "convpress" / "layers").glob("*.py")
     assert known == {file.stem for file in files if "\n@register_layer\n" in file.read_text()}

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -149,6 +148,8 @@ def _conjugate_gradients(U: Array, blocks: Array, inverse: Array, cross: Array, 
 
 def _cholesky(U: Array, blocks: Array, cross: Array, b: Array, sizes: Sequence[int]) -> Array:
     """Exact solution of (J'J + damping) x = b, zero where rounding spoils it; `sizes` are the rows without padding."""
+    from scipy.linalg import cho_factor, cho_solve  # slow to import, and whatever loads a network comes by here
+
     modes, rank = U.shape[1], U.shape[3]
     ends = np.cumsum([0, *sizes]) * rank
     x = np.zeros_like(b)
@@ -164,7 +165,7 @@ def _cholesky(U: Array, blocks: Array, cross: Array, b: Array, sizes: Sequence[i
                 matrix[columns, rows] = matrix[rows, columns].T
         right = np.concatenate([b[p, n, :size].ravel() for n, size in enumerate(sizes)])
         try:
-            solution = scipy.linalg.cho_solve(scipy.linalg.cho_factor(matrix), right)
+            solution = cho_solve(cho_factor(matrix), right)
         except np.linalg.LinAlgError:
             continue
         for n, size in enumerate(sizes):

@@ -18,9 +18,10 @@ def code_hash(script: Path, roots: Sequence[Path], extra: Sequence[str] = (), kn
     """Hash of `script`, of the modules `extra` (dotted names), and of all local modules that these import.
 
     Local is what lies below one of `roots`. Syntax trees are hashed, not texts: comments, layout, docstrings,
-    sentences below constants and descriptions of fields change nothing, nor does the version of Python. A package's
-    ``__init__`` counts only where names are imported from the package itself, because those of this project just
-    re-export names. The folder `known` remembers what each text came to, which saves a second at every start.
+    sentences below constants, descriptions of fields and what errors say change nothing, nor does the version of
+    Python. A package's ``__init__`` counts only where names are imported from the package itself, because those of
+    this project just re-export names. The folder `known` remembers what each text came to, which saves a second at
+    every start.
     """
     seen: dict[Path, str] = {}
     places = tuple(roots)
@@ -59,6 +60,10 @@ def _parsed(text: bytes) -> tuple[str, tuple[str, ...]]:
             node.body = [part for part in node.body if not _says(part)] or [ast.Pass()]
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Field":
             node.keywords = [keyword for keyword in node.keywords if keyword.arg != "description"]
+        if isinstance(node, ast.Raise):
+            said = (part for part in ast.walk(node) if isinstance(part, ast.Constant))
+            for part in said:
+                part.value = "" if isinstance(part.value, str) else part.value
     return hashlib.sha256(_dump(tree).encode()).hexdigest(), modules
 
 
