@@ -1,7 +1,7 @@
 """One filter for many: filters that share centroids, and channels that are merged and gone."""
 
 MG = config["merging"]
-MG_POINTS = [f"{name}-{round(100 * ratio):02d}" for name in MG["sweep"] for ratio in MG["ratios"]]
+MG_PERCENT = [f"{round(100 * ratio):02d}" for ratio in MG["ratios"]]
 MG_VARIANTS = {
     f"{name}-s{replicate}" if replicate else name: (MG["variants"][name], replicate)
     for name in MG["train"]
@@ -26,13 +26,15 @@ rule merge_sweep:
         data=DATASET,
         model=f"{MODELS}/baseline/{MG['model']}.safetensors",
     output:
-        models=expand(f"{MODELS}/merging/sweep/{{point}}.safetensors", point=MG_POINTS),
-        accuracies=f"{RESULTS}/metrics/merging/sweep.csv",
+        models=expand(f"{MODELS}/merging/sweep/{{{{series}}}}-{{percent}}.safetensors", percent=MG_PERCENT),
+        accuracies=f"{RESULTS}/metrics/merging/sweep/{{series}}.csv",
     log:
-        f"{LOGS}/merge_sweep.log",
+        f"{LOGS}/merge_sweep/{{series}}.log",
+    wildcard_constraints:
+        series="|".join(MG["sweep"]) or "none",
     threads: THREADS
     params:
-        sweep=MG["sweep"],
+        method=lambda w: MG["sweep"][w.series],
         ratios=MG["ratios"],
         common=MG_COMMON,
         data=config["data"],
@@ -91,7 +93,7 @@ use rule finetune as finetune_merged with:
 rule merging_latency:
     input:
         baselines=expand(f"{MODELS}/baseline/{{model}}.safetensors", model=MG_MODELS),
-        sweep=rules.merge_sweep.output.models,
+        sweep=expand(rules.merge_sweep.output.models, series=MG["sweep"]),
         variants=expand(rules.finetune_merged.output.model, variant=MG_VARIANTS),
     output:
         latency=f"{RESULTS}/metrics/merging/latency.csv",
@@ -109,7 +111,7 @@ rule merging_latency:
 
 rule merging_tables:
     input:
-        sweep=rules.merge_sweep.output.accuracies,
+        sweep=expand(rules.merge_sweep.output.accuracies, series=MG["sweep"]),
         latency=rules.merging_latency.output.latency,
         metrics=expand(rules.evaluate.output.metrics, study=["baseline", "control"], variant=MG_MODELS)
         + expand(rules.evaluate.output.metrics, study="merging", variant=MG_VARIANTS),
@@ -153,7 +155,7 @@ rule merging_figures:
 
 
 TARGETS += [rules.merging_tables.input, rules.merging_tables.output, rules.merging_figures.output]
-TARGETS += [rules.merge_sweep.output]
+TARGETS += expand(rules.merge_sweep.output, series=MG["sweep"])
 TARGETS += expand(rules.merge.output, variant=MG_VARIANTS) + expand(rules.finetune_merged.output, variant=MG_VARIANTS)
 
 EPOCHS["merging"] = {name: variant["training"]["epochs"] for name, (variant, _) in MG_VARIANTS.items()}

@@ -1,6 +1,5 @@
-"""Merge at every ratio in every way; accuracies on validation images, before and after re-estimated statistics."""
+"""Merge in one way at every ratio; accuracies on validation images, before and after re-estimated statistics."""
 
-from itertools import product
 from pathlib import Path
 
 from common import job, sections
@@ -26,12 +25,12 @@ with job(snakemake):
         """Part of the validation images that the model gets right."""
         return float((predict(model, validation).argmax(1) == validation.labels).double().mean())
 
-    rows = []
-    points = product(params.sweep.items(), params.ratios)
-    for ((name, method), ratio), path in zip(points, map(Path, snakemake.output.models), strict=True):
-        model, choice = load(snakemake.input.model), MergeMethod(**method)
-        compress(model, choice, ratio, look)
-        row = {"point": path.stem, "series": name, "ratio": ratio} | choice.model_dump(exclude={"recalibrate"})
+    rows, method = [], MergeMethod(**params.method)
+    for ratio, path in zip(params.ratios, map(Path, snakemake.output.models), strict=True):
+        model = load(snakemake.input.model)
+        compress(model, method, ratio, look)
+        row = {"point": path.stem, "series": snakemake.wildcards.series, "ratio": ratio}
+        row |= method.model_dump(exclude={"recalibrate"})
         row |= {"validation_n": len(validation), "validation_before": accuracy(model)}
         recalibrate(model, seen, images=common["recalibration"])
         row["validation_recalibrated"] = accuracy(model)

@@ -25,7 +25,7 @@ def table(folder, turns=None):
         dense, own = (" ".join(map(str, values)) for values in turns)
         rows = [row | {"turns_ms": own if row["name"] == "folded-80" else dense} for row in rows]
     sweep = {"series": "folded", "point": "folded-50", "ratio": 0.5, "method": "merged", "rule": "folded", "params": 9}
-    files = csv("sweep", [sweep | {"validation_before": 0.4}]), csv("latency", rows)
+    files = [csv("sweep", [sweep | {"validation_before": 0.4}])], csv("latency", rows)
     epochs = {**{name: one["training"]["epochs"] for name, one in VARIANTS.items()}, "resnet20": 6, "resnet56": 7}
     histories = {name: csv(name, {"epoch": range(1, last + 1)}) for name, last in epochs.items()}
     controls = [histories.pop(name) for name in ("resnet20", "resnet56")]

@@ -9,7 +9,7 @@ from conftest import TARGETS, TINY, Project, contents, tiny_project
 pytestmark = pytest.mark.workflow
 
 # The numbers of two other studies' tables, from one job each.
-STUDIES = ("results/tiny/metrics/merging/sweep.csv", "results/tiny/metrics/clustering/layers/layer3.0.conv2.csv")
+STUDIES = ("results/tiny/metrics/merging/sweep/fitted.csv", "results/tiny/metrics/clustering/layers/layer3.0.conv2.csv")
 
 
 def test_one_core_and_two_give_the_same_bits(unbroken, tmp_path):

@@ -58,7 +58,7 @@ def history_table(
 
 def merging_table(
     results: Mapping[tuple[str, str], Result],
-    sweep: str,
+    sweep: Sequence[str],
     latency: str,
     history: pd.DataFrame,
     variants: Mapping[str, Mapping[str, Any]],
@@ -93,7 +93,7 @@ def merging_table(
             | _time(times, key, entry["model"])
             | {"epochs": last_epoch(spent), "control_epochs": last_epoch(control_spent)}
         )
-    for point in read_rows(sweep).to_dict("records"):
+    for point in (row for path in sweep for row in read_rows(path).to_dict("records")):
         entry = {"stage": "sweep", "model": model, "variant": point["point"], "allocate": False, "seed": seed}
         rows.append(point | entry | _time(times, ("sweep", point["point"]), model))
     frame = pd.DataFrame(rows).assign(device=device(results))
