@@ -21,9 +21,14 @@ def checksum(wildcards):
 
 
 def compute_for(model):
-    """The settings of compute for trainings of this network."""
+    """The settings of compute for the training of this network."""
     own = config["compute_for"].get(model, {})
     return config["compute"] | {key: value for key, value in own.items() if value is not None}
+
+
+def finetuned_on(model):
+    """The same for the trainings that start from it, which run beside each other."""
+    return compute_for(model) | {"threads": THREADS}
 
 
 TRAINED = [name for name, model in config["models"].items() if model["training"]]
@@ -91,9 +96,9 @@ rule teacher_logits:
         "../scripts/teacher_logits.py"
 
 
-def teacher_of(recipe):
-    """The teacher's answers about the views that a recipe's epochs see, for recipes that listen to a teacher."""
-    views = min(config["teacher"]["views"], recipe["epochs"]) if recipe["distillation"] else 0
+def teacher_of(recipe, before=0):
+    """The teacher's answers about the views of a chain of trainings, whose last recipe may listen to a teacher."""
+    views = min(config["teacher"]["views"], before + recipe["epochs"]) if recipe["distillation"] else 0
     return expand(rules.teacher_logits.output.logits, view=range(views))
 
 
@@ -112,7 +117,7 @@ rule finetune:
         recipe=config["control"],
         resume=f"{RESULTS}/resume/control/{{model}}.pt",
         data=config["data"],
-        compute=config["compute"],
+        compute=lambda w: finetuned_on(w.model),
         seed=config["seed"],
         code=code("finetune.py"),
     script:

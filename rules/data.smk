@@ -66,11 +66,13 @@ if OWN:
             "../scripts/record_checkpoint.py"
 
 
+USED = [name for name in dict.fromkeys([*config["baselines"], config["teacher"]["model"]]) if name in CHECKPOINTS]
+
+
 def input_provenance(wildcards=None):
     """Provenance records of the external inputs that this run uses."""
-    used = [checkpoint_provenance(name) for name in config["baselines"] if name in CHECKPOINTS]
-    return [rules.fetch_data.output.provenance] + used
+    return [rules.fetch_data.output.provenance, *map(checkpoint_provenance, USED)]
 
 
 TARGETS += [rules.fetch_data.output, input_provenance()]
-TARGETS += [checkpoint_file(name) for name in config["baselines"] if name in CHECKPOINTS]
+TARGETS += [checkpoint_file(name) for name in USED]

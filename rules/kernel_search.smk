@@ -73,10 +73,13 @@ use rule finetune as finetune_cp with:
         recipe=KS["finetune_cp"],
         resume=f"{RESULTS}/resume/kernel_search/finetune_cp-{{start}}.pt",
         data=config["data"],
-        compute=config["compute"],
+        compute=finetuned_on(KS["model"]),
         seed=config["seed"],
         loads=layers_of("kernel_search"),
         code=code("finetune.py", layers_of("kernel_search")),
+
+
+ks_before = checked.kernel_search.before
 
 
 def ks_search_start(wildcards):
@@ -90,7 +93,7 @@ rule search_kernels:
     input:
         data=DATASET,
         model=ks_search_start,
-        teacher=lambda w: teacher_of(KS["search"][w.search]["training"]),
+        teacher=lambda w: teacher_of(KS["search"][w.search]["training"], ks_before(f"search_kernels-{w.search}")),
     output:
         start=f"{MODELS}/kernel_search/search_kernels-{{search}}.start.safetensors",
         model=f"{MODELS}/kernel_search/search_kernels-{{search}}.safetensors",
@@ -100,11 +103,12 @@ rule search_kernels:
     threads: THREADS
     params:
         search=lambda w: KS["search"][w.search],
+        before=lambda w: {"epochs": ks_before(f"search_kernels-{w.search}")},
         layers=KS["layers"],
         cp={key: KS["cp"][key] for key in ("rank", "rank_divisor")},
         resume=f"{RESULTS}/resume/kernel_search/search_kernels-{{search}}.pt",
         data=config["data"],
-        compute=config["compute"],
+        compute=finetuned_on(KS["model"]),
         seed=config["seed"],
         code=code("search_kernels.py"),
     script:
@@ -128,7 +132,7 @@ use rule finetune as finetune_recomposed with:
     input:
         data=DATASET,
         model=rules.recompose.output.model,
-        teacher=teacher_of(KS["finetune_recomposed"]),
+        teacher=lambda w: teacher_of(KS["finetune_recomposed"], ks_before(f"finetune_recomposed-{w.search}")),
     output:
         model=f"{MODELS}/kernel_search/finetune_recomposed-{{search}}.safetensors",
         history=f"{RESULTS}/histories/kernel_search/finetune_recomposed-{{search}}.csv",
@@ -136,9 +140,10 @@ use rule finetune as finetune_recomposed with:
         f"{LOGS}/finetune_recomposed/{{search}}.log",
     params:
         recipe=KS["finetune_recomposed"],
+        before=lambda w: {"epochs": ks_before(f"finetune_recomposed-{w.search}")},
         resume=f"{RESULTS}/resume/kernel_search/finetune_recomposed-{{search}}.pt",
         data=config["data"],
-        compute=config["compute"],
+        compute=finetuned_on(KS["model"]),
         seed=config["seed"],
         loads=layers_of("kernel_search"),
         code=code("finetune.py", layers_of("kernel_search")),
@@ -244,15 +249,4 @@ TARGETS += expand(rules.search_kernels.output, search=KS["search"]) + expand(
 TARGETS += expand(rules.finetune_recomposed.output, search=KS["search"])
 
 FINAL["kernel_search"] = {stage: KS["model"] for stage in KS_STAGES if not stage.startswith("search_kernels")}
-
-
-def ks_epochs(stage):
-    """Epochs of the chain that ends in a stage; a branch starts from the dense kernels."""
-    name, _, search = stage.partition("-")
-    if name == "finetune_cp":
-        return KS_EPOCHS[stage]
-    before = 0 if KS["search"][search]["mask"] == "branch" else KS["finetune_cp"]["epochs"]
-    return before + KS_EPOCHS[f"search_kernels-{search}"] + KS_EPOCHS[stage]
-
-
-EPOCHS["kernel_search"] = {stage: ks_epochs(stage) for stage in FINAL["kernel_search"]}
+EPOCHS["kernel_search"] = {stage: checked.kernel_search.spent(stage) for stage in FINAL["kernel_search"]}

@@ -5,7 +5,6 @@ from convpress.config.low_rank import LowRankConfig
 LR = config["low_rank"]
 LR_STUDY = LowRankConfig(**LR)
 LR_BASE = f"{MODELS}/baseline/{LR['model']}.safetensors"
-LR_COMPUTE = compute_for(LR["model"]) | {"threads": THREADS}  # rows train beside each other
 LR_ROWS = {row.row: row.variant for row in LR_STUDY.rows}
 LR_CHAINS = LR_STUDY.chains()
 LR_VARIANTS = list(dict.fromkeys([*LR_ROWS.values(), *LR_CHAINS]))
@@ -24,6 +23,11 @@ def lr_chains(kind):
 
 def lr_source(wildcards):
     return LR_MODEL.format(variant=LR_CHAINS[wildcards.variant][0])
+
+
+def lr_before(wildcards):
+    """Epochs of the trainings before this one."""
+    return LR_STUDY.spent(LR_CHAINS[wildcards.variant][0])
 
 
 def lr_recipe(wildcards):
@@ -67,6 +71,7 @@ rule match_outputs:
     threads: THREADS
     params:
         recipe=lr_recipe,
+        before=lambda w: {"epochs": lr_before(w)},
         layers=LR["layers"],
         resume=f"{RESULTS}/resume/low_rank/{{variant}}.pt",
         data=config["data"],
@@ -81,7 +86,7 @@ use rule finetune as finetune_low_rank with:
     input:
         data=DATASET,
         model=lr_source,
-        teacher=teacher_of(LR["ce"]),
+        teacher=lambda w: teacher_of(lr_recipe(w), lr_before(w)),
     output:
         model=LR_MODEL,
         history=f"{RESULTS}/histories/low_rank/{{variant}}.csv",
@@ -91,9 +96,10 @@ use rule finetune as finetune_low_rank with:
         variant="|".join(lr_chains("ce")) or "none",
     params:
         recipe=lr_recipe,
+        before=lambda w: {"epochs": lr_before(w)},
         resume=f"{RESULTS}/resume/low_rank/{{variant}}.pt",
         data=config["data"],
-        compute=LR_COMPUTE,
+        compute=finetuned_on(LR["model"]),
         seed=config["seed"],
         loads=layers_of("low_rank"),
         code=code("finetune.py", layers_of("low_rank")),
@@ -103,7 +109,7 @@ use rule finetune as finetune_low_rank_control with:
     input:
         data=DATASET,
         model=LR_BASE,
-        teacher=teacher_of(LR["ce"]),
+        teacher=teacher_of(LR_STUDY.control().model_dump(mode="json")),
     output:
         model=f"{MODELS}/control/{LR['model']}.safetensors",
         history=f"{RESULTS}/histories/control/{LR['model']}.csv",
@@ -113,7 +119,7 @@ use rule finetune as finetune_low_rank_control with:
         recipe=LR_STUDY.control().model_dump(mode="json"),
         resume=f"{RESULTS}/resume/control/{LR['model']}.pt",
         data=config["data"],
-        compute=LR_COMPUTE,
+        compute=finetuned_on(LR["model"]),
         seed=config["seed"],
         code=code("finetune.py"),
 
@@ -235,14 +241,5 @@ TARGETS += expand(rules.match_outputs.output, variant=lr_chains("l2"))
 TARGETS += expand(rules.finetune_low_rank.output, variant=lr_chains("ce")) + [rules.finetune_low_rank_control.output]
 TARGETS += [rules.compare_bases.output, rules.low_rank_distances.output, rules.low_rank_latency.output]
 
-
-def lr_epochs(variant):
-    """Epochs since the baseline."""
-    if variant not in LR_CHAINS:
-        return 0
-    source, kind, times = LR_CHAINS[variant]
-    return lr_epochs(source) + LR_STUDY.recipe(kind, times).epochs
-
-
 FINAL["low_rank"] = dict.fromkeys(LR_ROWS.values(), LR["model"])
-EPOCHS["low_rank"] = {variant: lr_epochs(variant) for variant in FINAL["low_rank"]}
+EPOCHS["low_rank"] = {variant: LR_STUDY.spent(variant) for variant in FINAL["low_rank"]}

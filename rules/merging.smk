@@ -1,5 +1,7 @@
 """One filter for many: filters that share centroids, and channels that are merged and gone."""
 
+from convpress.config.merging import MergingConfig
+
 MG = config["merging"]
 MG_PERCENT = [f"{round(100 * ratio):02d}" for ratio in MG["ratios"]]
 MG_VARIANTS = {
@@ -7,18 +9,15 @@ MG_VARIANTS = {
     for name in MG["train"]
     for replicate in MG["variants"][name]["replicates"]
 }
-MG_MODELS = list(
-    dict.fromkeys([MG["model"], *(variant["model"] or MG["model"] for variant, _ in MG_VARIANTS.values())])
-)
+MG_MODELS = MergingConfig(**MG).models()
 MG_COMMON = {key: MG[key] for key in ("images", "recalibration", "drop")}
 # The images that mergers look at are cropped and flipped as in the trainings before and after.
 MG_COMMON["view"] = {"padding": config["control"]["crop_padding"], "flip": config["control"]["flip"]}
 
 
-def merging_base(wildcards):
+def merged_network(wildcards):
     """The network that a variant is made from."""
-    model = MG_VARIANTS[wildcards.variant][0]["model"] or MG["model"]
-    return f"{MODELS}/baseline/{model}.safetensors"
+    return MG_VARIANTS[wildcards.variant][0]["model"] or MG["model"]
 
 
 rule merge_sweep:
@@ -48,7 +47,7 @@ rule merge_sweep:
 rule merge:
     input:
         data=DATASET,
-        model=merging_base,
+        model=lambda w: f"{MODELS}/baseline/{merged_network(w)}.safetensors",
     output:
         model=f"{MODELS}/merging/{{variant}}.start.safetensors",
     log:
@@ -83,7 +82,7 @@ use rule finetune as finetune_merged with:
         recipe=lambda w: MG_VARIANTS[w.variant][0]["training"],
         resume=f"{RESULTS}/resume/merging/{{variant}}.pt",
         data=config["data"],
-        compute=config["compute"],
+        compute=lambda w: finetuned_on(merged_network(w)),
         seed=lambda w: config["seed"] + MG_VARIANTS[w.variant][1],
         view_seed=config["seed"],  # the teacher's views belong to it
         loads=layers_of("merging"),

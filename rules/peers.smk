@@ -1,20 +1,7 @@
 """What do other libraries reach in the same harness: same checkpoints, same sizes, same fine-tuning?"""
 
 PEERS = config["peers"]
-
-
-def peer_grid():
-    """Variant -> what it is: every network by every method to every target."""
-    grid = {}
-    for model in PEERS["models"]:
-        for method in PEERS["methods"]:
-            for target in PEERS["targets"]:
-                name = f"{model}-{method}-{target['cost']}-{100 * target['fraction']:.0f}"
-                grid[name] = {"model": model, "method": method, **target}
-    return grid
-
-
-PEER_GRID = peer_grid()
+PEER_GRID = checked.peers.grid()
 FINAL["peers"] = {variant: entry["model"] for variant, entry in PEER_GRID.items()}
 EPOCHS["peers"] = dict.fromkeys(PEER_GRID, PEERS["finetune"]["epochs"])
 
@@ -55,7 +42,7 @@ use rule finetune as finetune_peer with:
         recipe=PEERS["finetune"],
         resume=f"{RESULTS}/resume/peers/{{variant}}.pt",
         data=config["data"],
-        compute=config["compute"],
+        compute=lambda w: finetuned_on(PEER_GRID[w.variant]["model"]),
         seed=config["seed"],
         loads=layers_of("peers"),
         code=code("finetune.py", layers_of("peers")),

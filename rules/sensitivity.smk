@@ -61,7 +61,7 @@ rule finetune_factorised:
         penalty=lambda w: SENS.penalty if SENS_VARIANTS[w.variant].treatment in PENALISED else 0,
         resume=f"{RESULTS}/resume/sensitivity/{{variant}}.pt",
         data=config["data"],
-        compute=config["compute"],
+        compute=lambda w: finetuned_on(SENS_VARIANTS[w.variant].model),
         seed=lambda w: config["seed"] + SENS_VARIANTS[w.variant].replicate,
         view_seed=config["seed"],
         code=code("finetune_factorised.py"),

@@ -10,7 +10,8 @@ from convpress.report.tables import read_results, write_table
 with job(snakemake):
     inputs, output = snakemake.input, snakemake.output
     study = ClusteringConfig(**snakemake.params.study)
-    results = read_results([inputs.baseline[0], *inputs.metrics], [inputs.baseline[1], *inputs.predictions])
+    metrics, predictions = zip(inputs.baseline, inputs.control, strict=True)
+    results = read_results([*metrics, *inputs.metrics], [*predictions, *inputs.predictions])
     history = tables.history_table(inputs.histories, study)
     models = {Path(path).stem: path for path in inputs.models}
     networks = {"baseline": str(inputs.dense)} | {Path(path).stem: path for path in inputs.pulled}

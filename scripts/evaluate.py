@@ -48,5 +48,5 @@ with job(snakemake):
         ),
     }
     with atomic_path(Path(snakemake.output.predictions)) as path:
-        np.savez_compressed(path, correct=answers, correct_before=before)
+        np.savez_compressed(path, correct=answers)
     write_json(metrics, Path(snakemake.output.metrics))

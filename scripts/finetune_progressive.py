@@ -14,7 +14,7 @@ from convpress.data import augmented, load_dataset
 from convpress.files import write_csv
 from convpress.predict import predict
 from convpress.recalibrate import IMAGES, recalibrate
-from training import teacher_of, training_key
+from training import teacher_of, training_key, turns
 
 with job(snakemake):
     settings, params, inputs, output = sections(snakemake), snakemake.params, snakemake.input, snakemake.output
@@ -39,7 +39,7 @@ with job(snakemake):
         return {"validation_accuracy": float(right.double().mean())}
 
     teacher = teacher_of(inputs) if recipe.distillation else None
-    options = {"count": len(layers), "seed": params.seed, "view_seed": params.view_seed, "teacher": teacher}
+    options = {"count": len(layers), "teacher": teacher} | turns(params)
 
     def leg(network, number):
         """The training after a layer."""

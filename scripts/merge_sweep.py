@@ -30,7 +30,7 @@ with job(snakemake):
         model = load(snakemake.input.model)
         compress(model, method, ratio, look)
         row = {"point": path.stem, "series": snakemake.wildcards.series, "ratio": ratio}
-        row |= method.model_dump(exclude={"recalibrate"})
+        row |= method.model_dump()
         row |= {"validation_n": len(validation), "validation_before": accuracy(model)}
         recalibrate(model, seen, images=common["recalibration"])
         row["validation_recalibrated"] = accuracy(model)

@@ -29,15 +29,20 @@ def run_training(snakemake: Any, model: nn.Module, recipe: TrainingConfig, recor
     train, validation, _ = load_dataset(inputs.data, settings["data"])
     compute = resolve(settings["compute"], recipe.epochs * len(train) // recipe.batch_size)
     teacher = teacher_of(inputs) if recipe.distillation else None
-    # Replicates differ in the order of the images; the views are those that the teacher has seen.
-    view_seed = params.get("view_seed", params.seed)
-    trainer = Trainer(model, train, recipe, compute, seed=params.seed, view_seed=view_seed, teacher=teacher, **options)
+    trainer = Trainer(model, train, recipe, compute, teacher=teacher, **turns(params), **options)
     key = training_key(snakemake, model, recipe, compute)
     resume = Path(params.resume)
     history = fit(trainer, validation=validation, record=record or (lambda model: {}), state_path=resume, key=key)
     write_csv(history, Path(snakemake.output.history))
     save_model(trainer.result, Path(snakemake.output.model))
     resume.unlink(missing_ok=True)
+
+
+def turns(params: Any) -> dict[str, int]:
+    """What a training sees in which order: the seeds, and the epochs of the trainings before it in its chain."""
+    # Replicates differ in the order of the images; the views are those that the teacher has seen.
+    view_seed, before = params.get("view_seed", params.seed), params.get("before") or {"epochs": 0}
+    return {"seed": params.seed, "view_seed": view_seed, "first_epoch": before["epochs"]}
 
 
 def teacher_of(inputs: Any) -> CachedTeacher:

@@ -60,6 +60,9 @@ def resolve(config: ComputeConfig, steps: int = 0) -> Compute:
         and steps >= COMPILE_PAYS_AFTER_STEPS.get(device, math.inf)
         and _compile_pays(device, precision)
     )
+    if device == "cuda":  # float32 as it is called, and the same bits each time
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     compute = Compute(device, precision, compiled, config.channels_last, config.threads)
     log.info("compute: %s", compute.record())
     return compute

@@ -43,10 +43,10 @@ def time_networks(
     """Rows (name, backend, dtype, batch_size, median_ms, q1_ms, q3_ms, repeats, threads, layout, device).
 
     All networks of one setting are timed in turns: float32 at `measure.batch_size` and at batch 1, then bfloat16
-    where `bf16`; channels-last in PyTorch. No copies are made: the networks end in the last of these types, with the
-    numbers it rounds, on `device`, channels-last and in eval mode.
+    where `bf16`; channels-last in PyTorch, as its files want it in ONNX Runtime. No copies are made: the networks end
+    in the last of these types, with the numbers it rounds, on `device`, in this layout and in eval mode.
     """
-    rows = []
+    rows, layout = [], "channels_last" if backend == "torch" else "channels_first"
     for dtype in [torch.float32] + [torch.bfloat16] * bf16:
         for batch_size in dict.fromkeys((measure.batch_size, 1)):
             found = interleaved_latency(
@@ -58,10 +58,10 @@ def time_networks(
                 dtype=dtype,
                 device=device,
                 in_place=True,
+                layout=torch.channels_last if backend == "torch" else torch.contiguous_format,
             )
             setting = {"backend": backend, "dtype": str(dtype).removeprefix("torch."), "batch_size": batch_size}
             rows += [{"name": name} | setting | vars(latency) for name, latency in found.items()]
-    layout = "channels_last" if backend == "torch" else "channels_first"
     return pd.DataFrame(rows).assign(threads=torch.get_num_threads(), layout=layout, device=device)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
@@ -17,13 +19,15 @@ def cluster(features: Tensor, clusters: int, *, seed: int, weights: Tensor | Non
     the device of `features`, k-means itself runs on the CPU. `weights` (n,) weigh the rows.
 
     Raises:
-        ConvpressError: `clusters` is below 1 or above the number of distinct rows.
+        ConvpressError: `clusters` is no integer from 1 to the number of distinct rows, or a row is not finite.
     """
     from sklearn.cluster import KMeans  # slow to import, and whoever only reads shared filters clusters none
 
     rows = features.detach().flatten(1).double().cpu().numpy()
+    if not np.isfinite(rows).all():
+        raise ConvpressError("filters hold numbers that are not finite; such a network cannot be clustered.")
     distinct = len(np.unique(rows, axis=0))
-    if not 1 <= clusters <= distinct:
+    if not isinstance(clusters, Integral) or not 1 <= clusters <= distinct:
         raise ConvpressError(f"clusters is {clusters}; 1 to {distinct} is possible, the number of distinct filters.")
     if clusters == distinct:
         _, found = np.unique(rows, axis=0, return_inverse=True)

@@ -68,7 +68,7 @@ def slack_curve(
 
 
 def _accuracy(model: nn.Module, data: Dataset, device: str) -> float:
-    return float((predict(model, data, device=device).argmax(1) == data.labels).float().mean())
+    return float((predict(model, data, device=device).argmax(1) == data.labels).double().mean())
 
 
 def try_rate(
@@ -100,7 +100,7 @@ def try_rate(
     )
     try:
         trainer.run_epoch()
-    except ConvpressError:  # the mean loss is not finite
+    except ConvpressError:  # the loss or the weights are not finite
         losses[-1] = math.nan
     diverged = has_diverged(losses, data.num_classes)
     return {"rate": rate, "loss_start": losses[0], "loss_end": _end(losses), "diverged": diverged}

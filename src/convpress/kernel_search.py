@@ -14,7 +14,7 @@ from convpress.errors import ConvpressError
 from convpress.layers.base import conv_geometry, pair
 from convpress.layers.cp import SeparableCPConv2d
 from convpress.layers.searched import Mask, SearchedConv2d, soft_size
-from convpress.layers.surgery import find_conv, put_layer
+from convpress.layers.surgery import find_conv, find_module, put_layer
 
 
 def extend_cp(layer: SeparableCPConv2d, *, extent: int, sigma: float, mask: Mask) -> SearchedConv2d:
@@ -120,7 +120,7 @@ def extend(model: nn.Module, layers: Sequence[str], search: SearchConfig, *, cp:
             rank = cp.rank_for(conv.in_channels)
             new = add_branch(conv, rank, extent=search.extent, sigma=search.sigma, seed=1000 * seed + number)
         else:
-            layer = model.get_submodule(name)
+            layer = find_module(model, name)
             if not isinstance(layer, SeparableCPConv2d):
                 raise ConvpressError(f"layer {name!r} is a {type(layer).__name__}, a search starts from CP layers")
             new = extend_cp(layer, extent=search.extent, sigma=search.sigma, mask=search.mask)

@@ -15,7 +15,7 @@ from convpress.data import Dataset
 from convpress.decompose.low_rank import Bases, alternate, expand_kernel, expanded, split_basis
 from convpress.decompose.tensors import relative_error
 from convpress.layers.low_rank import LowRankConv2d, SeparableConv2d
-from convpress.layers.surgery import find_conv, replace_conv
+from convpress.layers.surgery import find_conv, find_module, replace_conv
 from convpress.measure import count_macs, count_parameters, interleaved_latency
 from convpress.objectives import Batch
 from convpress.optimizers import freeze
@@ -41,7 +41,12 @@ def expand(
 
 
 def freeze_all_but(model: nn.Module, layers: Sequence[str]) -> None:
-    """Let the parameters of `layers` learn and no others; what batch norms keep besides, `OutputMatching` holds."""
+    """Let the parameters of `layers` learn and no others; what batch norms keep besides, `OutputMatching` holds.
+
+    Raises `ConvpressError` for a layer that is not there.
+    """
+    for layer in layers:
+        find_module(model, layer)
     inside = tuple(f"{layer}." for layer in layers)
     freeze(model, [name for name, _ in model.named_parameters() if not name.startswith(inside)])
 
@@ -54,7 +59,7 @@ def captured(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tens
     def keeper(name: str):
         return lambda module, inputs, output: outputs.__setitem__(name, output.clone())
 
-    handles = [model.get_submodule(name).register_forward_hook(keeper(name)) for name in layers]
+    handles = [find_module(model, name).register_forward_hook(keeper(name)) for name in layers]
     try:
         yield outputs
     finally:
@@ -88,7 +93,7 @@ class OutputMatching:
 
 def _hold_norms(model: nn.Module, layers: Sequence[str]) -> None:
     """Put batch norms outside `layers` that do not learn into eval mode; a training puts all into train mode anew."""
-    inside = {module for layer in layers for module in model.get_submodule(layer).modules()}
+    inside = {module for layer in layers for module in find_module(model, layer).modules()}
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module not in inside:
             module.train(module.training and any(p.requires_grad for p in module.parameters()))

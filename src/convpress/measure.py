@@ -96,21 +96,19 @@ def interleaved_times(
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
     in_place: bool = False,
+    layout: torch.memory_format = torch.channels_last,
 ) -> dict[str, list[float]]:
     """Milliseconds of one forward pass of each model, turn by turn, so that a drift of the machine meets all alike.
 
     Each turn has an order of its own, for what ran before leaves its mark in caches and memory. Images of
-    `input_shape` (C, H, W), `dtype` for weights and input, channels-last, current number of threads; the first
+    `input_shape` (C, H, W), `dtype` for weights and input, both in `layout`, current number of threads; the first
     `warmup` turns are not kept. Copies run and `models` stay as they are; `in_place` saves the memory of the copies
-    and leaves `models` in `dtype`, with the numbers it rounds, on `device`, channels-last and in eval mode.
+    and leaves `models` in `dtype`, with the numbers it rounds, on `device`, in `layout` and in eval mode.
     """
     x = torch.randn(batch_size, *input_shape, generator=torch.Generator().manual_seed(0))
-    x = x.to(device, dtype).contiguous(memory_format=torch.channels_last)
+    x = x.to(device, dtype).contiguous(memory_format=layout)
     ready = {
-        name: (model if in_place else copy.deepcopy(model))
-        .to(device, dtype)
-        .eval()
-        .to(memory_format=torch.channels_last)
+        name: (model if in_place else copy.deepcopy(model)).to(device, dtype).eval().to(memory_format=layout)
         for name, model in models.items()
     }
     times: dict[str, list[float]] = {name: [] for name in models}

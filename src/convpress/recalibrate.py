@@ -12,6 +12,7 @@ from torch import nn
 from convpress.data import Dataset
 from convpress.errors import ConvpressError
 from convpress.measure import evaluating
+from convpress.predict import input_type
 
 IMAGES = 5000
 """As many images as the statistics of a CIFAR-10 network need."""
@@ -38,7 +39,8 @@ def recalibrate(model: nn.Module, data: Dataset, *, images: int = IMAGES, batch_
     model.to(memory_format=torch.channels_last)
     with evaluating(model), _averaging(norms):
         for start in range(0, images, batch_size):
-            model(data.normalise(data.images[start : min(start + batch_size, images)].to(device)))
+            batch = data.images[start : min(start + batch_size, images)].to(device)
+            model(data.normalise(batch).to(input_type(model)))
     return model.eval()
 
 

@@ -121,8 +121,10 @@ def ranks_for(kind: str, shape: Sequence[int], compression: float) -> Ranks:
     CP: one rank; Tucker: (R1, R2) in the ratio S to T; tensor chain: three ranks, equal but for rounding.
 
     Raises:
-        ConvpressError: not even ranks of one are that small.
+        ConvpressError: not even ranks of one are that small, or there is no such kind or compression.
     """
+    if kind not in FAMILIES or not 0 < compression < math.inf:
+        raise ConvpressError(f"{kind} at compression {compression}: one of {', '.join(FAMILIES)} above 0 is allowed")
     t, s, h, w = shape
     ranks = FAMILIES[kind].ranks(s, h * w, t, math.prod(shape) / compression)
     if min(ranks if isinstance(ranks, tuple) else (ranks,)) < 1:
@@ -216,11 +218,6 @@ def total_sensitivity(model: nn.Module) -> Tensor:
     if not layers:
         raise ConvpressError(f"{type(model).__name__} has no factorised convolutions; its sensitivity is not defined")
     return torch.stack([layer.sensitivity() for layer in layers]).sum()
-
-
-def squared_norm(model: nn.Module) -> float:
-    """The summed squared norm of the kernels that all factorised convolutions stand for."""
-    return sum(float(layer.kernel().detach().double().square().sum()) for layer in factorised(model))
 
 
 def sensitivity_penalty(weight: float) -> Penalty:

@@ -42,6 +42,7 @@ class Trainer:
         *,
         seed: int,
         view_seed: int,
+        first_epoch: int = 0,
         objective: Objective | None = None,
         teacher: Teacher | None = None,
         penalties: Sequence[Penalty] = (),
@@ -53,7 +54,7 @@ class Trainer:
             raise ConvpressError(f"batch_size {recipe.batch_size} is larger than the {len(data)} training images")
         self.model = prepare(model, compute)
         self.data, self.recipe, self.compute = data, recipe, compute
-        self.seed, self.view_seed = seed, view_seed
+        self.seed, self.view_seed, self.first_epoch = seed, view_seed, first_epoch
         self.objective = objective or classification(recipe)
         self.teacher, self.penalties = teacher, tuple(penalties)
         self.steps_per_epoch = len(data) // recipe.batch_size
@@ -69,9 +70,13 @@ class Trainer:
         self.epoch = 0
 
     def batches(self) -> Iterator[Batch]:
-        """This epoch's batches: order by (seed, epoch), crops and flips by (view_seed, epoch)."""
-        order = torch.randperm(len(self.data), generator=_generator(self.seed, self.epoch))
-        view = self.epoch if not isinstance(self.teacher, CachedTeacher) else self.epoch % len(self.teacher.logits)
+        """This epoch's batches: order by (seed, epoch), crops and flips by (view_seed, epoch).
+
+        Epochs count from `first_epoch` on, so that a chain of trainings sees what one training of their length would.
+        """
+        epoch = self.first_epoch + self.epoch
+        order = torch.randperm(len(self.data), generator=_generator(self.seed, epoch))
+        view = epoch if not isinstance(self.teacher, CachedTeacher) else epoch % len(self.teacher.logits)
         draw = draw_view(len(self.data), self.view_seed, view, self.recipe.crop_padding, self.recipe.flip)
         for step in range(self.steps_per_epoch):
             indices = order[step * self.recipe.batch_size : (step + 1) * self.recipe.batch_size]
@@ -102,7 +107,8 @@ class Trainer:
             progress()
         self.epoch += 1
         mean = loss_sum / self.steps_per_epoch
-        if not math.isfinite(mean):
+        # The last step changes the weights after its loss is known, and no loss knows the penalties.
+        if not math.isfinite(mean) or not all(bool(p.isfinite().all()) for p in self.model.parameters()):
             raise ConvpressError(f"training diverged in epoch {self.epoch} (loss {mean}); lower lr {self.recipe.lr}")
         return {"loss": mean, "train_accuracy": correct / seen}
 
@@ -208,5 +214,5 @@ def _observe(
     row = dict(record(trainer.result))
     if validation is not None:
         logits = predict(trainer.result, validation, device=trainer.compute.device)
-        row["validation_accuracy"] = float((logits.argmax(1) == validation.labels).float().mean())
+        row["validation_accuracy"] = float((logits.argmax(1) == validation.labels).double().mean())
     return row

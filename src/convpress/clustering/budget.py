@@ -89,7 +89,7 @@ def greedy(sizes: Mapping[str, Size], ratio: float, curves: Mapping[str, Curve])
 
     A step takes one layer from its k to any larger k'; its gain is what the layer's curve rises between them, once
     the curve has been made monotone (isotonic regression: single points are noisy). Drops of the layers are taken
-    to add up. Starts from one filter a layer.
+    to add up. Starts from one filter a layer, and ends where the curves do: at a layer's distinct filters.
 
     Raises:
         ConvpressError: the budget is below one filter a layer, or a layer has no curve.
@@ -105,7 +105,7 @@ def greedy(sizes: Mapping[str, Size], ratio: float, curves: Mapping[str, Curve])
         steps = [
             ((heights[layer][k - 1] - heights[layer][plan[layer] - 1]) / cost, -cost, layer, k)
             for layer, size in sizes.items()
-            for k in range(plan[layer] + 1, size.filters + 1)
+            for k in range(plan[layer] + 1, curves[layer].clusters[-1] + 1)
             if (cost := (k - plan[layer]) * size.parameters) <= left
         ]
         if not steps:

@@ -76,3 +76,16 @@ class KernelSearchConfig(Section):
         if missing:
             raise ValueError(f"layers {missing} are searched but not decomposed; add them to decompose")
         return self
+
+    def before(self, stage: str) -> int:
+        """Epochs that the chain of trainings has had before a stage; a branch starts from the dense kernels."""
+        kind, _, name = stage.partition("-")
+        if kind == "finetune_recomposed":
+            return self.spent(f"search_kernels-{name}")
+        return self.finetune_cp.epochs if kind == "search_kernels" and self.search[name].mask != "branch" else 0
+
+    def spent(self, stage: str) -> int:
+        """Epochs of the chain that ends in a stage."""
+        kind, _, name = stage.partition("-")
+        recipe = self.search[name].training if kind == "search_kernels" else getattr(self, kind)
+        return self.before(stage) + recipe.epochs

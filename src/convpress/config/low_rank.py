@@ -113,6 +113,13 @@ class LowRankConfig(Section):
                 found[row.variant] = (first.variant, "ce", row.ce)
         return found
 
+    def spent(self, variant: str) -> int:
+        """Epochs of the chain of trainings that ends in a variant."""
+        if variant not in self.chains():
+            return 0
+        source, kind, times = self.chains()[variant]
+        return self.spent(source) + self.recipe(kind, times).epochs
+
     def control_times(self) -> tuple[int, int]:
         """How many times the epochs of l2 and ce the longest row trains."""
         longest = max(self.rows, key=lambda row: row.l2 * self.l2.epochs + row.ce * self.ce.epochs)

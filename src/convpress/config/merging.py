@@ -25,7 +25,6 @@ class MergeMethod(Section):
     features: Literal["raw", "pca", "folded"] | None = Field(
         None, description="What is clustered; absent: raw, for folded and fitted merging folded."
     )
-    recalibrate: bool = Field(True, description="Re-estimate the batch norms' statistics before fine-tuning.")
 
     @model_validator(mode="after")
     def _kernels_have_no_features(self) -> MergeMethod:
@@ -46,6 +45,7 @@ class MergeSurgery(MergeMethod):
         False,
         description="Choose each block's ratio by its error; neither parameters nor MACs exceed the equal ratios'.",
     )
+    recalibrate: bool = Field(True, description="Re-estimate the batch norms' statistics before fine-tuning.")
 
     @model_validator(mode="after")
     def _one_goal(self) -> MergeSurgery:

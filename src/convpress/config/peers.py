@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -47,3 +47,12 @@ class PeersConfig(Section):
             if twice:
                 raise ValueError(f"{key}: {twice} stands there more than once")
         return self
+
+    def grid(self) -> dict[str, dict[str, Any]]:
+        """Every network by every method to every target, by the name of the variant."""
+        return {
+            f"{model}-{method}-{target.name}": {"model": model, "method": method, **target.model_dump()}
+            for model in self.models
+            for method in self.methods
+            for target in self.targets
+        }

@@ -50,14 +50,17 @@ class Config(Section):
     )
     seed: int = Field(0, ge=0, description="Seed of all trainings and decompositions.")
     compute: ComputeConfig = Field(ComputeConfig(), description="How the machine is used.")  # type: ignore[call-arg]
-    compute_for: dict[str, ComputeForConfig] = Field({}, description="Exceptions from compute, by network.")
+    compute_for: dict[str, ComputeForConfig] = Field(
+        {}, description="Exceptions from compute for trainings, by network."
+    )
     data: DataConfig = Field(description="The images.")
     models: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], ModelConfig] = Field(
         description="Baseline networks by name."
     )
     baselines: list[str] = Field(min_length=1, description="Networks that stand in baselines.csv.")
     control: TrainingConfig = Field(
-        description="Recipe of the control: the baseline trained further, as long as kernel_search's longest chain."
+        description="Recipe of the control: the baseline trained further. Give it as many epochs as the longest chain "
+        "of trainings that it is compared with."
     )
     teacher: TeacherConfig = Field(description="Distillation.")
     measure: MeasureConfig = Field(description="Latency.")
@@ -78,6 +81,10 @@ class Config(Section):
     def teacher_views(self) -> int:
         """How many views of each image the teacher is asked about: what the longest training that listens sees."""
         heard = [recipe.epochs for _, recipe in self._trained() if recipe.distillation]
+        if self.kernel_search.finetune_recomposed.distillation:
+            heard += [self.kernel_search.spent(f"finetune_recomposed-{name}") for name in self.kernel_search.search]
+        if self.low_rank.ce.distillation:
+            heard += map(self.low_rank.spent, self.low_rank.chains())
         return min(self.teacher.views, max(heard, default=0))
 
     def _trained(self) -> Iterator[tuple[str, TrainingConfig]]:
@@ -106,6 +113,16 @@ class Config(Section):
     def _studied_are_baselines(self) -> Config:
         if missing := set(self.controls()) - set(self.baselines):
             raise ValueError(f"baselines: lacks {sorted(missing)}, which studies compress; add them")
+        return self
+
+    @model_validator(mode="after")
+    def _teachers_are_there(self) -> Config:
+        alone = {f"models.{name}.training": model.training for name, model in self.models.items()}
+        for place, recipe in (alone | {"low_rank.l2": self.low_rank.l2}).items():
+            if recipe and recipe.distillation:
+                raise ValueError(
+                    f"{place}.distillation is {recipe.distillation:g}; no teacher is heard there, set it to 0"
+                )
         return self
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -93,7 +94,7 @@ def _check(tensor: Tensor, rank: int) -> Tensor:
             f"CP needs a tensor of order 2 or more without empty modes, not shape {tuple(tensor.shape)}."
         )
     largest = tensor.numel() // max(tensor.shape)
-    if not 1 <= rank <= largest:
+    if isinstance(rank, bool) or not isinstance(rank, Integral) or not 1 <= rank <= largest:
         raise ConvpressError(
             f"CP rank {rank} is impossible for shape {tuple(tensor.shape)}: it must be 1 to {largest}."
         )
@@ -199,6 +200,8 @@ def _solve(
     tolerance: float,
     max_seconds: float | None,
 ) -> CPResult:
+    if max_iterations < 1:
+        raise ConvpressError(f"CP needs at least one iteration, not {max_iterations}.")
     begin = time.perf_counter()
     deadline = begin + max_seconds if max_seconds is not None else math.inf
     with threadpool_limits(1):  # the matrices are too small to share, and the bits must not depend on the cores

@@ -7,7 +7,7 @@ Kernels are (N, C, h, w): N filters over C input channels. All results are float
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -26,8 +26,10 @@ def expand_kernel(weight: Tensor, count: int, bases: Bases = "shared") -> tuple[
     which is never worse). Eckart and Young 1936: the truncated SVD is that optimum.
 
     Raises:
-        ConvpressError: `count` is not in 1..min(h w, rows), rows being N C or N.
+        ConvpressError: `count` is not in 1..min(h w, rows), rows being N C or N; `bases` is something else.
     """
+    if bases not in get_args(Bases):
+        raise ConvpressError(f"bases is {bases!r}; {' and '.join(get_args(Bases))} are allowed.")
     kernel = as_float64(weight)
     n, c, h, w = kernel.shape
     largest = min(h * w, n * c if bases == "shared" else n)

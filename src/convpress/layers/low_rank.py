@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from convpress.decompose.low_rank import (
     separated,
     split_basis,
 )
+from convpress.errors import ConvpressError
 from convpress.layers.base import ConvLayer, Padding, Size, check_given, check_rank, conv_geometry
 from convpress.layers.surgery import register_layer
 
@@ -184,7 +186,12 @@ class SeparableConv2d(_Expansion):
         """The largest rank with at most 1 / `compression` of the parameters of `conv`, at least 1.
 
         At stride 1 the multiply-accumulates fall by the same factor.
+
+        Raises:
+            ConvpressError: `compression` is not a number above 0.
         """
+        if not 0 < compression < math.inf:
+            raise ConvpressError(f"compression is {compression}; a number above 0 is allowed.")
         h, w = conv.kernel_size
         c, n = conv.in_channels, conv.out_channels
         rank = int(n * c * h * w / (compression * (c * h + n * w)))

@@ -86,7 +86,7 @@ def put_layer(model: nn.Module, name: str, module: nn.Module) -> None:
     Raises:
         ConvpressError: there is no such submodule, or the class of `module` is not registered.
     """
-    replaced = _submodule(model, name)
+    replaced = find_module(model, name)
     surgery = Surgery(name, type(module).__name__, layer_arguments(module))
     kept = [old for old in surgeries(model) if old.layer != name and not old.layer.startswith(name + ".")]
     parent, _, child = name.rpartition(".")
@@ -101,7 +101,7 @@ def find_conv(model: nn.Module, name: str) -> nn.Conv2d:
         ConvpressError: there is none; the message names convolutions with similar names.
     """
     convolutions = [key for key, module in model.named_modules() if isinstance(module, nn.Conv2d)]
-    module = _submodule(model, name, convolutions)
+    module = find_module(model, name, convolutions)
     if not isinstance(module, nn.Conv2d):
         raise ConvpressError(
             f"layer {name!r} is a {type(module).__name__}, not a Conv2d; convolutions with similar names: "
@@ -155,7 +155,8 @@ def _freeze_like(conv: nn.Conv2d, layer: nn.Module) -> None:
             parameter.requires_grad_(False)
 
 
-def _submodule(model: nn.Module, name: str, candidates: Sequence[str] | None = None) -> nn.Module:
+def find_module(model: nn.Module, name: str, candidates: Sequence[str] | None = None) -> nn.Module:
+    """The module `name`; raises `ConvpressError` that names similar ones, of `candidates` if given."""
     modules = dict(model.named_modules(remove_duplicate=False))
     if name and name in modules:
         return modules[name]

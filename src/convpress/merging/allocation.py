@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
+from convpress.measure import evaluating
 from convpress.merging.blocks import inner
 from convpress.merging.channels import merge_channels
 from convpress.merging.networks import fit_second
@@ -37,7 +38,9 @@ def candidates(block: nn.Module, x: Tensor, *, seed: int = 0) -> list[Candidate]
     old, bn2 = inner(block), block.get_submodule("bn2")
     assert isinstance(bn2, nn.BatchNorm2d)
     assert bn2.running_var is not None
-    channels, output = old[0].out_channels, block(x)
+    channels = old[0].out_channels
+    with evaluating(block):
+        output = block(x)
     scale = (bn2.weight / (bn2.running_var + bn2.eps).sqrt()).double()
     power = output.double().square().mean((0, 2, 3)).sum()
     each = old[0].weight[0].numel() + old[2].weight[:, 0].numel()

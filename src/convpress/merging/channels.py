@@ -45,9 +45,11 @@ def filter_features(conv: nn.Conv2d, features: Features, bn: nn.BatchNorm2d | No
     `folded` are unit vectors: of the folded channel (with its batch norm), else of the filter alone.
 
     Raises:
-        ConvpressError: other features than raw, pca and folded.
+        ConvpressError: other features than raw, pca and folded, or numbers that are not finite.
     """
     raw = conv.weight.detach().double().flatten(1)
+    if not raw.isfinite().all():
+        raise ConvpressError("filters hold numbers that are not finite; such a network cannot be merged.")
     if features == "raw":
         return raw
     if features == "pca":

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from convpress.errors import ConvpressError
 from convpress.layers.shared_kernels import SharedKernelConv2d
 from convpress.layers.surgery import find_conv, put_layer
 from convpress.measure import evaluating
@@ -41,7 +42,7 @@ def share_network(model: nn.Module, ratio: float, *, features: Features = "raw",
 def share_kernels_network(model: nn.Module, ratio: float, *, drop: float = 0.25, seed: int = 0) -> None:
     """Let single 2-D kernels share centroids, as many numbers as `share_network` keeps at `ratio`; in place.
 
-    The part `drop` of each layer's kernels, the weakest by their norm, becomes zero.
+    The part `drop` of each layer's kernels, the weakest by their norm, becomes zero, or less where `ratio` leaves more.
     """
     for name in residual_blocks(model):
         for conv_name in ("conv1", "conv2"):
@@ -58,10 +59,15 @@ def kernel_labels(conv: nn.Conv2d, clusters: int, drop: float, seed: int) -> Ten
     """Cluster of each 2-D kernel, (T, S) int64; -1 for the weakest part `drop`.
 
     There are as many clusters as there are distinct kernels when fewer than `clusters` are distinct.
+
+    Raises:
+        ConvpressError: `drop` is outside [0, 1).
     """
+    if not 0 <= drop < 1:
+        raise ConvpressError(f"drop is {drop!r}; 0 or more and less than 1 is allowed.")
     kernels = conv.weight.detach().flatten(0, 1)
     order = kernels.flatten(1).norm(dim=1).argsort(stable=True)
-    strong = order[int(drop * len(order)) :].sort().values
+    strong = order[min(int(drop * len(order)), max(0, len(order) - clusters)) :].sort().values
     labels = torch.full((len(kernels),), -1, dtype=torch.int64, device=kernels.device)
     labels[strong] = group(kernels[strong], clusters, seed=seed)
     return labels.view(conv.out_channels, conv.in_channels)
@@ -82,16 +88,19 @@ def merge_network(
     convolution is fitted to give what it gave before; re-estimate the batch norms afterwards.
 
     Raises:
-        ConvpressError: a block does not run conv1, bn1, ReLU, conv2 in this order; nothing is merged then. Else see
-            `merge_channels`.
+        ConvpressError: there is no such block, or it does not run conv1, bn1, ReLU, conv2 in this order; nothing is
+            merged then. Else see `merge_channels`.
     """
+    found = residual_blocks(model)
+    if unknown := sorted(counts.keys() - found.keys()):
+        raise ConvpressError(f"{type(model).__name__} has no block {unknown[0]!r}; there are {', '.join(found)}.")
     blocks = {
         name: block
-        for name, block in residual_blocks(model).items()
+        for name, block in found.items()
         if name in counts and counts[name] != block.get_submodule("conv1").out_channels
     }
     for name, block in blocks.items():
-        check_order(name, block, None if inputs is None else inputs[name][:1])
+        check_order(name, block)
     for name, block in blocks.items():
         merged = merge_channels(*inner(block), counts[name], rule=rule, features=features, seed=seed)
         if inputs is not None:

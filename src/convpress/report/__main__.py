@@ -24,7 +24,8 @@ def draw(results: Path) -> None:
     if not metrics:
         raise ConvpressError(f"{results}: nothing has been evaluated there yet; run the workflow first.")
     config = configuration(results.name)
-    wanted = {config["data"]["name"]} | {config["models"][name].get("checkpoint") for name in config["baselines"]}
+    networks = (config["models"][name] for name in {*config["baselines"], config["teacher"]["model"]})
+    wanted = {config["data"]["name"]} | {Path(one["checkpoint"]).name for one in networks if one.get("checkpoint")}
     records = [read_json(path) for path in sorted(Path("data").rglob("*.json"))]
     inputs = [entry for entry in records if entry["file"].removesuffix(".safetensors") in wanted]
     targets = targets_table(Path("report/reference/targets.csv"), results / "tables")

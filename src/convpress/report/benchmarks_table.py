@@ -53,7 +53,7 @@ def benchmark_rows(path: Path) -> tuple[tuple[str, ...], list[tuple[object, ...]
         what = group.partition(" against ")[0]
         against = part["against"].iloc[0] if "against" in part else ""
         against = against or reference(benchmark, group)
-        if what.startswith(against):
+        if against and what.startswith(against):
             continue  # held against itself
         ratio, better = part["ratio"], BETTER.get(part["unit"].iloc[0], "as fast")
         ends = f"{say.factor(ratio.min())} to {say.factor(ratio.max())}"

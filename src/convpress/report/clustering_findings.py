@@ -17,6 +17,8 @@ COLUMNS = (
     "replicate",
     "target_ratio",
     "filters",
+    "elementwise",
+    "distance",
     "unique_params",
     "unique_ratio",
     "accuracy_before",
@@ -39,7 +41,7 @@ COLUMNS = (
 POINTS = ("clusters", "unique_ratio", "accuracy", "f_score", "images")
 
 ELEMENTWISE = "elementwise"
-"""The remedy that clusters each position by itself."""
+"""The usual name of the remedy that clusters each position by itself."""
 
 PLURALS = {"is": "are", "was": "were"}
 
@@ -49,9 +51,11 @@ Row = dict[str, Any]
 def trained(run: Run) -> pd.DataFrame:
     """clustering_finetune.csv; text is never NaN."""
     frame = run.table("clustering_finetune", COLUMNS)
-    for name in ("remedy", "filters"):
+    for name in ("remedy", "filters", "distance"):
         frame[name] = frame[name].map(lambda value: "" if say.absent(value) else str(value)).astype(object)
-    return frame
+    # Tables of earlier versions do not say what is shared.
+    shares_values = frame["elementwise"].where(frame["elementwise"].notna(), frame["remedy"] == ELEMENTWISE)
+    return frame.assign(elementwise=shares_values.astype(bool))
 
 
 def variant_row(frame: pd.DataFrame, variant: str) -> Row | None:
@@ -173,21 +177,21 @@ def _best_whole(frame: pd.DataFrame) -> list[tuple[Row, pd.DataFrame]]:
     Only where there is elementwise clustering to tell it from.
     """
     shared = frame[frame["target_ratio"].notna() & (frame["replicate"] == 0) & frame["test_accuracy"].notna()]
-    if not (shared["remedy"] == ELEMENTWISE).any():
+    if not shared["elementwise"].any():
         return []
     return [
         (row, part)
         for _, part in shared.groupby("target_ratio", sort=False)
-        for row in records(part[part["remedy"] != ELEMENTWISE].nlargest(1, "validation_accuracy"))
+        for row in records(part[~part["elementwise"]].nlargest(1, "validation_accuracy"))
     ]
 
 
 def _values(row: Row, part: pd.DataFrame) -> str:
-    """How far elementwise clustering of the same ratio lies above, and how large its file is."""
-    for other in records(part[part["remedy"] == ELEMENTWISE]):
+    """How far the best elementwise clustering of the same ratio lies above, and how large its file is."""
+    for other in records(part[part["elementwise"]].nlargest(1, "validation_accuracy")):
         gap = say.points(other["test_accuracy"] - row["test_accuracy"])
-        return f"{ELEMENTWISE}: {gap} points, {say.size(other['bytes'])}"
-    return f"without {ELEMENTWISE}"
+        return f"{other['remedy']}: {gap} points, {say.size(other['bytes'])}"
+    return "none shares values"
 
 
 def _start(row: pd.Series) -> str:

@@ -62,10 +62,11 @@ def against_frozen(frame: pd.DataFrame, remedy: str) -> str:
     )
     clear = rows["mcnemar_frozen_p"] < say.SIGNIFICANT
     better, worse = (clear & (rows["delta_frozen"] > 0)).any(), (clear & (rows["delta_frozen"] < 0)).any()
+    done = f"ulling the norms to 1{' and then clustering by direction' * (rows['distance'] == 'cosine').all()}"
     answer = {
-        (True, False): "Pulling the norms to 1 and then clustering by direction pays",
-        (False, True): "Pulling the norms to 1 and then clustering by direction costs accuracy",
-        (True, True): "Whether pulling the norms to 1 and then clustering by direction pays depends on the ratio",
-        (False, False): "Whether pulling the norms to 1 and then clustering by direction pays is not decided",
+        (True, False): f"P{done} pays",
+        (False, True): f"P{done} costs accuracy",
+        (True, True): f"Whether p{done} pays depends on the ratio",
+        (False, False): f"Whether p{done} pays is not decided",
     }[bool(better), bool(worse)]
     return f"{answer}: {remedy} less frozen, in points of test accuracy after equal epochs, one seed, is {gaps}."

@@ -27,10 +27,14 @@ def _layers(layers: pd.DataFrame) -> list[str]:
     near = _tolerated(layers, full - TOLERATED)
     if near.empty:
         return []
+    least, most = (say.percent(end, 0) for end in (near.min(), near.max()))
+    stays = f"within a point of the dense network's accuracy ({say.percent(full)} of validation images)"
+    if least == most:
+        who = near.index[0] if len(near) == 1 else f"each of {len(near)} layers"
+        return [f"Clustered alone and without training, {who} stays {stays} down to {least} of its filters."]
     return [
-        f"Clustered alone and without training, {near.idxmin()} stays within a point of the dense network's accuracy "
-        f"({say.percent(full)} of validation images) down to {say.percent(near.min(), 0)} of its filters, "
-        f"{near.idxmax()} only down to {say.percent(near.max(), 0)}."
+        f"Clustered alone and without training, {near.idxmin()} stays {stays} down to {least} of its filters, "
+        f"{near.idxmax()} only down to {most}."
     ]
 
 

@@ -48,8 +48,9 @@ def finetune_table(
 ) -> pd.DataFrame:
     """A row a trained network; of each ratio's first seeds the best by validation accuracy is marked as selected.
 
-    The control is the dense network after the same training; all others are compared with it, and remedies with
-    frozen centroids and nothing else at the same ratio as well. `epochs_before` were trained before the last surgery.
+    The control is the dense network after the same training; all others are compared with it, with the run's control,
+    which the comparison of all studies has, and remedies with frozen centroids and nothing else at the same ratio.
+    `epochs_before` were trained before the last surgery.
     """
     control = results["clustering", CONTROL]
     rows: list[dict[str, Any]] = [_baseline(results, study)]
@@ -58,11 +59,12 @@ def finetune_table(
         comparison = compare(result, control)
         rows.append(
             {"variant": name, "remedy": variant.remedy, "replicate": variant.replicate, "target_ratio": variant.ratio}
-            | {"filters": study.remedies[variant.remedy].filters if variant.remedy else ""}
+            | _remedy(study, variant)
             | _unique(model, _layers(study, variant))
             | before_columns(result)
             | accuracy_columns(result)
             | {"delta_control": comparison["delta"], "mcnemar_p": comparison["mcnemar_p"]}
+            | _against_run(result, results, study)
             | _against_frozen(results, study, variant)
             | _epochs(history[history["variant"] == name])
         )
@@ -81,7 +83,20 @@ def _baseline(results: Mapping[tuple[str, str], Result], study: ClusteringConfig
         | before_columns(result)
         | accuracy_columns(result)
         | {"delta_control": comparison["delta"], "mcnemar_p": comparison["mcnemar_p"]}
+        | _against_run(result, results, study)
     )
+
+
+def _remedy(study: ClusteringConfig, variant: Variant) -> dict[str, Any]:
+    """What is shared, and how; empty for the control."""
+    if not variant.remedy:
+        return {"filters": "", "elementwise": False, "distance": ""}
+    return study.remedies[variant.remedy].model_dump(include={"filters", "elementwise", "distance"})
+
+
+def _against_run(result: Result, results: Mapping[tuple[str, str], Result], study: ClusteringConfig) -> dict[str, Any]:
+    found = compare(result, results["control", study.model])
+    return {"delta_run_control": found["delta"], "mcnemar_run_control_p": found["mcnemar_p"]}
 
 
 def _against_frozen(

@@ -9,15 +9,18 @@ import pandas as pd
 from convpress.report import wording as say
 from convpress.report.contents import Run
 
-TABLES = {"sensitivity": "sensitivity", "clustering": "clustering_finetune", "merging": "merging"}
-"""Study -> its table, where a training from another seed stands as <variant>-s<number>."""
-
-NEEDED = ("variant", "delta_control", "mcnemar_p")
+TABLES = {
+    "sensitivity": ("sensitivity", "delta_control", "mcnemar_p"),
+    "clustering": ("clustering_finetune", "delta_run_control", "mcnemar_run_control_p"),
+    "merging": ("merging", "delta_control", "mcnemar_p"),
+}
+"""Study -> its table, where a training from another seed stands as <variant>-s<number>, and in it the columns of the
+difference to the run's control, which the comparison has, and of its p-value."""
 
 
 def with_seeds(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
     """Add how many trainings a variant has and how many are not worse than the control; NaN where it has one."""
-    found = pd.concat([_counted(run, study, table) for study, table in TABLES.items()])
+    found = pd.concat([_counted(run, study, *columns) for study, columns in TABLES.items()])
     found = found[found["seeds"] > 1]
     # Where there are no rows, the columns to merge on would be numbers.
     keys = ["study", "variant"]
@@ -29,9 +32,10 @@ def not_worse(frame: pd.DataFrame) -> pd.Series:
     return (frame["delta_control"] >= 0) | (frame["mcnemar_p"] >= say.SIGNIFICANT)
 
 
-def _counted(run: Run, study: str, table: str) -> pd.DataFrame:
-    rows = run.table(table, NEEDED)
-    rows = rows.assign(**{name: pd.to_numeric(rows[name], errors="coerce") for name in NEEDED[1:]})
+def _counted(run: Run, study: str, table: str, delta: str, p: str) -> pd.DataFrame:
+    rows = run.table(table, ("variant", delta, p))
+    tested = {"delta_control": delta, "mcnemar_p": p}
+    rows = rows.assign(**{name: pd.to_numeric(rows[column], errors="coerce") for name, column in tested.items()})
     # The sweep has no tests; a control is the one that others are tested against.
     rows = rows[rows["delta_control"].notna()]
     names = pd.Series([re.sub(r"-s\d+$", "", name) for name in rows["variant"]], index=rows.index, dtype=object)

@@ -27,9 +27,10 @@ def _tried(rows: pd.DataFrame) -> str:
     epochs = rows.loc[rows["finetune_epochs"] > 0, "finetune_epochs"]
     trained = ""
     if len(epochs):
-        span, middle = f"{say.whole(epochs.min())} to {say.epochs(epochs.max())}", say.epochs(float(epochs.median()))
-        trained = f", {len(epochs)} of them fine-tuned, for {span}, half of these for {middle} or less"
-    return f"{len(rows)} compressed versions of {say.listing(networks(rows))} are compared{trained}."
+        middle = f", half of these for {say.epochs(float(epochs.median()))} or less" if epochs.nunique() > 1 else ""
+        trained = f", {len(epochs)} of them fine-tuned, for {say.span_of_epochs(epochs)}{middle}"
+    versions = "1 compressed version" if len(rows) == 1 else f"{len(rows)} compressed versions"
+    return f"{versions} of {say.listing(networks(rows))} {'is' if len(rows) == 1 else 'are'} compared{trained}."
 
 
 def _kept(rows: pd.DataFrame) -> str:

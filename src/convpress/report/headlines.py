@@ -24,7 +24,8 @@ def headlines_table(reference: Path, tables: Path) -> pd.DataFrame:
 
     `reference` is the folder with headlines.csv (which number of which table, its unit, and whether higher or lower
     is better; sizes of kernels are neither) and seeds.csv (the seeds' figures). A reason stands only where one of ours
-    is worse than theirs; a number that no table has is empty.
+    is worse than theirs, and fewer epochs are one only where ours under their conditions has fewer; a number that no
+    table has is empty.
 
     Raises:
         ConvpressError: a headline names a figure that seeds.csv lacks, or a query that cannot be read.
@@ -33,8 +34,9 @@ def headlines_table(reference: Path, tables: Path) -> pd.DataFrame:
     rows = []
     for line in pd.read_csv(reference / "headlines.csv", keep_default_na=False).to_dict("records"):
         key = (line["study"], line["figure"])
-        if key not in seeds.index:
-            raise ConvpressError(f"headlines.csv: seeds.csv has no figure {line['figure']!r} of {line['study']}")
+        for name in filter(None, (line["figure"], line["seed_epochs"])):
+            if (line["study"], name) not in seeds.index:
+                raise ConvpressError(f"headlines.csv: seeds.csv has no figure {name!r} of {line['study']}")
         text = line["unit"] == "sizes"
         seed: Any = seeds[key] if text else float(seeds[key])
         read: Callable[..., Any] = read_text if text else read_number
@@ -44,9 +46,18 @@ def headlines_table(reference: Path, tables: Path) -> pd.DataFrame:
         )
         sign = -1 if line["better"] == "lower" else 1
         worse = not text and any(value is not None and sign * value < sign * seed for value in (same, best))
-        reason = line["reason"] if worse else ""
+        reason = "; ".join(filter(None, (line["reason"], _shorter(line, seeds, tables)))) if worse else ""
         rows.append((line["study"], line["headline"], line["unit"], seed, same, best, reason))
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _shorter(line: dict[str, Any], seeds: pd.Series, tables: Path) -> str:
+    """`fewer epochs than the seed's 50`, where they are; `epochs` is our column, `seed_epochs` the seed's figure."""
+    if not line["epochs"]:
+        return ""
+    wanted = float(seeds[line["study"], line["seed_epochs"]])
+    ours = read_number(tables, line["table"], line["epochs"], line["same"], line["pick"])
+    return f"fewer epochs than the seed's {wanted:g}" if ours is not None and ours < wanted else ""
 
 
 def known(frame: pd.DataFrame) -> pd.DataFrame:

@@ -177,12 +177,14 @@ def _ends(variant: str, part: pd.DataFrame) -> str:
     taps = layers["size"].last()
     path, apart = abs(float((end - begin).mean())), float(end.max() - end.min())
     low, high = say.whole(taps.min()), say.whole(taps.max())
+    if len(end) == 1:
+        return f"Variant {variant}: its layer ends at {low} taps."
     answer = (
         f"all {len(end)} layers end at {low} taps; their sigmas differ by {say.number(apart, 3)}, which changes no size"
         if low == high
         else f"the {len(end)} layers end at {low} to {high} taps; their sigmas differ by {say.number(apart, 3)}"
     )
-    if path == 0 or apart >= ALIKE * path:
+    if low != high or path == 0 or apart >= ALIKE * path:
         return f"Variant {variant}: {answer}."
     return (
         f"Variant {variant}: {answer}. They have moved alike, by {say.number(path, 3)} on average: no layer asks for a "

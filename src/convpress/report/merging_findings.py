@@ -179,19 +179,11 @@ def _ends(part: pd.DataFrame) -> str:
         f"{say.percent(row['accuracy_before'])} to {say.percent(row['test_accuracy'])})"
         for row in (ranked[:1] + ranked[1:][-1:])
     ]
-    spent, controls = (_epochs(part[name]) for name in ("epochs", "control_epochs"))
+    spent, controls = (say.span_of_epochs(part[name]) for name in ("epochs", "control_epochs"))
     length = f", after {spent}" if spent else ""
     return f", {'from ' * (len(ends) > 1)}{' to '.join(ends)}{length}" + (
         f"; the controls trained {controls}" if controls else ""
     )
-
-
-def _epochs(values: pd.Series) -> str:
-    known = values.dropna()
-    if known.empty:
-        return ""
-    low, high = known.min(), known.max()
-    return say.epochs(high) if low == high else f"{say.whole(low)} to {say.epochs(high)}"
 
 
 def _replicates(frame: pd.DataFrame) -> list[str]:
@@ -209,8 +201,8 @@ def caveats(run: Run, frame: pd.DataFrame) -> list[str]:
     """What is scaled down or differs from the seed."""
     if tuned(frame).empty:
         return []
-    epochs = tuned(frame)["epochs"].dropna()
-    spent = f"takes {say.whole(epochs.min())} to {say.whole(epochs.max())} epochs" if len(epochs) else "has epochs"
+    epochs = say.span_of_epochs(tuned(frame)["epochs"])
+    spent = f"takes {epochs}" if epochs else "has epochs"
     return [
         f"Merging: fine-tuning {spent} of a fixed schedule, of which the last one counts. "
         "Accuracies of the sweep over ratios are of validation images, which imported checkpoints were trained on.",

@@ -48,13 +48,20 @@ Entry = Mapping[str, Any]
 
 
 def kind(entry: Entry) -> str:
-    """What a configured variant is: shared, kernels, allocated, seed, folded, fitted, or the features it clusters."""
-    usual = "folded" if entry["method"] == "merged" and entry["rule"] != "seed" else "raw"
-    if entry["features"] not in (None, usual):
-        return str(entry["features"])
-    if entry["method"] != "merged":
-        return str(entry["method"])
-    return "allocated" if entry["allocate"] else str(entry["rule"])
+    """What a configured variant is: a key of WAYS, or words that no pair asks about.
+
+    `allocated` is fitted, `pca` is folded at equal ratios, and only the seed's way keeps the old statistics.
+    """
+    merged, seed = entry["method"] == "merged", entry["rule"] == "seed"
+    own = entry["features"] not in (None, "folded" if merged and not seed else "raw")
+    name = str(entry["features"] if own else entry["rule"] if merged else entry["method"])
+    if not merged:
+        return name
+    if own and entry["rule"] != "folded":
+        name += f" {entry['rule']}"
+    if entry["allocate"]:
+        name = "allocated" if name == "fitted" else f"{name} allocated"
+    return name if entry["recalibrate"] != seed else f"{name} with {'new' if seed else 'old'} statistics"
 
 
 def without_seed(variant: str) -> str:

@@ -55,7 +55,7 @@ TUNED = (
 )
 SWEEP = (
     Column("Method", lambda row: series(row["series"])),
-    Column("Ratio", lambda row: say.number(row["ratio"], 1)),
+    Column("Ratio", lambda row: say.ratio(row["ratio"])),
     PARAMETERS,
     MACS,
     FILE,
@@ -68,7 +68,7 @@ PAIR_COLUMNS = (
     Column("Variant", lambda row: say.text(row["variant"])),
     Column("Against", lambda row: say.text(row["against"]), numeric=False),
     Column("Question", lambda row: say.text(row["question"]), numeric=False),
-    Column("Ratio", lambda row: say.number(row["ratio"], 1)),
+    Column("Ratio", lambda row: say.ratio(row["ratio"])),
     Column("Epochs of each", lambda row: say.whole(row["epochs"])),
     ACCURACY,
     Column("Accuracy of the other", lambda row: say.percent(row["against_accuracy"])),

@@ -54,8 +54,7 @@ def statistics_alone(frame: pd.DataFrame) -> list[str]:
     return [
         f"Re-estimating the statistics of {row['model']} without any surgery takes it from "
         f"{say.percent(row['validation_before'], 1)} to {say.percent(row['validation_recalibrated'], 1)} of validation "
-        "images, probably because they are estimated on unchanged images, while it was trained on shifted and "
-        f"mirrored ones. {_gains_from(frame)}"
+        f"images. {_gains_from(frame)}"
         for row in records(dense[dense["validation_recalibrated"].notna()])
         if row["validation_recalibrated"] < row["validation_before"] - VISIBLE
     ]

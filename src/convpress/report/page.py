@@ -228,10 +228,7 @@ def caveats(run: Run, contents: list[Content]) -> list[str]:
         f"Where a table does not name several seeds, numbers are of {one}, and intervals and p-values speak of other "
         "test images, not of other random starts: a training from another seed gives other numbers, too."
     )
-    found.append(
-        "Trainings are shorter than those of the seed documents: every table names its epochs, and more would change "
-        "the order of some variants."
-    )
+    found.append("Every table names the epochs of its trainings; longer ones can change the order of variants.")
     found.append(
         f"Times are of one batch{_batch(run)} in float32 and channels-last where nothing else is said. "
         "They hold for the processor and threads named under Provenance, and for no others, and for processes that "

@@ -27,8 +27,8 @@ def ahead(rows: pd.DataFrame) -> list[str]:
         f"Peers that are ahead of ours (cheaper by more than {about} and not less accurate, or as cheap and more "
         f"accurate, beyond chance): {'; '.join(first)}."
         if first
-        else f"No peer is ahead: for each, one of our networks costs no more, within {about}, and is not less accurate "
-        "beyond chance."
+        else f"No peer is ahead of ours (cheaper by more than {about} and not less accurate, or as cheap and more "
+        "accurate, beyond chance)."
     ]
     if later:
         more = "; ".join(_called(row, of_equal[row["variant"]]) for row in later)

@@ -85,7 +85,7 @@ def _verdict(rows: list[dict[str, Any]]) -> list[str]:
     """In how many of the cases with a variant of ours it loses no more points than the published one."""
     if not rows:
         return []
-    level = sum(row["our_result"] - row["our_base"] >= row["result"] - row["base"] for row in rows)
+    level = sum(row["our_result"] - row["our_base"] >= row["result"] - row["base"] - 1e-9 for row in rows)
     cases = f"In {level} of {len(rows)} cases" if 0 < level < len(rows) else f"In all {len(rows)} cases"
     if len(rows) == 1:
         cases = "In the only case"

@@ -25,9 +25,11 @@ SIDES = ("plain", "corrected")
 
 def other_rates(study: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
     """What the treatments do at each other rate that has plain twins over several seeds, and who loses by training."""
-    found = []
+    found, common = [], set(at_common_rate(study)["epochs"])
     for suffix, part in pairs[(pairs["suffix"] != "") & (pairs["replicates"] > 1)].groupby("suffix", sort=False):
         trained = study[study["suffix"] == suffix]
+        if not set(trained["epochs"]) <= common:  # another length of training is not another rate
+            continue
         told = " ".join(verdicts(part))
         lost = [words for words, _ in harmed(trained, ("plain",))]
         below = f"{say.listing(lost)} lose accuracy" if lost else UNHARMED
@@ -127,7 +129,7 @@ def choice_of_rate(study: pd.DataFrame, seen: bool) -> list[str]:
 
     `seen` says that the imported checkpoints were trained on the validation images.
     """
-    cases, apart = 0, dict[tuple[float, float], list[float]]()
+    cases, apart = 0, dict[tuple[float, float], list[float]]()  # by the rate chosen and the best one
     for _, part in seed_means(study).groupby([*CELL, "treatment"], sort=False):
         if len(part) < 2 or part["validation"].isna().any():
             continue
@@ -145,7 +147,8 @@ def choice_of_rate(study: pd.DataFrame, seen: bool) -> list[str]:
     ]
     if not told:
         return [f"{images} prefer the same rate as test images in all {cases} cases (plain and corrected)."]
-    return [f"{images} {say.listing(told)}. So they choose no rate here."]
+    many = sum(map(len, apart.values())) > cases / 2
+    return [f"{images} {say.listing(told)}.{' So they choose no rate here.' * many}"]
 
 
 def _range(gaps: list[float]) -> str:

@@ -23,6 +23,8 @@ from convpress.report.frames import records
 COLUMNS = ("study", "target", "measured", "relation", "limit", "unit", "met", "test", "p")
 
 
+SAME = 1e-9
+"""An attempt has the run's figure where they differ by less."""
 SIGNS = {">=": "≥", "<=": "≤", "<": "<", ">": ">"}
 
 
@@ -40,10 +42,10 @@ def _measured(row: dict[str, Any]) -> str:
 def _note(row: dict[str, Any]) -> str:
     """The p-value of a tested difference, and how often the target was tried, which flatters what was met at last."""
     tested = [] if say.absent(row["p"]) else [f"{say.text(row['test'])}, {say.p_value(row['p'])}"]
-    count = row["attempts"]
+    count, used = row["attempts"], row["attempt"]
     tried = [f"{count} attempt{'s' if count > 1 else ''}"] if count else []
-    if count > 1 and row["met"] == "met":
-        tried = [f"met at attempt {count} of {count}"]
+    if count > 1 and used and row["met"] == "met":
+        tried = [f"met at attempt {used} of {count}"]
     return "; ".join([*tested, *tried])
 
 
@@ -105,17 +107,25 @@ def _dotted(value: object, key: str = "") -> Iterator[tuple[str, str]]:
         yield key, (value if isinstance(value, str) else json.dumps(value)).replace('"', "")
 
 
-def _against_validation(tried: pd.DataFrame) -> str:
-    """Targets whose last attempt, which the run uses, is not the one that validation images would choose."""
+def _attempt_of(tried: pd.DataFrame, row: dict[str, Any]) -> int:
+    """Which attempt at a target, from 1 on, has the figure of this run: the last of them, or 0 where none has."""
+    figures = tried.loc[tried["target"] == row["target"], "measured"]
+    same = [number for number, figure in enumerate(figures, 1) if abs(figure - row["measured"]) < SAME]
+    return max(same, default=0)
+
+
+def _against_validation(tried: pd.DataFrame, frame: pd.DataFrame) -> str:
+    """Targets for which validation images would choose another attempt than the run's."""
+    accuracies = tried.groupby("target")["validation_accuracy"]
     found = [
-        str(target)
-        for target, rows in tried.groupby("target", sort=False)
-        if rows["validation_accuracy"].iloc[-1] < rows["validation_accuracy"].max()
+        row["target"]
+        for row in records(frame[frame["attempt"] > 0])
+        if (own := accuracies.get_group(row["target"])).iloc[row["attempt"] - 1] < own.max()
     ]
     if not found:
         return ""
     return (
-        f"The run uses the last attempt at each target. Validation images would choose an earlier one for "
+        "Validation images would choose another attempt than the run's at "
         f"{say.listing(f'“{name}”' for name in found)}."
     )
 
@@ -132,12 +142,15 @@ def build(run: Run) -> Content:
         return content
     tried = run.attempts(ATTEMPTS)
     counts = tried["target"].value_counts()
-    frame = frame.assign(attempts=[int(counts.get(target, 0)) for target in frame["target"]])
+    frame = frame.assign(
+        attempts=[int(counts.get(target, 0)) for target in frame["target"]],
+        attempt=[_attempt_of(tried, row) for row in records(frame)],
+    )
     content.tables.append(run.view("targets", "Targets and what came out.", frame, TABLE))
     if len(tried):
         tried = _changes(tried).merge(frame[["target", "relation", "limit", "unit"]], on="target", how="left")
         content.tables.append(run.view("attempts", "What was tried to meet targets.", tried, TRIED))
-        content.findings.append(_against_validation(tried))
+        content.findings.append(_against_validation(tried, frame))
     content.findings = [_count(frame), *filter(None, content.findings)]
     return content
 
@@ -147,6 +160,8 @@ def _count(frame: pd.DataFrame) -> str:
     measured = frame[frame["met"] != "not measured"]
     parts = [part["met"] == "met" for _, part in measured.groupby(measured["study"] == "baseline")]
     shares = [f"{int(part.sum())} of {len(part)}" for part in parts]
+    if not shares:
+        return "No target is measured in this run."
     if len(shares) == 1:
         return f"{shares[0]} measured targets are met."
     return f"{shares[0]} measured targets are met, and {shares[1]} that the networks have before everything."

@@ -137,9 +137,9 @@ def significant(value: Any, digits: int = 3) -> str:
     if absent(value):
         return MISSING
     value = float(value)
-    if abs(value) >= 10 ** (digits - 1):
-        return f"{value:,.0f}"
-    return f"{value:#.{digits}g}"
+    # The exponent of the rounded number: 99.96 has three digits before the point.
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])
+    return f"{value:,.{max(0, digits - 1 - exponent)}f}"
 
 
 def times(ratio: Any) -> str:
@@ -170,6 +170,20 @@ def epochs(value: Any) -> str:
     """A length of training: 1 epoch, 8 epochs, 1.9 epochs."""
     count = whole(value) if absent(value) or float(value).is_integer() else f"{value:.1f}"
     return f"{count} epoch{'' if value == 1 else 's'}"
+
+
+def span_of_epochs(values: Iterable[Any]) -> str:
+    """The lengths of several trainings: 8 epochs, 1 to 40 epochs; empty without any."""
+    known = [float(value) for value in values if not absent(value)]
+    if not known:
+        return ""
+    low, high = min(known), max(known)
+    return epochs(high) if low == high else f"{whole(low)} to {epochs(high)}"
+
+
+def ratio(value: Any) -> str:
+    """A part of filters or channels, as it is configured: 0.8, 0.25."""
+    return MISSING if absent(value) else f"{float(value):g}"
 
 
 def text(value: Any) -> str:
