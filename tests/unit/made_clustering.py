@@ -20,6 +20,7 @@ REMEDIES = {
 def row(variant, remedy, ratio, validation, test, **more):
     return {
         **{"variant": variant, "remedy": remedy, "replicate": 0, "target_ratio": ratio, "filters": "frozen"},
+        **{"elementwise": remedy == "elementwise", "distance": "cosine" if remedy == "unit_norm" else "euclidean"},
         **{"unique_ratio": 1.0 if np.isnan(ratio) else ratio, "unique_params": 1e5, "accuracy_before": 0.5},
         **{"validation_accuracy": validation, "test_accuracy": test, "ci_low": test - 0.01, "ci_high": test + 0.01},
         **{"test_n": 1000, "delta_control": test - 0.91, "mcnemar_p": 0.01, "params": 2e5, "macs": 4e7, "bytes": 8e5},

@@ -71,3 +71,9 @@ def test_a_budget_below_one_filter_a_layer_is_refused(allocate):
 def test_greedy_names_layers_without_a_sweep():
     with pytest.raises(ConvpressError, match=r"layers \['a', 'c'\] have no sweep"):
         greedy(SIZES, 0.5, {"b": Curve([2], [0.5])})
+
+
+def test_greedy_ends_at_the_distinct_filters_of_a_layer():
+    sizes = {"doubled": Size(8, 10), "steep": Size(8, 10)}
+    curves = {"doubled": Curve([2, 4], [0.5, 0.9]), "steep": Curve([2, 4, 8], [0.1, 0.3, 0.9])}
+    assert greedy(sizes, 1.0, curves) == {"doubled": 4, "steep": 8}

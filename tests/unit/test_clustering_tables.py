@@ -76,7 +76,9 @@ def left(folder):
 def table(history, monkeypatch):
     network = nn.ModuleDict({name: nn.Conv2d(2, 4, 3) for name in STUDY.layers})
     monkeypatch.setattr(clustering_tables, "load", lambda path: network)
-    results = {("clustering", name): result(name) for name in NAMES} | {("baseline", "net"): result("baseline")}
+    results = {("clustering", name): result(name) for name in NAMES} | {
+        (study, "net"): result(name) for study, name in (("baseline", "baseline"), ("control", "control"))
+    }
     return finetune_table(results, dict.fromkeys(NAMES, ""), history, STUDY).set_index("variant")
 
 

@@ -76,6 +76,20 @@ def test_the_teacher_is_asked_about_the_views_that_are_seen():
     assert load_config(short).teacher_views() < longest
 
 
+def test_chains_of_trainings_count_together():
+    config = load_config(changed("teacher.views", 100))
+    search = config.kernel_search
+    first, last = search.finetune_cp.epochs, search.finetune_recomposed.epochs
+    assert search.before("finetune_cp-plain") == search.before("search_kernels-branch") == 0
+    assert search.before("search_kernels-seed") == first
+    own = search.search["seed"].training.epochs
+    assert search.before("finetune_recomposed-seed") == search.spent("search_kernels-seed") == first + own
+    assert search.spent("finetune_recomposed-seed") == first + own + last
+    rows = config.low_rank
+    l2, ce = (rows.recipe(kind, 1).epochs for kind in ("l2", "ce"))
+    assert [rows.spent(name) for name in ("replaced", "replaced-l2", "replaced-l2-ce")] == [0, l2, l2 + ce]
+
+
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
@@ -130,6 +144,8 @@ def test_the_teacher_is_asked_about_the_views_that_are_seen():
         ("low_rank.compression", 1.0, r"low_rank\.compression: .*greater than 1, found 1"),
         ("compute_for", {"alexnot": {"threads": 2}}, r"compute_for\.alexnot: no model 'alexnot'"),
         ("compute_for", {"alexnet": {"threads": 0}}, r"compute_for\.alexnet\.threads: .*greater than or equal to 1"),
+        ("low_rank.l2.distillation", 0.5, r"low_rank\.l2\.distillation is 0\.5; no teacher is heard there"),
+        ("models.alexnet.training.distillation", 0.5, r"models\.alexnet\.training\.distillation is 0\.5"),
         ("low_rank.model", "alexnot", r"low_rank\.model: no model 'alexnot'; models has \['alexnet'"),
         ("data", None, r"^data: field required"),
         ("baselines", ["resnet20", "resnet32", "resnet56"], r"baselines: lacks \['alexnet'\], which studies compress"),

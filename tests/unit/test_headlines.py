@@ -10,13 +10,15 @@ from convpress.report.headlines import figure, headlines_table
 from convpress.report.wording import MISSING
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAD = "study,figure,headline,unit,better,table,column,same,best,pick,reason\n"
+HEAD = "study,figure,headline,unit,better,table,column,same,best,pick,reason,epochs,seed_epochs\n"
 
 
 def folder(tmp_path, line, seed=0.8):
-    (tmp_path / "headlines.csv").write_text(HEAD + line + "\n")
-    (tmp_path / "seeds.csv").write_text(f"study,figure,value,source\nx,accuracy,{seed},page 1\nx,sizes,3 5,page 2\n")
-    pd.DataFrame({"variant": ["a", "b"], "accuracy": [0.7, 0.9]}).to_csv(tmp_path / "t.csv", index=False)
+    (tmp_path / "headlines.csv").write_text(HEAD + line + "," * (HEAD.count(",") - line.count(",")) + "\n")
+    figures = (f"accuracy,{seed}", "sizes,3 5", "length,8")
+    (tmp_path / "seeds.csv").write_text("\n".join(["study,figure,value,source", *(f"x,{one},p" for one in figures)]))
+    table = {"variant": ["a", "b"], "accuracy": [0.7, 0.9], "epochs": [2, 8]}
+    pd.DataFrame(table).to_csv(tmp_path / "t.csv", index=False)
     return headlines_table(tmp_path, tmp_path)
 
 
@@ -35,6 +37,14 @@ def test_a_reason_stands_where_ours_is_lower(tmp_path):
     assert folder(tmp_path, line, seed=0.6).iloc[0]["reason"] == ""
 
 
+@pytest.mark.parametrize(
+    ("variant", "reason"), [("a", "too small; fewer epochs than the seed's 8"), ("b", "too small")]
+)
+def test_fewer_epochs_are_a_reason_where_they_are_fewer(tmp_path, variant, reason):
+    line = f"x,accuracy,Accuracy,percent,higher,t,accuracy,variant == '{variant}',,max,too small,epochs,length"
+    assert folder(tmp_path, line, seed=0.95).iloc[0]["reason"] == reason
+
+
 def test_less_is_better_for_times(tmp_path):
     line = "x,accuracy,Time,ms,lower,t,accuracy,variant == 'a',,max,another processor"
     assert folder(tmp_path, line, seed=0.8).iloc[0]["reason"] == ""
@@ -48,7 +58,8 @@ def test_a_column_may_be_a_difference(tmp_path):
 
 def test_every_headline_says_why_ours_may_be_worse():
     lines = pd.read_csv(ROOT / "report" / "reference" / "headlines.csv")
-    assert lines["reason"].notna().all()
+    assert (lines["reason"].notna() | lines["seed_epochs"].notna()).all()
+    assert (lines["epochs"].notna() == lines["seed_epochs"].notna()).all()
     assert set(lines["better"]) <= {"higher", "lower"}
     assert set(lines["unit"]) <= {"percent", "points", "times", "ms", "sizes"}
 
@@ -64,3 +75,5 @@ def test_sizes_stand_as_they_are(tmp_path):
 def test_a_figure_that_the_seed_lacks_is_named(tmp_path):
     with pytest.raises(ConvpressError, match="no figure 'absent' of x"):
         folder(tmp_path, "x,absent,Accuracy,percent,higher,t,accuracy,,,max,")
+    with pytest.raises(ConvpressError, match="no figure 'longest' of x"):
+        folder(tmp_path, "x,accuracy,Accuracy,percent,higher,t,accuracy,,,max,,epochs,longest")

@@ -210,3 +210,9 @@ def test_the_closed_form_is_at_least_as_good_as_each_alternation():
     assert single <= shared <= min(others) + 1e-12
     assert all(row["split_error"] >= row["relative_error"] - 1e-12 for row in errors[:2])
     assert len(sweeps) == 20
+
+
+@pytest.mark.parametrize("compression", [0, -1, float("nan"), float("inf")])
+def test_an_impossible_compression_is_refused(compression):
+    with pytest.raises(ConvpressError, match="compression is"):
+        SeparableConv2d.rank_for(nn.Conv2d(4, 6, 3), compression)

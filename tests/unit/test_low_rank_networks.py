@@ -41,6 +41,7 @@ def toy_data(n=24):
     [
         ({"cls": LowRankConv2d, "bases": 10}, "bases is 10; this kernel allows an integer from 1 to 9"),
         ({"cls": LowRankConv2d, "bases": 7, "choice": "per_channel"}, "bases is 7"),
+        ({"cls": LowRankConv2d, "bases": 2, "choice": "perchannel"}, "bases is 'perchannel'; shared and per_channel"),
         ({"cls": SeparableConv2d, "rank": 13}, "rank is 13; this kernel allows an integer from 1 to 12"),
     ],
 )
@@ -183,3 +184,10 @@ def test_costs_have_a_row_a_network_and_no_gpu_time_without_a_gpu():
     assert rows[1]["macs"] < rows[0]["macs"]
     assert all(row["cpu_q1_ms"] <= row["cpu_ms"] <= row["cpu_q3_ms"] for row in rows)
     assert all((row["cuda_ms"] is None) != torch.cuda.is_available() for row in rows)
+
+
+def test_layers_that_are_not_there_are_named():
+    with pytest.raises(ConvpressError, match=r"has no layer 'features\.66'"):
+        freeze_all_but(narrow(), ["features.66"])
+    with pytest.raises(ConvpressError, match=r"has no layer 'features\.66'"):
+        output_distances(narrow(), {"one": narrow()}, toy_data(4), ["features.66"])

@@ -175,3 +175,45 @@ def test_the_allocation_takes_the_cheapest_steps_and_stays_below_the_limit():
     assert allocate({"a": cheap, "b": dear}, {"params": 80}) == {"a": 4, "b": 4}
     with pytest.raises(ConvpressError, match="allow more"):
         allocate({"a": cheap}, {"params": 5})
+
+
+def test_bounded_activations_show_on_images_as_well():
+    model, x = nn.Sequential(Block(USUAL, F.relu6, side=7)).eval(), torch.rand(2, 4, 7, 7)
+    with pytest.raises(ConvpressError, match="block '0' cannot be merged"):
+        merge_network(model, {"0": 2}, inputs={"0": x})
+
+
+def test_blocks_that_are_not_there_are_named():
+    with pytest.raises(ConvpressError, match=r"ResNet has no block 'layer9\.0'; there are layer1\.0, layer2\.0"):
+        merge_network(small(), {"layer9.0": 4})
+
+
+def test_candidates_leave_a_network_in_training_as_it_was():
+    model = small().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    block = residual_blocks(model)["layer2.0"]
+    x = torch.randn(4, 8, 32, 32)
+    assert candidates(block, x) == candidates(block.eval(), x)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_kernels_at_ratio_0_are_the_network():
+    model, x = small(), torch.randn(2, 3, 32, 32)
+    shared = small()
+    share_kernels_network(shared, 0.0, drop=0.25)
+    with torch.no_grad():
+        assert torch.allclose(shared(x), model(x), atol=1e-4)
+
+
+@pytest.mark.parametrize("drop", [-0.5, 1.0, float("nan")])
+def test_an_impossible_part_of_kernels_to_drop_is_refused(drop):
+    with pytest.raises(ConvpressError, match="drop is"):
+        share_kernels_network(small(), 0.5, drop=drop)
+
+
+def test_numbers_that_are_not_finite_are_named():
+    model = small()
+    with torch.no_grad():
+        model.get_submodule("layer1.0").conv1.weight[0, 0, 0, 0] = float("nan")
+    with pytest.raises(ConvpressError, match="not finite"):
+        share_network(model, 0.5)

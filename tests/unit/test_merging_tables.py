@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from made_merging import MINUS, SPACE, VARIANTS, entry, result, results
 
-from convpress.report.merging_pairs import PAIRS, kind, pair_findings, pairs_table
+from convpress.report.merging_pairs import PAIRS, WAYS, kind, pair_findings, pairs_table
 from convpress.report.merging_tables import COLUMNS, history_table, merging_table
 from convpress.report.merging_turns import paired_speedups, turns_cell
 from convpress.report.tables import write_table
@@ -107,6 +107,13 @@ def test_kinds_of_variants():
     assert kind(entry("shared")) == "shared"
     assert kind(entry("kernels", features="raw")) == "kernels"
     assert kind(entry("shared", features="pca")) == "pca"
+    odd = [
+        entry(features="pca") | {"rule": "fitted", "allocate": True},
+        entry() | {"allocate": True},
+        entry() | {"recalibrate": False},
+        entry(rule="seed") | {"recalibrate": True},
+    ]
+    assert not {kind(one) for one in odd} & set(WAYS), "no pair differs in more than its question says"
 
 
 def test_pairs_are_told_with_epochs_and_p_and_over_all_seeds():

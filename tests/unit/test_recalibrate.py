@@ -69,3 +69,11 @@ def test_no_images_are_refused_before_anything_changes(options):
         recalibrate(model, dataset(4), **options)
     assert (model[1].running_mean == 3).all()
     assert model.training
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_images_come_in_the_networks_own_type(dtype):
+    model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5)).to(dtype)
+    recalibrate(model, dataset(4))
+    assert model[1].running_mean.dtype == dtype
+    assert model[1].running_mean.abs().max() > 0

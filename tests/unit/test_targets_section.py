@@ -12,9 +12,10 @@ from convpress.report.targets_section import ATTEMPTS, TARGETS
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def tried(target: str, configuration: dict, validation: float) -> dict:
+def tried(target: str, configuration: dict, validation: float, measured: float = 0.5) -> dict:
     empty = dict.fromkeys(ATTEMPTS, None)
-    return empty | {"target": target, "configuration": json.dumps(configuration), "validation_accuracy": validation}
+    entry = {"target": target, "configuration": json.dumps(configuration), "measured": measured}
+    return empty | entry | {"validation_accuracy": validation}
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def column(view, header: str) -> list:
 def test_attempts_at_one_target_stand_together_with_what_each_changed(build):
     first = {"merging": {"a": {"training": {"epochs": 10}, "method": "shared"}}, "grids": [{"models": ["x"]}]}
     second = {"merging": {"a": {"training": {"epochs": 20}, "method": "shared"}}, "grids": [{"models": ["x"]}]}
-    attempts = [tried("one", first, 0.8), tried("two", {}, 0.9), tried("one", second, 0.9)]
+    attempts = [tried("one", first, 0.8), tried("two", {}, 0.9), tried("one", second, 0.9, measured=0.9)]
     content = build([("m", "one", "met", None, None), ("m", "two", "not met", 0.03, "McNemar")], attempts)
     targets, view = content.tables
     assert column(view, "Target") == ["one", "one", "two"]
@@ -64,6 +65,18 @@ def test_what_the_start_is_counts_apart(build):
 
 @pytest.mark.parametrize(("validation", "said"), [(0.7, True), (0.9, False)])
 def test_an_attempt_that_validation_images_would_not_choose_is_named(build, validation, said):
-    attempts = [tried("one", {}, 0.8), tried("one", {"a": 1}, validation)]
-    findings = build([("m", "one", "met", None, None)], attempts).findings
-    assert any("Validation images would choose an earlier one for “one”" in line for line in findings) == said
+    attempts = [tried("one", {}, 0.8), tried("one", {"a": 1}, validation, measured=0.9)]
+    content = build([("m", "one", "met", None, None)], [*attempts, tried("one", {"a": 2}, 0.6)])
+    words = "Validation images would choose another attempt than the run's at “one”"
+    assert any(words in line for line in content.findings) == said
+    assert column(content.tables[0], "Note") == ["met at attempt 2 of 3"]
+
+
+def test_an_attempt_with_other_figures_is_not_the_runs(build):
+    content = build([("m", "one", "met", None, None)], [tried("one", {}, 0.8), tried("one", {"a": 1}, 0.7)])
+    assert column(content.tables[0], "Note") == ["2 attempts"]
+    assert len(content.findings) == 1
+
+
+def test_a_run_without_measured_targets_says_so(build):
+    assert build([("m", "one", "not measured", None, None)], []).findings == ["No target is measured in this run."]

@@ -15,7 +15,7 @@ from convpress.errors import ConvpressError
 from convpress.objectives import Batch, classification
 from convpress.optimizers import freeze, schedule_factor
 from convpress.teachers import CachedTeacher, LiveTeacher, teacher_logits
-from convpress.train import Trainer, fit, moving_average, run_key
+from convpress.train import Trainer, _generator, fit, moving_average, run_key
 
 CPU = Compute("cpu", "fp32", False, True, 1)
 
@@ -130,16 +130,47 @@ def test_cached_teacher_equals_live_teacher(data):
             assert torch.allclose(batch.teacher_logits, live, atol=2e-3)
 
 
-def test_views_of_the_teacher_repeat(data):
+def shown(run):
+    """All batches of an epoch, as one row a picture."""
+    return torch.cat([batch.images.flatten(1) for batch in run.batches()])
+
+
+def test_views_of_the_teacher_repeat_in_another_order(data):
     cached = CachedTeacher(torch.randn(2, 96, 4))
     run = trainer(data, recipe(distillation=0.5), teacher=cached)
-    run.epoch = 3
-    again = trainer(data, recipe(distillation=0.5), teacher=cached)
-    again.epoch = 1
-    order = {tuple(b.images.flatten().tolist()[:5]) for b in run.batches()}
-    assert order  # batches exist; the same view in another order shows the same images
-    total = lambda r: sum(float(b.images.double().sum()) for b in r.batches())  # noqa: E731
-    assert total(run) == pytest.approx(total(again), rel=1e-9)
+    epochs = []
+    for run.epoch in range(4):
+        epochs.append(shown(run))
+    assert not torch.equal(epochs[3], epochs[1])
+    same, other = (torch.cdist(epochs[3], epochs[epoch]).min(1).values for epoch in (1, 2))
+    assert same.max() < 0.1  # cdist is rough
+    assert other.max() > 1
+
+
+def test_a_chain_sees_what_one_training_of_its_length_sees(data):
+    whole, second = trainer(data, recipe(epochs=4)), trainer(data, recipe(epochs=2), first_epoch=2)
+    for epoch in (0, 1):
+        whole.epoch, second.epoch = 2 + epoch, epoch
+        assert torch.equal(shown(second), shown(whole))
+    cached = CachedTeacher(torch.randn(3, 96, 4))
+    after = trainer(data, recipe(distillation=0.5), teacher=cached, first_epoch=4)
+    pairs = zip(after.batches(), order_of(after), strict=True)
+    assert all(torch.equal(batch.teacher_logits, cached(indices, 1, batch.images)) for batch, indices in pairs)
+
+
+def order_of(run):
+    """The indices of each batch of an epoch."""
+    permutation = torch.randperm(len(run.data), generator=_generator(run.seed, run.first_epoch + run.epoch))
+    return permutation[: run.steps_per_epoch * run.recipe.batch_size].split(run.recipe.batch_size)
+
+
+@pytest.mark.parametrize("options", [{"penalties": [lambda model: torch.tensor(math.nan) * model[0].weight.sum()]}, {}])
+def test_weights_that_are_no_numbers_are_no_success(data, options):
+    run = trainer(data, recipe(epochs=1, batch_size=96, clip_norm=0.0), **options)
+    if not options:  # the last step spoils them, after its loss is known
+        run.optimizer.register_step_post_hook(lambda *_: run.model[0].weight.data.fill_(math.inf))
+    with pytest.raises(ConvpressError, match="diverged in epoch 1"):
+        fit(run)
 
 
 def test_schedules():

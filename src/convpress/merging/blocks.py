@@ -51,8 +51,9 @@ def check_order(name: str, block: nn.Module, x: Tensor | None = None) -> None:
         ConvpressError: it does not, as blocks that begin with their batch norm.
     """
     conv1, bn1, conv2 = layers = inner(block)
-    if x is None:  # so large that bounded activations show
-        x = 100 * torch.randn(1, conv1.in_channels, PROBE, PROBE, generator=torch.Generator().manual_seed(0))
+    if x is None:
+        x = torch.randn(1, conv1.in_channels, PROBE, PROBE, generator=torch.Generator().manual_seed(0))
+    x = 100 * x  # so large that bounded activations show
     seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

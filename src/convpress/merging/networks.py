@@ -100,7 +100,7 @@ def merge_network(
         if name in counts and counts[name] != block.get_submodule("conv1").out_channels
     }
     for name, block in blocks.items():
-        check_order(name, block)
+        check_order(name, block, None if inputs is None else inputs[name][:1])
     for name, block in blocks.items():
         merged = merge_channels(*inner(block), counts[name], rule=rule, features=features, seed=seed)
         if inputs is not None:

@@ -191,7 +191,7 @@ def _values(row: Row, part: pd.DataFrame) -> str:
     for other in records(part[part["elementwise"]].nlargest(1, "validation_accuracy")):
         gap = say.points(other["test_accuracy"] - row["test_accuracy"])
         return f"{other['remedy']}: {gap} points, {say.size(other['bytes'])}"
-    return "none shares values"
+    return f"without {ELEMENTWISE}"
 
 
 def _start(row: pd.Series) -> str:

@@ -62,7 +62,8 @@ def against_frozen(frame: pd.DataFrame, remedy: str) -> str:
     )
     clear = rows["mcnemar_frozen_p"] < say.SIGNIFICANT
     better, worse = (clear & (rows["delta_frozen"] > 0)).any(), (clear & (rows["delta_frozen"] < 0)).any()
-    done = f"ulling the norms to 1{' and then clustering by direction' * (rows['distance'] == 'cosine').all()}"
+    directed = " and then clustering by direction" if (rows["distance"] == "cosine").all() else ""
+    done = f"ulling the norms to 1{directed}"
     answer = {
         (True, False): f"P{done} pays",
         (False, True): f"P{done} costs accuracy",

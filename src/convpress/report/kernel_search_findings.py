@@ -184,11 +184,12 @@ def _ends(variant: str, part: pd.DataFrame) -> str:
         if low == high
         else f"the {len(end)} layers end at {low} to {high} taps; their sigmas differ by {say.number(apart, 3)}"
     )
-    if low != high or path == 0 or apart >= ALIKE * path:
+    if path == 0 or apart >= ALIKE * path:
         return f"Variant {variant}: {answer}."
+    among = "" if low == high else ", the step from one size to the next among them"
     return (
-        f"Variant {variant}: {answer}. They have moved alike, by {say.number(path, 3)} on average: no layer asks for a "
-        "size of its own; something common to all, such as the penalty on multiply-accumulates, moved them."
+        f"Variant {variant}: {answer}. They have moved alike, by {say.number(path, 3)} on average{among}: no layer "
+        "asks for a size of its own; something common to all, such as the penalty on multiply-accumulates, moved them."
     )
 
 
