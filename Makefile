@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart reproduce test test-unit test-slurm check check-results format docs benchmark clean
+.PHONY: help install quickstart reproduce test test-unit test-slurm test-long check check-results format docs benchmark clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,14 +31,17 @@ reproduce: install ## the whole cifar10 run; resumes where it was stopped
 	$(SNAKEMAKE)
 	@echo "report:  results/cifar10/report.html"
 
-test: install ## unit tests and workflow tests, in two processes
-	$(BIN)/pytest -n 2 --no-loadscope-reorder -m 'not long'
+test: install ## unit tests and workflow tests, in three processes: some of them wait
+	$(BIN)/pytest -n 3 --no-loadscope-reorder -m 'not long'
 
 test-unit: install ## only the unit tests
 	$(BIN)/pytest tests/unit
 
 test-slurm: install ## the quickstart on a SLURM cluster of one node (root, Debian's slurm-wlm and munge)
 	$(BIN)/pytest tests/workflow/test_slurm.py
+
+test-long: install ## the whole quickstart again, on one core and on the cluster of test-slurm: the same numbers
+	$(BIN)/pytest tests/workflow -m long
 
 check-results: install ## compare the checksums of all results here with dvc.lock
 	@$(BIN)/python -m convpress.workflow.checkresults

@@ -65,6 +65,7 @@ rule sweep_clusters:
         model=CL_BASE,
     output:
         points=f"{CL_POINTS}/layers/{{layer}}.csv",
+        provenance=f"{CL_POINTS}/layers/{{layer}}.csv.provenance.json",
     log:
         f"{LOGS}/sweep_clusters/{{layer}}.log",
     threads: THREADS
@@ -83,6 +84,7 @@ rule sweep_clusters:
 use rule sweep_clusters as sweep_clusters_group with:
     output:
         points=f"{CL_POINTS}/groups/{{group}}.csv",
+        provenance=f"{CL_POINTS}/groups/{{group}}.csv.provenance.json",
     log:
         f"{LOGS}/sweep_clusters_group/{{group}}.log",
     params:
@@ -101,6 +103,7 @@ rule evaluate_plan:
         model=CL_BASE,
     output:
         points=f"{CL_POINTS}/plans/{{plan}}.csv",
+        provenance=f"{CL_POINTS}/plans/{{plan}}.csv.provenance.json",
     log:
         f"{LOGS}/evaluate_plan/{{plan}}.log",
     threads: THREADS
@@ -252,6 +255,9 @@ rule clustering_figures:
 
 
 TARGETS += [rules.clustering_tables.input, rules.clustering_tables.output, rules.clustering_figures.output]
+TARGETS += expand(rules.sweep_clusters.output, layer=CL.layers)
+TARGETS += expand(rules.sweep_clusters_group.output, group=CL_GROUPS)
+TARGETS += expand(rules.evaluate_plan.output, plan=CL_PLANS)
 TARGETS += expand(rules.finetune_clusters.output, variant=CL_VARIANTS)
 
 FINAL["clustering"] = {name: CL.model for name in CL_REMEDIES if CL_VARIANTS[name].replicate == 0}

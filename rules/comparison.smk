@@ -23,6 +23,7 @@ rule comparison_latency:
         models=lambda w: final_files(MODEL_FILE, w.model),
     output:
         latency=f"{RESULTS}/metrics/latency/{{model}}.csv",
+        provenance=f"{RESULTS}/metrics/latency/{{model}}.csv.provenance.json",
     log:
         f"{LOGS}/comparison_latency/{{model}}.log",
     threads: workflow.cores or 1  # alone on the machine, or the times mean nothing
@@ -43,6 +44,7 @@ rule export_onnx:
     output:
         metrics=f"{RESULTS}/metrics/onnx/{{model}}.json",
         latency=f"{RESULTS}/metrics/onnx/{{model}}.csv",
+        provenance=[f"{RESULTS}/metrics/onnx/{{model}}.{kind}.provenance.json" for kind in ("json", "csv")],
     log:
         f"{LOGS}/export_onnx/{{model}}.log",
     threads: workflow.cores or 1  # it measures times as well
@@ -99,5 +101,6 @@ rule comparison_figures:
         "../scripts/comparison_figures.py"
 
 
-TARGETS += [COMPARED.metrics, COMPARED.predictions, COMPARED.latency, COMPARED.onnx]
+TARGETS += [COMPARED.metrics, COMPARED.predictions]
+TARGETS += expand(rules.comparison_latency.output, model=NETWORKS) + expand(rules.export_onnx.output, model=NETWORKS)
 TARGETS += [rules.comparison_tables.output, rules.comparison_figures.output]

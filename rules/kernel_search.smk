@@ -162,6 +162,7 @@ rule kernel_search_latency:
         models=expand(f"{MODELS}/kernel_search/{{stage}}.safetensors", stage=KS_STAGES),
     output:
         latency=f"{RESULTS}/metrics/kernel_search/latency.csv",
+        provenance=f"{RESULTS}/metrics/kernel_search/latency.csv.provenance.json",
     log:
         f"{LOGS}/kernel_search_latency.log",
     threads: workflow.cores or 1  # alone on the machine, or the times mean nothing
@@ -246,7 +247,7 @@ TARGETS += expand(rules.replace_cp.output, start=KS_STARTS) + expand(rules.finet
 TARGETS += expand(rules.search_kernels.output, search=KS["search"]) + expand(
     rules.recompose.output, search=KS["search"]
 )
-TARGETS += expand(rules.finetune_recomposed.output, search=KS["search"])
+TARGETS += expand(rules.finetune_recomposed.output, search=KS["search"]) + [rules.kernel_search_latency.output]
 
 FINAL["kernel_search"] = {stage: KS["model"] for stage in KS_STAGES if not stage.startswith("search_kernels")}
 EPOCHS["kernel_search"] = {stage: checked.kernel_search.spent(stage) for stage in FINAL["kernel_search"]}

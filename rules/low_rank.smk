@@ -134,6 +134,7 @@ rule compare_bases:
     output:
         errors=f"{RESULTS}/metrics/low_rank/bases.csv",
         sweeps=f"{RESULTS}/metrics/low_rank/sweeps.csv",
+        provenance=[f"{RESULTS}/metrics/low_rank/{name}.csv.provenance.json" for name in ("bases", "sweeps")],
     log:
         f"{LOGS}/compare_bases.log",
     threads: THREADS
@@ -156,6 +157,7 @@ rule low_rank_distances:
         control=rules.finetune_low_rank_control.output.model,
     output:
         distances=f"{RESULTS}/metrics/low_rank/distances.csv",
+        provenance=f"{RESULTS}/metrics/low_rank/distances.csv.provenance.json",
     log:
         f"{LOGS}/low_rank_distances.log",
     threads: THREADS
@@ -174,6 +176,7 @@ rule low_rank_latency:
         models=expand(rules.expand_low_rank.output.model, expansion=LR_EXPANSIONS),
     output:
         latency=f"{RESULTS}/metrics/low_rank/latency.csv",
+        provenance=f"{RESULTS}/metrics/low_rank/latency.csv.provenance.json",
     log:
         f"{LOGS}/low_rank_latency.log",
     threads: workflow.cores or 1  # alone on the machine, or the times mean nothing

@@ -27,6 +27,7 @@ rule merge_sweep:
     output:
         models=expand(f"{MODELS}/merging/sweep/{{{{series}}}}-{{percent}}.safetensors", percent=MG_PERCENT),
         accuracies=f"{RESULTS}/metrics/merging/sweep/{{series}}.csv",
+        provenance=f"{RESULTS}/metrics/merging/sweep/{{series}}.csv.provenance.json",
     log:
         f"{LOGS}/merge_sweep/{{series}}.log",
     wildcard_constraints:
@@ -96,6 +97,7 @@ rule merging_latency:
         variants=expand(rules.finetune_merged.output.model, variant=MG_VARIANTS),
     output:
         latency=f"{RESULTS}/metrics/merging/latency.csv",
+        provenance=f"{RESULTS}/metrics/merging/latency.csv.provenance.json",
     log:
         f"{LOGS}/merging_latency.log",
     threads: workflow.cores or 1  # alone on the machine, or the times mean nothing
@@ -154,7 +156,7 @@ rule merging_figures:
 
 
 TARGETS += [rules.merging_tables.input, rules.merging_tables.output, rules.merging_figures.output]
-TARGETS += expand(rules.merge_sweep.output, series=MG["sweep"])
+TARGETS += expand(rules.merge_sweep.output, series=MG["sweep"]) + [rules.merging_latency.output]
 TARGETS += expand(rules.merge.output, variant=MG_VARIANTS) + expand(rules.finetune_merged.output, variant=MG_VARIANTS)
 
 EPOCHS["merging"] = {name: variant["training"]["epochs"] for name, (variant, _) in MG_VARIANTS.items()}

@@ -41,6 +41,7 @@ rule report_page:
         figures=made("figures"),
         provenance=input_provenance(),
         metrics=rules.baseline_tables.input.metrics,
+        records=made("metrics", ".json"),
         histories=made("histories", ".csv"),
         captions=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("report/*.rst")),
         reference=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("report/reference/*")),
@@ -64,7 +65,11 @@ TARGETS += rules.report_page.output
 
 rule summary:
     input:
-        metrics=[path for path in made("metrics", ".json") if Path(path).parent.name in FINAL],
+        metrics=[
+            path
+            for path in made("metrics", ".json")
+            if Path(path).parent.name in FINAL and not path.endswith(".provenance.json")
+        ],
     output:
         summary=f"{RESULTS}/summary.json",
     log:

@@ -78,6 +78,10 @@ rule sensitivity_probe:
         noise=f"{RESULTS}/metrics/sensitivity/noise/{{model}}-{{decomposition}}-{{compression}}x.csv",
         rates=f"{RESULTS}/metrics/sensitivity/rates/{{model}}-{{decomposition}}-{{compression}}x.csv",
         slacks=f"{RESULTS}/metrics/sensitivity/slacks/{{model}}-{{decomposition}}-{{compression}}x.csv",
+        provenance=[
+            f"{RESULTS}/metrics/sensitivity/{kind}/{{model}}-{{decomposition}}-{{compression}}x.csv.provenance.json"
+            for kind in ("noise", "rates", "slacks")
+        ],
     log:
         f"{LOGS}/sensitivity_probe/{{model}}-{{decomposition}}-{{compression}}x.log",
     wildcard_constraints:
@@ -150,6 +154,10 @@ rule sensitivity_figures:
 TARGETS += [rules.sensitivity_tables.input, rules.sensitivity_tables.output, rules.sensitivity_figures.output]
 TARGETS += expand(rules.finetune_factorised.output, variant=SENS_VARIANTS)
 TARGETS += expand(f"{MODELS}/sensitivity/factors/{{name}}.safetensors", name=SENS_FACTORS)
+TARGETS += [
+    expand(rules.sensitivity_probe.output, model=model, decomposition=decomposition, compression=compression)
+    for model, decomposition, compression in SENS.probe.factors
+]
 
 EPOCHS["sensitivity"] = {name: variant.recipe.epochs for name, variant in SENS_VARIANTS.items()}
 FINAL["sensitivity"] = {name: variant.model for name, variant in SENS_VARIANTS.items() if variant.replicate == 0}

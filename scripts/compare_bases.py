@@ -11,6 +11,7 @@ from convpress.config.low_rank import BasesConfig
 from convpress.files import write_csv
 from convpress.layers.surgery import find_conv
 from convpress.low_rank import compare_bases
+from convpress.sidecar import write_record
 
 with job(snakemake):
     params = snakemake.params
@@ -23,3 +24,11 @@ with job(snakemake):
         sweeps.append(pd.DataFrame(found[1]).assign(layer=layer))
     write_csv(pd.concat(errors, ignore_index=True), Path(snakemake.output.errors))
     write_csv(pd.concat(sweeps, ignore_index=True), Path(snakemake.output.sweeps))
+    write_record(
+        snakemake.input,
+        snakemake.output.errors,
+        snakemake.output.sweeps,
+        seed=params.seed,
+        code=params.code,
+        compute={"device": "cpu", "precision": "fp64", "threads": params.cpu["threads"]},
+    )

@@ -13,6 +13,7 @@ from convpress.compute import resolve
 from convpress.config.clustering import SweepConfig
 from convpress.data import load_dataset
 from convpress.files import write_csv
+from convpress.sidecar import write_record
 
 with job(snakemake):
     params, settings = snakemake.params, sections(snakemake)
@@ -25,3 +26,10 @@ with job(snakemake):
     ratio = unique_ratio(sizes_of(model, list(params.plan)), params.plan)
     row = {"name": snakemake.wildcards.plan, "clusters": params.clusters, "unique_ratio": ratio, "accuracy": accuracy}
     write_csv([row | {"images": len(images)}], Path(snakemake.output.points))
+    write_record(
+        snakemake.input,
+        snakemake.output.points,
+        seed=params.seed,
+        code=params.code,
+        compute={"device": compute.device, "precision": compute.precision, "threads": compute.threads},
+    )

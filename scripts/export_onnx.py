@@ -12,10 +12,13 @@ from convpress.config.sections import MeasureConfig
 from convpress.data import load_dataset
 from convpress.deployment import check_export, time_networks
 from convpress.files import write_csv, write_json
+from convpress.sidecar import write_record
+
+PACKAGES = ("onnxruntime", "onnxscript", "onnx-ir")
 
 with job(snakemake), TemporaryDirectory() as folder:
     settings, inputs = sections(snakemake), snakemake.input
-    resolve(settings["compute"])
+    compute = resolve(settings["compute"])
     _, _, test = load_dataset(inputs.data, settings["data"])
     records, exported = [], {}
     for model, predictions in zip(inputs.models, inputs.predictions, strict=True):
@@ -30,3 +33,12 @@ with job(snakemake), TemporaryDirectory() as folder:
     times = time_networks(exported, MeasureConfig(**snakemake.params.measure), backend="onnxruntime")
     write_json(records, Path(snakemake.output.metrics))
     write_csv(times, Path(snakemake.output.latency))
+    write_record(
+        inputs,
+        snakemake.output.metrics,
+        snakemake.output.latency,
+        seed=None,
+        code=snakemake.params.code,
+        compute={"device": "cpu", "precision": "fp32", "threads": compute.threads},
+        packages=PACKAGES,
+    )

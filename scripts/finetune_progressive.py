@@ -2,36 +2,35 @@
 
 from pathlib import Path
 
+from clusters import plan_of, seen_by
 from common import job, sections
 from convpress.checkpoints import load, save_model
-from convpress.clustering.budget import read_curves
 from convpress.clustering.progressive import Leg, Progress, fit_progressive
-from convpress.clustering.remedies import freeze_shared, plan_for, share_filters
+from convpress.clustering.remedies import apply_remedy
 from convpress.compute import resolve
 from convpress.config.clustering import RemedyConfig
 from convpress.config.sections import TrainingConfig
-from convpress.data import augmented, load_dataset
+from convpress.data import load_dataset
 from convpress.files import write_csv
 from convpress.predict import predict
-from convpress.recalibrate import IMAGES, recalibrate
 from training import teacher_of, training_key, turns
 
 with job(snakemake):
     settings, params, inputs, output = sections(snakemake), snakemake.params, snakemake.input, snakemake.output
-    model, variant, recipe = load(inputs.model), params.variant, TrainingConfig(**params.recipe)
+    model, recipe, remedy = (
+        load(inputs.model),
+        TrainingConfig(**params.recipe),
+        RemedyConfig(**params.variant["remedy"]),
+    )
     train, validation, _ = load_dataset(inputs.data, settings["data"])
     compute = resolve(settings["compute"], recipe.epochs * len(train) // recipe.batch_size // len(params.layers))
-    remedy = RemedyConfig(**variant["remedy"])
-    plan = variant["plan"] or plan_for(model, params.layers, variant["ratio"], remedy, read_curves(inputs.sweeps))
+    plan, seen = plan_of(snakemake, model, remedy), seen_by(snakemake, remedy, recipe)
     layers = [layer for layer in params.layers if layer in plan]
 
     def cluster(network, layer):
         """Share the filters of one layer; all that share then stay or learn as the remedy says."""
         network.cpu()  # where the clustering and the images are; the next training moves it again
-        share_filters(network, {layer: plan[layer]}, remedy, seed=params.seed)
-        if remedy.recalibrate:
-            recalibrate(network, augmented(train, IMAGES, params.seed, recipe.crop_padding, recipe.flip))
-        freeze_shared(network, remedy)
+        apply_remedy(network, {layer: plan[layer]}, remedy, seed=params.seed, seen=seen)
 
     def observe(network):
         """Accuracy on the validation images."""

@@ -11,6 +11,7 @@ from convpress.compute import resolve
 from convpress.config.sections import MeasureConfig
 from convpress.files import write_csv
 from convpress.measure import interleaved_latency
+from convpress.sidecar import write_record
 
 with job(snakemake):
     measure = MeasureConfig(**snakemake.params.measure)
@@ -32,3 +33,10 @@ with job(snakemake):
         layout="channels_last",
     )
     write_csv(frame, Path(snakemake.output.latency))
+    write_record(
+        snakemake.input,
+        snakemake.output.latency,
+        seed=None,
+        code=snakemake.params.code,
+        compute={"device": compute.device, "precision": "fp32", "threads": compute.threads},
+    )

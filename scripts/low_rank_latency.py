@@ -10,11 +10,12 @@ from convpress.compute import resolve
 from convpress.config.sections import MeasureConfig
 from convpress.files import write_csv
 from convpress.low_rank import measure_costs
+from convpress.sidecar import write_record
 
 with job(snakemake):
     params = snakemake.params
     measure = MeasureConfig(**params.measure)
-    resolve(sections(snakemake)["compute"])
+    compute = resolve(sections(snakemake)["compute"])
     paths = {"original": snakemake.input.original} | {Path(path).stem: path for path in snakemake.input.models}
     rows = measure_costs(
         {name: load(path) for name, path in paths.items()},
@@ -26,3 +27,10 @@ with job(snakemake):
     facts = {"device": "cpu", "dtype": "float32", "layout": "channels_last"}
     facts |= {"repeats": params.repeats["float32"], "bf16_repeats": params.repeats["bfloat16"]}
     write_csv([row | facts for row in rows], Path(snakemake.output.latency))
+    write_record(
+        snakemake.input,
+        snakemake.output.latency,
+        seed=None,
+        code=params.code,
+        compute={"device": facts["device"], "precision": "fp32, bf16", "threads": compute.threads},
+    )

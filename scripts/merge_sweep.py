@@ -12,11 +12,12 @@ from convpress.measure import count_macs, count_parameters, file_bytes
 from convpress.merging.variant import Settings, compress
 from convpress.predict import predict
 from convpress.recalibrate import recalibrate
+from convpress.sidecar import write_record
 
 with job(snakemake):
     settings, params = sections(snakemake), snakemake.params
     train, validation, _ = load_dataset(snakemake.input.data, settings["data"])
-    resolve(settings["compute"])
+    compute = resolve(settings["compute"])
     common = params.common
     seen = augmented(train, max(common["images"], common["recalibration"]), params.seed, **common["view"])
     look = Settings(seen, common["images"], common["drop"], params.seed)
@@ -38,3 +39,10 @@ with job(snakemake):
         row |= {"params": count_parameters(model), "bytes": file_bytes(path)}
         rows.append(row | {"macs": count_macs(model, train.images.shape[1:])})
     write_csv(rows, Path(snakemake.output.accuracies))
+    write_record(
+        snakemake.input,
+        snakemake.output.accuracies,
+        seed=params.seed,
+        code=params.code,
+        compute={"device": "cpu", "precision": "fp32", "threads": compute.threads},
+    )

@@ -12,6 +12,7 @@ from convpress.config.sections import MeasureConfig
 from convpress.files import write_csv
 from convpress.measure import Latency, interleaved_times
 from convpress.report.merging_turns import TURNS, turns_cell
+from convpress.sidecar import write_record
 
 with job(snakemake):
     measure = MeasureConfig(**snakemake.params.measure)
@@ -37,3 +38,10 @@ with job(snakemake):
     facts = {"batch_size": measure.batch_size, "threads": torch.get_num_threads()}
     frame = pd.DataFrame(rows).assign(**facts, dtype="float32", layout="channels_last")
     write_csv(frame, Path(snakemake.output.latency))
+    write_record(
+        snakemake.input,
+        snakemake.output.latency,
+        seed=None,
+        code=snakemake.params.code,
+        compute={"device": compute.device, "precision": "fp32", "threads": compute.threads},
+    )

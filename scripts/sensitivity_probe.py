@@ -12,6 +12,7 @@ from convpress.config.sensitivity import ProbeConfig
 from convpress.data import load_dataset
 from convpress.files import write_csv
 from convpress.fragility import noise_curve, slack_curve, try_rates
+from convpress.sidecar import write_record
 from factors import read_factors, with_factors
 
 with job(snakemake):
@@ -33,3 +34,10 @@ with job(snakemake):
     write_csv([dict(names.items()) | row for row in curve], Path(snakemake.output.slacks))
     write_csv(noise, Path(snakemake.output.noise))
     write_csv(rates, Path(snakemake.output.rates))
+    threads = {"threads": compute.threads}
+    for path, where in (
+        (snakemake.output.slacks, {"device": "cpu", "precision": "fp64"} | threads),
+        (snakemake.output.noise, {"device": compute.device, "precision": "fp32"} | threads),
+        (snakemake.output.rates, compute.record()),  # as trainings do
+    ):
+        write_record(inputs, path, seed=params.seed, code=params.code, compute=where)

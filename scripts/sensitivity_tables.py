@@ -16,7 +16,7 @@ with job(snakemake):
     study = tables.variants_table(variants, results, layers, rates, models, histories)
     write_table(study, Path(output.sensitivity[0]))
     write_table(layers, Path(output.layers[0]))
-    write_table(tables.probe_table(inputs.noise), Path(output.noise[0]))
+    write_table(tables.noise_table(tables.probe_table(inputs.noise)), Path(output.noise[0]))
     write_table(rates, Path(output.rates[0]))
     write_table(tables.slacks_table(tables.probe_table(inputs.slacks)), Path(output.slacks[0]))
     write_table(tables.pairs_table(study), Path(output.pairs[0]))

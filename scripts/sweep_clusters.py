@@ -12,6 +12,7 @@ from convpress.config.clustering import SweepConfig
 from convpress.data import load_dataset
 from convpress.files import write_csv
 from convpress.layers.surgery import find_conv
+from convpress.sidecar import write_record
 
 with job(snakemake):
     params, settings = snakemake.params, sections(snakemake)
@@ -27,3 +28,10 @@ with job(snakemake):
         for k, accuracy in found.items()
     ]
     write_csv(rows, Path(snakemake.output.points))
+    write_record(
+        snakemake.input,
+        snakemake.output.points,
+        seed=params.seed,
+        code=params.code,
+        compute={"device": compute.device, "precision": compute.precision, "threads": compute.threads},
+    )

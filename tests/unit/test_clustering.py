@@ -17,6 +17,7 @@ from convpress.clustering import sweep
 from convpress.clustering.budget import unique_parameters, unique_ratio
 from convpress.clustering.grouping import cluster_lines, group_elements, group_filters, group_near_filters, split_far
 from convpress.clustering.remedies import (
+    apply_remedy,
     dense_parameters,
     filter_norms,
     freeze_shared,
@@ -32,6 +33,7 @@ from convpress.errors import ConvpressError
 from convpress.filters import cluster
 from convpress.layers.elementwise import ElementwiseSharedConv2d
 from convpress.layers.surgery import find_conv
+from convpress.recalibrate import recalibrate
 from small_network import LAYERS, images, network, outputs, random
 
 FROZEN = RemedyConfig(filters="frozen")
@@ -256,3 +258,16 @@ def test_the_seeds_plan_17_keeps_87_percent():
     assert names["elementwise-050-s2"].replicate == 2
     assert names["plan17-frozen"].plan == 17
     assert "frozen-050-s1" not in names
+
+
+@pytest.mark.parametrize("filters", ["frozen", "tied"])
+def test_a_remedy_is_applied_as_a_whole(filters):
+    remedy, seen = RemedyConfig(filters=filters, recalibrate=True), images()
+    model, by_hand = network(), network()
+    apply_remedy(model, {"layer2.0.conv2": 3}, remedy, seed=0, seen=seen)
+    share_filters(by_hand, {"layer2.0.conv2": 3}, remedy, seed=0)
+    recalibrate(by_hand, seen)
+    assert torch.equal(outputs(model), outputs(by_hand))
+    assert [layer.weight.requires_grad for layer in shared_layers(model).values()] == [filters == "tied"]
+    with pytest.raises(ConvpressError, match="no images are given"):
+        apply_remedy(network(), {"layer2.0.conv2": 3}, remedy, seed=0)

@@ -1,4 +1,4 @@
-"""Times of jobs are read from Snakemake's records."""
+"""Times of jobs are read from Snakemake's records, and summed by rule and by study."""
 
 import json
 import re
@@ -6,11 +6,15 @@ import shutil
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
+import pytest
 from made_run import page_of, run, text_of  # noqa: F401
 
-from convpress.workflow.jobtimes import rule_seconds
+from convpress.report.contents import Run
+from convpress.report.provenance_section import at_a_time, study_times
+from convpress.workflow.jobtimes import SHARED, UNKNOWN, job_times
 
 RESULTS = Path("results/mine")
+RULES = Path(__file__).parents[2] / "rules"
 
 
 def record(file, rule, log, start, end, *, there=True, parts=1):
@@ -36,23 +40,103 @@ def test_jobs_count_once_and_only_where_their_files_are_there(tmp_path, monkeypa
     record("results/other/c.json", "evaluate", "logs/other/evaluate/y.log", 1, 900)
     record("results/mine/report.html", "report_page", "logs/mine/report_page.log", 1, 9)
     Path("records/cut").write_text('{"rule": "evaluate", "lo')
-    found = rule_seconds(Path("records"), RESULTS)
-    assert list(found.items()) == [
+    found = job_times(Path("records"), RESULTS, RULES)
+    assert list(found["rule_seconds"].items()) == [
         ("evaluate", {"jobs": 1, "seconds": 100}),
         ("finetune", {"jobs": 2, "seconds": 35}),
     ]
 
 
 def test_without_records_nothing_is_told(tmp_path):
-    assert rule_seconds(tmp_path / "none", RESULTS) == {}
+    assert job_times(tmp_path / "none", RESULTS, RULES) == {}
 
 
-def test_the_page_tells_what_each_rule_took(tmp_path, run):  # noqa: F811
+def test_each_job_belongs_to_a_study_or_to_all(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = {
+        "models/baseline/a.safetensors": ("import_baseline", SHARED),
+        "models/control/a.safetensors": ("finetune", SHARED),
+        "models/control/b.safetensors": ("finetune_low_rank_control", SHARED),
+        "models/teacher/view0.safetensors": ("teacher_logits", SHARED),
+        "metrics/control/a.json": ("evaluate", SHARED),
+        "tables/baselines.csv": ("baseline_tables", SHARED),
+        "metrics/merging/a.json": ("evaluate", "merging"),
+        "models/merging/a.safetensors": ("finetune_merged", "merging"),
+        "metrics/clustering/groups/a.csv": ("sweep_clusters_group", "clustering"),
+        "metrics/mine/a.json": ("evaluate", "mine"),
+        "tables/low_rank.csv": ("low_rank_tables", "low_rank"),
+        "metrics/onnx/a.csv": ("export_onnx", "comparison"),
+        "summary.json": ("summary", "report"),
+        "models/old/a.safetensors": ("rule_of_long_ago", UNKNOWN),
+    }
+    for seconds, (file, (rule, _)) in enumerate(files.items(), 1):
+        record(f"results/mine/{file}", rule, f"logs/mine/{rule}/{file}.log", 1, 1 + seconds)
+    expected: dict[str, list[int]] = {}
+    for seconds, (_, study) in enumerate(files.values(), 1):
+        expected.setdefault(study, []).append(seconds)
+    found = job_times(Path("records"), RESULTS, RULES)["study_seconds"]
+    assert found == {study: {"jobs": len(each), "seconds": sum(each)} for study, each in expected.items()}
+    assert next(iter(found)) == max(expected, key=lambda study: sum(expected[study])), "most first"
+
+
+def test_every_rule_of_the_workflow_has_a_home(tmp_path, monkeypatch):
+    """As the files in rules/ are written now."""
+    monkeypatch.chdir(tmp_path)
+    text = "".join(path.read_text() for path in RULES.glob("*.smk"))
+    names = re.findall(r"^ *(?:use )?rule (?:\w+ as )?(\w+)", text, re.MULTILINE)
+    assert len(names) > 40
+    for name in names:
+        record(f"results/mine/tables/{name}.csv", name, f"logs/mine/{name}.log", 1, 2)
+    assert UNKNOWN not in job_times(Path("records"), RESULTS, RULES)["study_seconds"]
+
+
+@pytest.fixture
+def timed(tmp_path, run):  # noqa: F811
+    """A run with records of its jobs on two cores."""
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
-    provenance = json.loads((folder / "provenance.json").read_text())
+    provenance = json.loads((folder / "provenance.json").read_text()) | {"cores": 2, "threads": 1}
     provenance["rule_seconds"] = {"evaluate": {"jobs": 165, "seconds": 7200}}
+    provenance["study_seconds"] = {
+        "sensitivity": {"jobs": 90, "seconds": 5400},
+        SHARED: {"jobs": 12, "seconds": 600},
+    }
     (folder / "provenance.json").write_text(json.dumps(provenance))
-    text = text_of(page_of(folder))
+    return folder
+
+
+def test_the_page_tells_what_each_rule_took(timed):
+    text = text_of(page_of(timed))
     assert "What the jobs of each rule took" in text
     assert re.search(r"evaluate\s+165\s+2 h", text)
+
+
+def test_the_page_tells_what_each_study_took(timed):
+    text = text_of(page_of(timed))
+    assert "What each study took: all its jobs as they ran last, in sum; 2 cores run 2 jobs at a time" in text
+    assert "together 1 h 40 min." in text
+    assert re.search(r"sensitivity\s+90\s+1 h 30 min", text)
+    assert re.search(re.escape(SHARED) + r"\s+12\s+10 min", text)
+
+
+def test_a_run_without_the_sums_by_study_has_no_table_of_them(timed):
+    provenance = json.loads((timed / "provenance.json").read_text())
+    del provenance["study_seconds"]
+    (timed / "provenance.json").write_text(json.dumps(provenance))
+    assert study_times(Run(timed, timed)) == {}
+    text = text_of(page_of(timed))
+    assert "What each study took" not in text
+    assert "What the jobs of each rule took" in text
+
+
+@pytest.mark.parametrize(
+    ("provenance", "words"),
+    [
+        ({"cores": 8, "threads": 2}, "8 cores run 4 jobs at a time"),
+        ({"cores": 2}, "2 cores run 2 jobs at a time"),
+        ({"cores": 2, "threads": 2}, ""),
+        ({}, ""),
+    ],
+)
+def test_how_many_jobs_run_beside_each_other(provenance, words):
+    assert at_a_time(provenance) == words

@@ -8,6 +8,7 @@ from convpress.report.merging_pairs import PAIRS, WAYS, kind, pair_findings, pai
 from convpress.report.merging_tables import COLUMNS, history_table, merging_table
 from convpress.report.merging_turns import paired_speedups, turns_cell
 from convpress.report.tables import write_table
+from convpress.statistics import wilson
 
 
 def table(folder, turns=None):
@@ -25,7 +26,10 @@ def table(folder, turns=None):
         dense, own = (" ".join(map(str, values)) for values in turns)
         rows = [row | {"turns_ms": own if row["name"] == "folded-80" else dense} for row in rows]
     sweep = {"series": "folded", "point": "folded-50", "ratio": 0.5, "method": "merged", "rule": "folded", "params": 9}
-    files = [csv("sweep", [sweep | {"validation_before": 0.4}])], csv("latency", rows)
+    files = (
+        [csv("sweep", [sweep | {"validation_before": 0.4, "validation_recalibrated": 0.5, "validation_n": 100}])],
+        csv("latency", rows),
+    )
     epochs = {**{name: one["training"]["epochs"] for name, one in VARIANTS.items()}, "resnet20": 6, "resnet56": 7}
     histories = {name: csv(name, {"epoch": range(1, last + 1)}) for name, last in epochs.items()}
     controls = [histories.pop(name) for name in ("resnet20", "resnet56")]
@@ -57,6 +61,10 @@ def test_half_the_time_is_twice_the_speed(tmp_path):
     assert frame.loc[("finetuned", "folded-80"), "speedup"] == 2
     assert frame.loc[("finetuned", "other-network"), "speedup"] == 5
     assert frame.loc[("sweep", "folded-50"), "speedup"] == pytest.approx(1.6)
+    assert frame.loc[("sweep", "folded-50"), "validation_before_ci_low"] == pytest.approx(wilson(40, 100).ci_low)
+    assert frame.loc[("sweep", "folded-50"), "validation_recalibrated_ci_high"] == pytest.approx(
+        wilson(50, 100).ci_high
+    )
     assert frame.loc[("sweep", "folded-50"), "seconds_10k"] == pytest.approx(50 / 1000 * 10_000 / 64)
     assert list(frame.columns) == [name for name in COLUMNS if name not in ("stage", "variant")]
 

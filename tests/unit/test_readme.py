@@ -75,6 +75,16 @@ def test_what_is_held_against_itself_has_no_row(tmp_path):
     ]
 
 
+def test_errors_are_told_apart_by_the_fifth_decimal(tmp_path):
+    path = tmp_path / "benchmarks.csv"
+    ratios = {"": (0.9999331568934543, 1.000023, 1.0272678717203632), "s": (0.9992, 1.5, 2.0)}
+    lines = [f"d,{unit} against x,{unit},{one},m,d" for unit, ones in ratios.items() for one in ones]
+    path.write_text("\n".join(["benchmark,group,unit,ratio,machine,date", *lines]))
+    _, ((*_, error, errors, _, _), (*_, time, times, _, _)) = benchmark_rows(path)
+    assert (error, errors) == ("1.00002× as exact", "0.99993× to 1.02727×")
+    assert (time, times) == ("1.50× as fast", "0.999× to 2.00×")
+
+
 def test_the_cost_of_a_run_is_read(tmp_path):
     record = {"cores": 2, "processor": "X", "stage_seconds": {"a/b": 3600, "a/c": 7200}}
     (tmp_path / "provenance.json").write_text(json.dumps(record))
@@ -82,7 +92,14 @@ def test_the_cost_of_a_run_is_read(tmp_path):
     lock.write_text("stages: {workflow: {outs: [{path: data, size: 2100000000}]}}")
     found = cost(Run(tmp_path, ROOT / "report"), lock)
     assert "2 trainings took 3 hours in sum (X)" in found
+    assert "jobs" not in found, "nothing is known of them"
     assert f"need 3{SPACE}GB" in found
+    studies = {"a": {"jobs": 3, "seconds": 5400}, "b": {"jobs": 1, "seconds": 9}}
+    record |= {"processors": ["X", "Y"], "study_seconds": studies}
+    (tmp_path / "provenance.json").write_text(json.dumps(record))
+    found = cost(Run(tmp_path, ROOT / "report"), lock).replace(SPACE, " ")
+    assert "in sum (X and Y);" in found
+    assert "In sum, all jobs took 1 h 30 min for a and 9.00 s for b; 2 cores run 2 jobs at a time. Its inputs" in found
 
 
 def test_each_study_is_told_in_short():

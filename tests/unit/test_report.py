@@ -36,7 +36,7 @@ from convpress.report.contents import Content, Section, picture_size, rst
 from convpress.report.kernel_search_findings import size_findings
 from convpress.report.kernel_search_findings import summary as kernel_summary
 from convpress.report.page import SECTIONS, WORDS, render_page
-from convpress.report.provenance_section import origin
+from convpress.report.provenance_section import all_machines, machines, origin
 
 
 @pytest.mark.parametrize("file", DRAWN)
@@ -116,7 +116,34 @@ def test_provenance_leaves_out_compiling_which_evaluations_never_do(
     report_page.write_report(tmp_path, {"run": "made", "seed": 0}, [], [{"provenance": provenance}], [])
     record = json.loads((tmp_path / "provenance.json").read_text())
     assert record["device"] == "cpu"
+    assert record["processors"] == ["x"]
     assert "compile" not in record
+
+
+def test_all_machines_of_a_run_are_named(tmp_path: Path, run: Path) -> None:
+    first, second = (
+        {"processor": name, "compute": {"threads": 1}, "packages": {"numpy": "2.4.6", "torch": torch}}
+        for name, torch in (("EPYC (avx2)", "2.13.0"), ("Xeon (amx_bf16)", "2.14.1"))
+    )
+    beside = second | {"packages": second["packages"] | {"onnxruntime": "1.23"}}  # as convpress.sidecar writes it
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    files = [[{"study": "x"}], {"study": "y"}, {"provenance": second}, beside]
+    report_page.write_report(folder, {"run": "made", "seed": 0}, [], [{"provenance": first}], [], records=files)
+    record = json.loads((folder / "provenance.json").read_text())
+    assert record["processors"] == ["Xeon (amx_bf16)", "EPYC (avx2)"], "most files first"
+    assert record["packages"] == {"numpy": "2.4.6", "torch": "2.13.0 and 2.14.1", "onnxruntime": "1.23"}
+    text = text_of((folder / "report.html").read_text())
+    assert "Processors Xeon (amx_bf16) and EPYC (avx2)" in text
+    assert "torch 2.13.0 and 2.14.1, onnxruntime" in text
+    assert "They hold for the threads and one of the processors named under Provenance" in text
+
+
+def test_records_of_one_machine_name_it_once() -> None:
+    same = {"provenance": {"processor": "EPYC", "compute": {}, "packages": {"torch": "2.14.1"}}}
+    assert all_machines([same, same]) == {"processors": ["EPYC"], "packages": {"torch": "2.14.1"}}
+    assert machines({"processor": "EPYC"}) == ["EPYC"], "as former runs have it"
+    assert machines({}) == []
 
 
 class Outline(HTMLParser):

@@ -37,6 +37,11 @@ def test_a_target_is_judged_by_the_table(tmp_path, changes, measured, met):
     assert row["met"] == met
 
 
+def test_a_reason_stands_where_a_target_is_missed(tmp_path):
+    assert judge(tmp_path, reason="too few images", limit=0.84)["reason"] == "too few images"
+    assert judge(tmp_path, reason="too few images")["reason"] == ""
+
+
 def test_a_tested_difference_has_its_p_value(tmp_path):
     table = TABLE.assign(delta_control=[-0.1, 0.1, 0.2], mcnemar_p=[0.01, 0.3, 0.4])
     assert pd.isna(judge(tmp_path)["p"])

@@ -20,12 +20,12 @@ def tried(target: str, configuration: dict, validation: float, measured: float =
 
 @pytest.fixture
 def build(tmp_path):
-    def built(targets: list[tuple], attempts: list[dict]):
+    def built(targets: list[tuple], attempts: list[dict], **more):
         folder = tmp_path / "results" / "run"
         (folder / "tables").mkdir(parents=True)
         rows = [dict(zip(("study", "target", "met", "p", "test"), row, strict=True)) for row in targets]
-        fixed = {"measured": 0.9, "relation": "within 0.05 points of", "limit": 0.9, "unit": "percent"}
-        pd.DataFrame([fixed | row for row in rows]).to_csv(folder / "tables" / "targets.csv", index=False)
+        fixed = {"measured": 0.9, "relation": "within 0.05 points of", "limit": 0.9, "unit": "percent", "reason": ""}
+        pd.DataFrame([fixed | more | row for row in rows]).to_csv(folder / "tables" / "targets.csv", index=False)
         pd.DataFrame(attempts, columns=ATTEMPTS).to_csv(tmp_path / "results" / "attempts.csv", index=False)
         (folder / "provenance.json").write_text(json.dumps({"inputs": [{"file": "cifar10.safetensors"}]}))
         return TARGETS.build(Run(folder, ROOT / "report"))
@@ -51,6 +51,12 @@ def test_attempts_at_one_target_stand_together_with_what_each_changed(build):
         "params.yaml of the commit",
     ]
     assert column(targets, "Note") == ["met at attempt 2 of 2", "McNemar, p\xa0=\xa00.03; 1 attempt"]
+
+
+def test_what_is_missed_says_why(build):
+    reason = {"reason": "too few images"}
+    (table,) = build([("m", "one", "not met", 0.03, "McNemar")], [], **reason).tables
+    assert column(table, "Note") == ["McNemar, p\xa0=\xa00.03; too few images"]
 
 
 def test_what_the_start_is_counts_apart(build):

@@ -12,6 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from snakemake.utils import update_config
@@ -36,6 +37,9 @@ SHARED = (
 )
 LOST = "results/cifar10/models/control/resnet8.safetensors"
 BIN = str(Path(sys.executable).parent)
+
+# Columns of times, which no two runs share.
+ELSEWHERE = re.compile(r"(^|_)(ms|speedup|seconds|10k)$")
 
 # Configurations that passed the check of the networks and what texts of code came to, by their hashes: copies share it.
 KNOWN = tempfile.TemporaryDirectory(prefix="convpress-known-")
@@ -174,6 +178,14 @@ def contents(project: Project) -> dict[str, bytes]:
     patterns = ("tables/*", "models/**/*.safetensors", "metrics/*/*.json", "predictions/**/*.npz")
     files = [path for pattern in patterns for path in folder.glob(pattern)]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def without_times(project) -> dict[str, object]:
+    """All that the quickstart computed: tables, but for what differs elsewhere, and the bytes of models."""
+    folder = project.folder / "results" / "quickstart"
+    tables = {path.name: pd.read_csv(path) for path in folder.glob("tables/*.csv") if path.name != "targets.csv"}
+    kept = {name: table.drop(columns=table.filter(regex=ELSEWHERE)).to_csv() for name, table in tables.items()}
+    return kept | {str(path.relative_to(folder)): path.read_bytes() for path in folder.glob("models/**/*.safetensors")}
 
 
 class Repository(Project):

@@ -2,10 +2,13 @@
 
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+
+from convpress.sidecar import SUFFIX
 
 pytestmark = pytest.mark.workflow
 
@@ -77,13 +80,23 @@ def test_errors_of_the_decomposition(quickstart):
     assert (errors["corrected_sensitivity"] <= errors["sensitivity"]).all()
 
 
+def record_of(path):
+    """The record in a file of metrics or, where it is a table or a list, beside it."""
+    metrics = json.loads(path.read_text()) if path.suffix == ".json" else []
+    return metrics["provenance"] if "provenance" in metrics else json.loads(Path(f"{path}{SUFFIX}").read_text())
+
+
 def test_metrics_say_what_they_were_computed_with(quickstart):
-    metrics = quickstart.folder / "results" / "quickstart" / "metrics"
-    paths = [path for path in metrics.rglob("*.json") if path.parent.name != "onnx"]  # these have a record a network
-    assert len(paths) > 30
-    for record in (json.loads(path.read_text())["provenance"] for path in paths):
-        assert record["seed"] == 0
+    folder = quickstart.folder / "results" / "quickstart" / "metrics"
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(SUFFIX)]
+    assert len(files) > 50
+    assert {path.suffix for path in files} == {".csv", ".json"}
+    for path in files:
+        record = record_of(path)
+        drawn = not {"latency", "onnx", "distances"} & {path.parent.name, path.stem}
+        assert record["seed"] == (0 if drawn else None), path
         assert record["packages"]["torch"].startswith("2.14.1")
+        assert ("onnxruntime" in record["packages"]) == (path.parent.name == "onnx")
         assert record["compute"]["device"] in ("cpu", "cuda")
         assert {len(digest) for digest in record["inputs"].values()} == {64}
         assert {"code", "processor"} <= set(record)
@@ -96,7 +109,12 @@ def test_the_page_is_whole_and_needs_no_network(quickstart):
     assert '<link rel="stylesheet" href="http' not in page
     assert len(page) < 5_000_000
     assert "What the jobs of each rule took" in page
-    rules = json.loads((quickstart.folder / "results" / "quickstart" / "provenance.json").read_text())["rule_seconds"]
+    assert "What each study took" in page
+    provenance = json.loads((quickstart.folder / "results" / "quickstart" / "provenance.json").read_text())
+    rules, studies = provenance["rule_seconds"], provenance["study_seconds"]
+    assert {"kernel_search", "sensitivity", "clustering", "merging", "low_rank", "peers", "comparison"} <= set(studies)
+    assert sum(each["jobs"] for each in studies.values()) == sum(each["jobs"] for each in rules.values())
+    assert len(provenance["processors"]) == 1
     assert rules["evaluate"]["jobs"] > 10
     assert rules["evaluate"]["seconds"] > rules["evaluate"]["jobs"]
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from conftest import TARGETS, TINY, Project, contents, tiny_project
+from conftest import TARGETS, TINY, Project, contents, copy_project, tiny_project, without_times
 
 pytestmark = pytest.mark.workflow
 
@@ -23,3 +23,14 @@ def test_one_core_and_two_give_the_same_bits(unbroken, tmp_path):
     assert [name for name in found if found[name] != wanted[name]] == []
     different = [name for name in STUDIES if (one.folder / name).read_bytes() != (two.folder / name).read_bytes()]
     assert different == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(2400)
+def test_the_whole_quickstart_on_one_core_gives_the_same_numbers(quickstart, tmp_path):
+    one = copy_project(tmp_path / "one")
+    one.done("--cores", "1", overlay="config/quickstart.yaml")
+    here, there = without_times(quickstart), without_times(one)
+    assert len(here) > 60
+    assert here.keys() == there.keys()
+    assert [name for name in here if here[name] != there[name]] == []

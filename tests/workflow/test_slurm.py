@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import socket
@@ -12,19 +11,16 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import yaml
 
-from conftest import ROOT, TARGETS, TINY, Project, contents, copy_project, tiny_project
+from conftest import ROOT, TARGETS, TINY, Project, contents, copy_project, tiny_project, without_times
 
 pytestmark = pytest.mark.workflow
 
 MARK = "# one node, for the tests of convpress\n"
 CONFIG = Path("/etc/slurm/slurm.conf")  # the step launcher forgets SLURM_CONF, so it must lie there
 MUNGE_PID = Path("/run/munge/munged.pid")
-# Times.
-ELSEWHERE = re.compile(r"(^|_)(ms|speedup|seconds|10k)$")
 # The plugin waits ten seconds longer after each look that finds nothing ended; tests look every second.
 OFTEN = (
     "from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor\n"
@@ -139,14 +135,6 @@ def test_the_cluster_gives_the_same_bits(cluster, unbroken, tmp_path):
     assert contents(project).keys() == contents(unbroken).keys()
     assert [name for name, content in contents(project).items() if content != contents(unbroken)[name]] == []
     assert project.jobs(*TARGETS, overlay=TINY) == [], "going back to one machine reruns nothing"
-
-
-def without_times(project) -> dict[str, object]:
-    """All that the quickstart computed: tables, but for what differs elsewhere, and the bytes of models."""
-    folder = project.folder / "results" / "quickstart"
-    tables = {path.name: pd.read_csv(path) for path in folder.glob("tables/*.csv") if path.name != "targets.csv"}
-    kept = {name: table.drop(columns=table.filter(regex=ELSEWHERE)).to_csv() for name, table in tables.items()}
-    return kept | {str(path.relative_to(folder)): path.read_bytes() for path in folder.glob("models/**/*.safetensors")}
 
 
 @pytest.mark.long

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from convpress.clustering.budget import Allocation, Curve, Plan, Size, greedy, proportional
 from convpress.clustering.grouping import Grouping, group_elements, group_filters, group_near_filters
 from convpress.config.clustering import RemedyConfig
+from convpress.data import Dataset
 from convpress.errors import ConvpressError
 from convpress.layers.elementwise import ElementwiseSharedConv2d
 from convpress.layers.shared import SharedFilterConv2d
 from convpress.layers.surgery import find_conv, put_layer
+from convpress.recalibrate import recalibrate
 
 
 def sizes_of(model: nn.Module, layers: Sequence[str]) -> dict[str, Size]:
@@ -40,6 +42,25 @@ def plan_for(
     """
     allocation: Allocation = greedy if remedy.adaptive_k else proportional
     return allocation(sizes_of(model, layers), ratio, curves)
+
+
+def apply_remedy(
+    model: nn.Module, plan: Mapping[str, int], remedy: RemedyConfig, *, seed: int, seen: Dataset | None = None
+) -> None:
+    """All that a remedy does before the training (in place): share, re-estimate batch norms on `seen`, freeze.
+
+    `seen` are images as trainings see them (`convpress.data.augmented`). What it asks of the training itself is
+    `norm_penalty` before and `progressive.fit_progressive` in place of one training.
+
+    Raises:
+        ConvpressError: the remedy re-estimates and no images are given, or as `share_filters`.
+    """
+    if remedy.recalibrate and seen is None:
+        raise ConvpressError("the remedy re-estimates batch norms, but no images are given; pass seen=")
+    share_filters(model, plan, remedy, seed=seed)
+    if remedy.recalibrate and seen is not None:
+        recalibrate(model, seen)
+    freeze_shared(model, remedy)
 
 
 def share_filters(model: nn.Module, plan: Mapping[str, int], remedy: RemedyConfig, *, seed: int) -> None:

@@ -11,7 +11,7 @@ from convpress.report.page import write_report
 from convpress.report.reading import read_json
 from convpress.report.tables import write_table
 from convpress.report.targets import targets_table
-from convpress.workflow.jobtimes import rule_seconds
+from convpress.workflow.jobtimes import job_times
 
 
 def draw(results: Path) -> None:
@@ -26,13 +26,14 @@ def draw(results: Path) -> None:
     config = configuration(results.name)
     networks = (config["models"][name] for name in {*config["baselines"], config["teacher"]["model"]})
     wanted = {config["data"]["name"]} | {Path(one["checkpoint"]).name for one in networks if one.get("checkpoint")}
-    records = [read_json(path) for path in sorted(Path("data").rglob("*.json"))]
-    inputs = [entry for entry in records if entry["file"].removesuffix(".safetensors") in wanted]
+    fetched = [read_json(path) for path in sorted(Path("data").rglob("*.json"))]
+    inputs = [entry for entry in fetched if entry["file"].removesuffix(".safetensors") in wanted]
     targets = targets_table(Path("report/reference/targets.csv"), results / "tables")
     write_table(targets, results / "tables" / "targets.csv")
     histories = sorted(map(str, results.glob("histories/**/*.csv")))
-    times = rule_seconds(Path(".snakemake", "metadata"), results)
-    write_report(results, config | {"run": results.name}, inputs, metrics, histories, rule_seconds=times)
+    records = [read_json(path) for path in sorted(results.glob("metrics/**/*.json"))]
+    times = job_times(Path(".snakemake", "metadata"), results, Path("rules"))
+    write_report(results, config | {"run": results.name}, inputs, metrics, histories, times=times, records=records)
 
 
 def configuration(run: str) -> dict[str, Any]:

@@ -55,9 +55,13 @@ def benchmark_rows(path: Path) -> tuple[tuple[str, ...], list[tuple[object, ...]
         against = against or reference(benchmark, group)
         if against and what.startswith(against):
             continue  # held against itself
-        ratio, better = part["ratio"], BETTER.get(part["unit"].iloc[0], "as fast")
-        ends = f"{say.factor(ratio.min())} to {say.factor(ratio.max())}"
-        rows.append(
-            (benchmark, what, against, len(part), f"{say.factor(ratio.median())} {better}", ends, machine, date)
-        )
+        ratio, unit = part["ratio"], part["unit"].iloc[0]
+        worst, median, best = (_factor(value, unit) for value in (ratio.min(), ratio.median(), ratio.max()))
+        better = f"{median} {BETTER.get(unit, 'as fast')}"
+        rows.append((benchmark, what, against, len(part), better, f"{worst} to {best}", machine, date))
     return header, rows
+
+
+def _factor(ratio: float, unit: str) -> str:
+    """Errors lie so close to each other that the fifth decimal tells them apart."""
+    return f"{ratio:.5f}×" if unit == "" else say.factor(ratio)

@@ -95,8 +95,8 @@ def _against_control(results: Mapping[Key, Result], key: Key, model: str) -> dic
 def _times(paths: Sequence[str]) -> dict[Key, dict[str, Any]]:
     """Columns of times by variant: medians <setting>_ms, quartiles <setting>_q1_ms and <setting>_q3_ms, conditions.
 
-    The layout is PyTorch's; ONNX Runtime takes channels first. Every setting has its columns, empty where nothing was
-    timed in it: there are times in bfloat16 only where trainings use it.
+    `layout` is PyTorch's, `onnx_layout` ONNX Runtime's; `dtype` is that of times without bf16 in their name. Every
+    setting has its columns, empty where nothing was timed in it: bfloat16 is timed only where trainings use it.
     """
     found: dict[Key, dict[str, Any]] = {}
     for path in paths:
@@ -104,10 +104,13 @@ def _times(paths: Sequence[str]) -> dict[Key, dict[str, Any]]:
         largest = int(frame["batch_size"].max())
         for row in frame.to_dict("records"):
             study, _, variant = row["name"].partition("/")
-            conditions = {"batch_size": largest, "threads": row["threads"], "layout": "", "device": ""}
+            conditions = {"batch_size": largest, "threads": row["threads"], "dtype": "float32"}
+            conditions |= dict.fromkeys(("layout", "device", "onnx_layout"), "")
             columns = found.setdefault((study, variant), conditions | dict.fromkeys(_TIMES, math.nan))
             if row["backend"] == "torch":
                 columns |= {name: row[name] for name in ("layout", "device")}
+            else:
+                columns["onnx_layout"] = row["layout"]
             many, one = SETTINGS[row["backend"], row["dtype"]]
             for setting, batch_size in ((many, largest), (one, 1)):
                 if row["batch_size"] == batch_size:

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from convpress.report import wording as say
 from convpress.report.frames import records
+from convpress.statistics import wilson
 
 TEXT_COLUMNS = ("stage", "variant", "layer", "model", "kernel_sizes", "start", "suffix")
 
@@ -34,6 +35,14 @@ class Column:
         """The column with a dash in rows that have these values: there it compares a row with itself."""
         wanted = itself.items()
         return replace(self, show=lambda row: say.MISSING if wanted <= row.items() else self.show(row))
+
+
+def counted(share: Any, images: Any) -> str:
+    """A part of so many images with its 95 % interval: 92.91 % (92.4 to 93.4 %)."""
+    if say.absent(share) or say.absent(images):
+        return say.percent(share)
+    bounds = wilson(round(float(share) * int(images)), int(images))
+    return f"{say.percent(share)} ({say.interval(bounds.ci_low, bounds.ci_high)})"
 
 
 ACCURACY = Column("Test accuracy", lambda row: say.percent(row["test_accuracy"]))

@@ -22,6 +22,7 @@ from convpress.report.contents import (
     Run,
     Section,
     beside_seed,
+    counted,
 )
 from convpress.report.frames import chosen, is_true, records
 from convpress.report.kernel_search_findings import (
@@ -74,7 +75,7 @@ TABLE = (
     Column("Kernel sizes", lambda row: say.sizes(row["kernel_sizes"])),
     PARAMETERS,
     FILE,
-    Column("Right after surgery", lambda row: say.percent(row["accuracy_before"])),
+    Column("Right after surgery", lambda row: counted(row["accuracy_before"], row["test_n"])),
     EPOCHS,
 )
 

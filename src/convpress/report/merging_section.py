@@ -22,6 +22,7 @@ from convpress.report.contents import (
     Run,
     Section,
     beside_seed,
+    counted,
 )
 from convpress.report.merging_findings import NAME, cards, caveats, findings, pairs, rows, summary
 from convpress.report.merging_pairs import series, without_seed
@@ -44,7 +45,7 @@ TUNED = (
     INTERVAL,
     TO_CONTROL.blank_for(stage="control"),
     MCNEMAR.blank_for(stage="control"),
-    Column("Before training", lambda row: say.percent(row["accuracy_before"])),
+    Column("Before training", lambda row: counted(row["accuracy_before"], row["test_n"])),
     EPOCHS,
     Column("Control's epochs", lambda row: say.whole(row["control_epochs"])).blank_for(stage="control"),
     PARAMETERS,
@@ -61,8 +62,8 @@ SWEEP = (
     FILE,
     TIME,
     Column("Speedup", _speedup),
-    Column("Validation, right after", lambda row: say.percent(row["validation_before"])),
-    Column("Validation, re-estimated", lambda row: say.percent(row["validation_recalibrated"])),
+    Column("Validation, right after", lambda row: counted(row["validation_before"], row["validation_n"])),
+    Column("Validation, re-estimated", lambda row: counted(row["validation_recalibrated"], row["validation_n"])),
 )
 PAIR_COLUMNS = (
     Column("Variant", lambda row: say.text(row["variant"])),

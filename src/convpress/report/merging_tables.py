@@ -23,14 +23,26 @@ from convpress.report.tables import (
     compare,
     device,
 )
+from convpress.statistics import wilson
 
 COLUMNS = (
     *("stage", "series", "model", "variant", "method", "rule", "features", "allocate", "ratio", "macs_divisor", "seed"),
     *("params", "bytes", "macs", "latency_ms", "latency_q1_ms", "latency_q3_ms", "speedup", "seconds_10k"),
     *CONDITIONS,
     "device",
-    *("validation_before", "validation_recalibrated", "accuracy_before", "test_accuracy", "test_n", "ci_low"),
-    *("ci_high", "before_ci_low", "before_ci_high", "validation_accuracy", "validation_n"),
+    *("validation_before", "validation_before_ci_low", "validation_before_ci_high", "validation_recalibrated"),
+    *("validation_recalibrated_ci_low", "validation_recalibrated_ci_high"),
+    *(
+        "accuracy_before",
+        "test_accuracy",
+        "test_n",
+        "ci_low",
+        "ci_high",
+        "before_ci_low",
+        "before_ci_high",
+        "validation_accuracy",
+        "validation_n",
+    ),
     *("validation_ci_low", "validation_ci_high", "delta_control", "mcnemar_p", "epochs", "control_epochs"),
 )
 IMAGES = 10_000
@@ -95,12 +107,22 @@ def merging_table(
         )
     for point in (row for path in sweep for row in read_rows(path).to_dict("records")):
         entry = {"stage": "sweep", "model": model, "variant": point["point"], "allocate": False, "seed": seed}
-        rows.append(point | entry | _time(times, ("sweep", point["point"]), model))
+        rows.append(point | entry | _bounds(point) | _time(times, ("sweep", point["point"]), model))
     frame = pd.DataFrame(rows).assign(device=device(results))
     frame = frame.reindex(columns=_with_quartiles(frame))
     # The rule is a matter of merged channels alone.
     frame["rule"] = frame["rule"].where(frame["method"] == "merged")
     return frame
+
+
+def _bounds(point: Mapping[str, Any]) -> dict[str, float]:
+    """The 95 % intervals of a point's accuracies on validation images."""
+    found: dict[str, float] = {}
+    n = int(point["validation_n"])
+    for name in ("validation_before", "validation_recalibrated"):
+        ends = wilson(round(point[name] * n), n)
+        found |= {f"{name}_ci_low": ends.ci_low, f"{name}_ci_high": ends.ci_high}
+    return found
 
 
 def _with_quartiles(frame: pd.DataFrame) -> list[str]:

@@ -28,7 +28,14 @@ from convpress.report.low_rank_section import LOW_RANK
 from convpress.report.merging_section import MERGING
 from convpress.report.pareto import compared, networks
 from convpress.report.project_state import project_state
-from convpress.report.provenance_section import facts, origin, provenance_tables, verified
+from convpress.report.provenance_section import (
+    all_machines,
+    facts,
+    machines,
+    origin,
+    provenance_tables,
+    verified,
+)
 from convpress.report.published_section import PUBLISHED
 from convpress.report.sensitivity_section import SENSITIVITY
 from convpress.report.tables import stage_seconds
@@ -102,18 +109,20 @@ def write_report(
     metrics: list[dict[str, Any]],
     histories: Sequence[str],
     tables: Sequence[str] | None = None,
-    rule_seconds: Mapping[str, Mapping[str, float]] | None = None,
+    times: Mapping[str, Any] | None = None,
+    records: Sequence[Any] = (),
 ) -> None:
     """Write provenance.json and report.html of the run in `results`; the project lies in the working folder.
 
     `config` has run and seed, `inputs` are the records of the fetch step, `metrics` those of `evaluate`, `histories`
     the files of all trainings, `tables` the names of the run's tables, if others lie there of former runs,
-    `rule_seconds` the `jobs` of each rule and their `seconds`, if known.
+    `times` what its jobs took, if known (`convpress.workflow.jobtimes`), `records` the contents of all JSON files of
+    metrics, which may come from several machines.
     """
-    record = run_record(config, inputs, metrics)
+    record = run_record(config, inputs, metrics) | all_machines([*metrics, *records])
     record.pop("compile", None)  # the metrics are of evaluations, which never compile; trainings may
     record |= {"git": project_state(Path.cwd()), "stage_seconds": stage_seconds(histories)}
-    record |= {"rule_seconds": rule_seconds} if rule_seconds else {}
+    record |= times or {}
     write_json(record, results / "provenance.json")
     page = results / "report.html"
     render_page(results, page, tables=tables)
@@ -229,9 +238,10 @@ def caveats(run: Run, contents: list[Content]) -> list[str]:
         "test images, not of other random starts: a training from another seed gives other numbers, too."
     )
     found.append("Every table names the epochs of its trainings; longer ones can change the order of variants.")
+    one_of = "processor and threads" if len(machines(run.provenance)) < 2 else "threads and one of the processors"
     found.append(
         f"Times are of one batch{_batch(run)} in float32 and channels-last where nothing else is said. "
-        "They hold for the processor and threads named under Provenance, and for no others, and for processes that "
+        f"They hold for the {one_of} named under Provenance, and for no others, and for processes that "
         "keep the memory they free, as those of the workflow do (benchmarks/allocator.py)."
     )
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -22,10 +24,36 @@ def verified(entry: dict[str, Any]) -> bool:
     return value is True or str(value).lower() in {"true", "yes", "verified"}
 
 
+def all_machines(metrics: Sequence[Any]) -> dict[str, Any]:
+    """`processors`, that of most metrics first, and `packages` with all their versions, of what metrics files hold.
+
+    A file's record lies in its field `provenance`, or is the file (`convpress.sidecar`); other files are passed over.
+    """
+    held = [each.get("provenance", each) for each in metrics if isinstance(each, dict)]
+    made = [record for record in held if "processor" in record]
+    versions: dict[str, dict[str, None]] = {}
+    for record in made:
+        for name, version in record["packages"].items():
+            versions.setdefault(name, {})[version] = None
+    return {
+        "processors": [name for name, _ in Counter(record["processor"] for record in made).most_common()],
+        "packages": {name: say.listing(each) for name, each in versions.items()},
+    }
+
+
+def machines(provenance: dict[str, Any]) -> list[str]:
+    """The processors of a run."""
+    one = provenance.get("processor")
+    return list(provenance.get("processors") or ([] if one is None else [one]))
+
+
 def facts(provenance: dict[str, Any]) -> list[tuple[str, str]]:
     """What the run was computed with, as pairs of name and value."""
     keys = ("run", "seed", "processor", "cores", "device", "threads", "precision", "git")
-    pairs = [("Results computed at (git)" if key == "git" else key.capitalize(), provenance.get(key)) for key in keys]
+    processors = machines(provenance)
+    names = {"git": "Results computed at (git)", "processor": "Processors" if len(processors) > 1 else "Processor"}
+    known = provenance | {"processor": say.listing(processors) if processors else None}
+    pairs = [(names.get(key, key.capitalize()), known.get(key)) for key in keys]
     packages = provenance.get("packages")
     if isinstance(packages, dict) and packages:
         pairs.append(("Packages", ", ".join(f"{name} {version}" for name, version in packages.items())))
@@ -33,8 +61,8 @@ def facts(provenance: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def provenance_tables(run: Run) -> list[TableView]:
-    """Inputs with their checksums, the time of each rule's jobs, of each study's trainings, and of each training."""
-    return [view for view in (_inputs(run), _rules(run), *_costs(run)) if view.rows]
+    """Inputs with their checksums; the time of each study's jobs, of each rule's, of all trainings, and of each."""
+    return [view for view in (_inputs(run), _studies(run), _rules(run), *_costs(run)) if view.rows]
 
 
 def _inputs(run: Run) -> TableView:
@@ -56,16 +84,44 @@ def _inputs(run: Run) -> TableView:
     return _view("inputs", "External inputs.", columns, rows)
 
 
+def study_times(run: Run) -> dict[str, dict[str, float]]:
+    """Jobs of each study and their seconds in sum; empty where the run has no records of them."""
+    return _recorded(run, "study_seconds")
+
+
+def at_a_time(provenance: dict[str, Any]) -> str:
+    """How many jobs run beside each other: 2 cores run 2 jobs at a time; empty where it is one, or not known."""
+    cores, threads = provenance.get("cores"), provenance.get("threads", 1)
+    if not isinstance(cores, int) or not isinstance(threads, int) or (jobs := cores // threads) < 2:
+        return ""
+    return f"{cores} cores run {jobs} jobs at a time"
+
+
+def _studies(run: Run) -> TableView:
+    beside = at_a_time(run.provenance)
+    less = f"; {beside}, so the clock shows less than these sums" if beside else ""
+    caption = f"What each study took: all its jobs as they ran last, in sum{less}"
+    return _jobs("study_jobs", "Study", caption, study_times(run))
+
+
 def _rules(run: Run) -> TableView:
-    recorded = run.provenance.get("rule_seconds")
-    found = recorded if isinstance(recorded, dict) else {}
-    rows = [[rule, say.whole(each["jobs"]), say.duration(each["seconds"])] for rule, each in found.items()]
-    together = say.duration(sum(each["seconds"] for each in found.values()))
     caption = (
-        f"What the jobs of each rule took as they ran last, by Snakemake's records, so without attempts that were "
-        f"interrupted; together {together}."
+        "What the jobs of each rule took as they ran last, by Snakemake's records, so without attempts that were "
+        "interrupted"
     )
-    return _view("rules", caption, (Column("Rule", str), Column("Jobs", str), Column("Time", str)), rows)
+    return _jobs("rules", "Rule", caption, _recorded(run, "rule_seconds"))
+
+
+def _recorded(run: Run, key: str) -> dict[str, dict[str, float]]:
+    found = run.provenance.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _jobs(name: str, header: str, caption: str, found: dict[str, dict[str, float]]) -> TableView:
+    rows = [[what, say.whole(each["jobs"]), say.duration(each["seconds"])] for what, each in found.items()]
+    together = say.duration(sum(each["seconds"] for each in found.values()))
+    columns = (Column(header, str), Column("Jobs", str), Column("Time", str))
+    return _view(name, f"{caption}; together {together}.", columns, rows)
 
 
 def _costs(run: Run) -> list[TableView]:
@@ -76,7 +132,7 @@ def _costs(run: Run) -> list[TableView]:
     for stage, value in seconds.items():
         studies.setdefault(stage.partition("/")[0], []).append(value)
     rows = [[study, say.whole(len(each)), say.duration(sum(each))] for study, each in studies.items()]
-    together = f"What the trainings of each study cost on this machine; together {say.duration(sum(seconds.values()))}."
+    together = f"What the trainings of each study cost; together {say.duration(sum(seconds.values()))}."
     columns = (Column("Study", str), Column("Trainings", str), Column("Time", str))
     stages = [[stage, say.duration(value)] for stage, value in seconds.items()]
     return [

@@ -17,6 +17,7 @@ from convpress.report.headline import headline
 from convpress.report.headlines import WITHOUT, figure, headlines_table, known
 from convpress.report.page import SECTIONS
 from convpress.report.pareto import compared
+from convpress.report.provenance_section import at_a_time, machines, study_times
 
 BEGIN, END = "<!-- results:begin", "<!-- results:end -->"
 FRONTS = ("pareto_params", "pareto_macs", "pareto_ms")
@@ -58,16 +59,25 @@ def cost(run: Run, lock: Path) -> str:
     seconds = run.provenance.get("stage_seconds")
     if not seconds:
         return ""
-    hours, machine = sum(seconds.values()) / 3600, run.provenance["processor"]
+    hours, machine = sum(seconds.values()) / 3600, say.listing(machines(run.provenance))
     found = (
         f"The run's {len(seconds)} trainings took {hours:.0f} hours in sum ({machine}); "
-        "evaluations, sweeps and timings come on top"
+        f"evaluations, sweeps and timings come on top.{_studies(run)}"
     )
     if not lock.exists():
-        return f"{found}."
+        return found
     outs = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]["workflow"]["outs"]
     need = f"{math.ceil(sum(out['size'] for out in outs) / 1e9)}{say.SPACE}GB"
-    return f"{found}. Its inputs and results need {need} of disk, and as much again in the cache of DVC."
+    return f"{found} Its inputs and results need {need} of disk, and as much again in the cache of DVC."
+
+
+def _studies(run: Run) -> str:
+    """What all jobs of each study took, where that is recorded, as one more sentence."""
+    if not (times := study_times(run)):
+        return ""
+    each = say.listing(f"{say.duration(took['seconds'])} for {study}" for study, took in times.items())
+    beside = at_a_time(run.provenance)
+    return f" In sum, all jobs took {each}{'; ' * bool(beside)}{beside}."
 
 
 def _comparison(tables: Path) -> str:
@@ -160,7 +170,7 @@ def _targets(tables: Path) -> str:
     path = tables / "targets.csv"
     if not path.exists():
         return ""
-    frame = pd.read_csv(path)
+    frame = pd.read_csv(path).fillna({"unit": ""})
     return _markdown(
         ("study", "target", "aim", "measured", "met"),
         [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from convpress.report import wording as say
@@ -20,6 +18,7 @@ from convpress.report.contents import (
     Content,
     Run,
     Section,
+    counted,
 )
 from convpress.report.frames import is_true, records
 from convpress.report.sensitivity_advice import advice, summary
@@ -41,7 +40,6 @@ from convpress.report.sensitivity_penalty import idle
 from convpress.report.sensitivity_penalty_findings import penalty_findings
 from convpress.report.sensitivity_recipes import against_untrained, choice_of_rate, other_rates
 from convpress.report.sensitivity_tables import correlation_table
-from convpress.statistics import wilson
 
 NAME = "sensitivity"
 COLUMNS = (
@@ -68,7 +66,7 @@ TABLE = (
     Column("Sensitivity", lambda row: say.count(row["sensitivity"])),
     Column("Over squared norm", lambda row: say.significant(row["relative_sensitivity"])),
     Column("After fine-tuning", lambda row: say.significant(row["relative_sensitivity_after"])),
-    Column("Before training", lambda row: _before(row)),
+    Column("Before training", lambda row: counted(row["accuracy_before"], row["test_n"])),
     Column("Largest rate", largest_rate, numeric=False),
     Column("Compression", lambda row: say.factor(row["layer_compression"])),
     PARAMETERS,
@@ -132,15 +130,6 @@ FIGURES = (
 
 def _interval(low: object, high: object) -> str:
     return say.MISSING if say.absent(low) or say.absent(high) else f"{say.points(low)} to {say.points(high)}"
-
-
-def _before(row: dict[str, Any]) -> str:
-    """Test accuracy before training, with the interval that its number of images gives."""
-    shown, images = row["accuracy_before"], row["test_n"]
-    if say.absent(shown) or say.absent(images):
-        return say.percent(shown)
-    bounds = wilson(round(float(shown) * int(images)), int(images))
-    return f"{say.percent(shown)} ({say.interval(bounds.ci_low, bounds.ci_high)})"
 
 
 def build(run: Run) -> Content:

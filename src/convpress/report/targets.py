@@ -18,7 +18,7 @@ RELATIONS = {
     ">": operator.gt,
     "within 0.05 points of": lambda measured, limit: abs(measured - limit) <= 0.0005 + 1e-9,
 }
-COLUMNS = ("study", "target", "table", "column", "where", "against", "pick", "relation", "limit", "unit")
+COLUMNS = ("study", "target", "table", "column", "where", "against", "pick", "relation", "limit", "unit", "reason")
 
 TESTS = {
     "delta_control": ("McNemar", "mcnemar_p"),
@@ -29,11 +29,12 @@ TESTS = {
 
 
 def targets_table(reference: Path, tables: Path) -> pd.DataFrame:
-    """Rows (study, target, measured, relation, limit, unit, met, test, p) of the tables' folder `tables`.
+    """Rows (study, target, measured, relation, limit, unit, met, test, p, reason) of the tables' folder `tables`.
 
     A target picks (see :func:`read_number`) a `column` of the rows `where` (a pandas query) in a table, less the same
-    of the rows `against` where there is one. `unit` (percent, points or times) is for people. A value that no table
-    has is empty, and its target "not measured". `test` and `p` stand where the target is a tested difference.
+    of the rows `against` where there is one. `unit` (percent, points, times or none) is for people. A value that no
+    table has is empty, and its target "not measured". `test` and `p` stand where the target is a tested difference,
+    a `reason` where it is not met.
 
     Raises:
         ConvpressError: a target names a column, query, pick or relation that cannot be.
@@ -47,8 +48,11 @@ def targets_table(reference: Path, tables: Path) -> pd.DataFrame:
         except ConvpressError as error:
             raise ConvpressError(f"target {target['target']!r}: {error}") from error
         kept = {str(key): target[key] for key in ("study", "target", "relation", "limit", "unit")}
-        rows.append(kept | {"measured": measured, "met": met, "test": test, "p": p})
-    return pd.DataFrame(rows)[["study", "target", "measured", "relation", "limit", "unit", "met", "test", "p"]]
+        reason = target["reason"] if met == "not met" else ""
+        rows.append(kept | {"measured": measured, "met": met, "test": test, "p": p, "reason": reason})
+    return pd.DataFrame(rows)[
+        ["study", "target", "measured", "relation", "limit", "unit", "met", "test", "p", "reason"]
+    ]
 
 
 def _tested(target: dict[Any, Any], tables: Path) -> tuple[str, float | None]:

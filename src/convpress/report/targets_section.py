@@ -20,7 +20,7 @@ from convpress.report.contents import (
 )
 from convpress.report.frames import records
 
-COLUMNS = ("study", "target", "measured", "relation", "limit", "unit", "met", "test", "p")
+COLUMNS = ("study", "target", "measured", "relation", "limit", "unit", "met", "test", "p", "reason")
 
 
 SAME = 1e-9
@@ -46,7 +46,8 @@ def _note(row: dict[str, Any]) -> str:
     tried = [f"{count} attempt{'s' if count > 1 else ''}"] if count else []
     if count > 1 and used and row["met"] == "met":
         tried = [f"met at attempt {used} of {count}"]
-    return "; ".join([*tested, *tried])
+    why = [] if say.absent(row["reason"]) or not row["reason"] else [say.text(row["reason"])]
+    return "; ".join([*tested, *tried, *why])
 
 
 TABLE = (
