@@ -170,7 +170,7 @@ def _targets(tables: Path) -> str:
     path = tables / "targets.csv"
     if not path.exists():
         return ""
-    frame = pd.read_csv(path).fillna({"unit": ""})
+    frame = pd.read_csv(path)
     return _markdown(
         ("study", "target", "aim", "measured", "met"),
         [

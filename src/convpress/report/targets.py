@@ -32,7 +32,7 @@ def targets_table(reference: Path, tables: Path) -> pd.DataFrame:
     """Rows (study, target, measured, relation, limit, unit, met, test, p, reason) of the tables' folder `tables`.
 
     A target picks (see :func:`read_number`) a `column` of the rows `where` (a pandas query) in a table, less the same
-    of the rows `against` where there is one. `unit` (percent, points, times or none) is for people. A value that no
+    of the rows `against` where there is one. `unit` (percent, points, times or number) is for people. A value that no
     table has is empty, and its target "not measured". `test` and `p` stand where the target is a tested difference,
     a `reason` where it is not met.
 

@@ -62,10 +62,10 @@ def points(difference: Any, digits: int = 2) -> str:
 
 
 def quantity(value: Any, unit: str) -> str:
-    """A fraction as percent, a difference of fractions in points, a factor with its sign of times, else a number."""
+    """A fraction as percent, a difference of fractions in points, a factor with its sign of times, a number."""
     if unit == "points":
         return points(value)
-    if unit == "":
+    if unit == "number":
         return significant(value, 2)
     return factor(value) if unit == "times" else percent(value)
 
