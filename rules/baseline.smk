@@ -124,7 +124,47 @@ rule finetune:
         "../scripts/finetune.py"
 
 
+FURTHER = {
+    name: {"model": model, "recipe": recipe.model_dump(mode="json")}
+    for model, known in checked.controls().items()
+    for name, recipe in known.items()
+    if name != model
+}
+
+
+use rule finetune as finetune_further_control with:
+    input:
+        data=DATASET,
+        model=lambda w: f"{MODELS}/baseline/{FURTHER[w.control]['model']}.safetensors",
+        teacher=lambda w: teacher_of(FURTHER[w.control]["recipe"]),
+    output:
+        model=f"{MODELS}/control/{{control}}.safetensors",
+        history=f"{RESULTS}/histories/control/{{control}}.csv",
+    log:
+        f"{LOGS}/finetune_further_control/{{control}}.log",
+    wildcard_constraints:
+        control="|".join(FURTHER) or "none",
+    params:
+        recipe=lambda w: FURTHER[w.control]["recipe"],
+        resume=f"{RESULTS}/resume/control/{{control}}.pt",
+        data=config["data"],
+        compute=lambda w: finetuned_on(FURTHER[w.control]["model"]),
+        seed=config["seed"],
+        code=code("finetune.py"),
+
+
 SHARED_STARTS = {}  # by study: a function of the variant, where variants share the model right after the surgery
+
+
+def network_of(control):
+    """The network that a control was trained further from."""
+    return next(model for model, known in CONTROLS.items() if control in known)
+
+
+def references(output, *models):
+    """What `evaluate` writes about these networks and all their controls."""
+    controls = [name for model in models for name in CONTROLS.get(model, ())]
+    return expand(output, study="baseline", variant=models) + expand(output, study="control", variant=controls)
 
 
 def start_of(wildcards):
@@ -134,7 +174,7 @@ def start_of(wildcards):
     if wildcards.study == "baseline":
         return []
     if wildcards.study == "control":
-        return f"{MODELS}/baseline/{wildcards.variant}.safetensors"
+        return f"{MODELS}/baseline/{network_of(wildcards.variant)}.safetensors"
     return f"{MODELS}/{wildcards.study}/{wildcards.variant}.start.safetensors"
 
 
@@ -161,16 +201,14 @@ rule evaluate:
 
 rule baseline_tables:
     input:
-        metrics=expand(rules.evaluate.output.metrics, study="baseline", variant=config["baselines"])
-        + expand(rules.evaluate.output.metrics, study="control", variant=CONTROLS),
-        predictions=expand(rules.evaluate.output.predictions, study="baseline", variant=config["baselines"])
-        + expand(rules.evaluate.output.predictions, study="control", variant=CONTROLS),
+        metrics=references(rules.evaluate.output.metrics, *config["baselines"]),
+        predictions=references(rules.evaluate.output.predictions, *config["baselines"]),
     output:
         table("baselines"),
     log:
         f"{LOGS}/baseline_tables.log",
     params:
-        control_epochs=CONTROL_EPOCHS,
+        controls=CONTROLS,
         code=code("baseline_tables.py"),
     script:
         "../scripts/baseline_tables.py"
@@ -180,9 +218,11 @@ TARGETS += [rules.baseline_tables.input, rules.baseline_tables.output]
 TARGETS += expand(rules.teacher_logits.output.logits, view=range(checked.teacher_views()))
 TARGETS += expand(rules.import_baseline.output, model=[name for name in config["baselines"] if name in CHECKPOINTS])
 TARGETS += expand(rules.train_baseline.output, model=[name for name in config["baselines"] if name in TRAINED])
-TARGETS += expand(rules.finetune.output, model=CONTROLS)
+TARGETS += expand(rules.finetune.output, model=CONTROLS) + expand(
+    rules.finetune_further_control.output, control=FURTHER
+)
 
 FINAL["baseline"] = {name: name for name in config["baselines"]}
 FINAL["control"] = {name: name for name in CONTROLS}
 EPOCHS["baseline"] = dict.fromkeys(config["baselines"], 0)
-EPOCHS["control"] = CONTROL_EPOCHS
+EPOCHS["control"] = {name: CONTROLS[name][name] for name in CONTROLS}

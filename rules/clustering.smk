@@ -207,10 +207,10 @@ rule finetune_progressive:
 
 rule clustering_tables:
     input:
-        baseline=expand(rules.evaluate.output, study="baseline", variant=CL.model),
-        control=expand(rules.evaluate.output, study="control", variant=CL.model),
-        metrics=expand(rules.evaluate.output.metrics, study="clustering", variant=CL_VARIANTS),
-        predictions=expand(rules.evaluate.output.predictions, study="clustering", variant=CL_VARIANTS),
+        metrics=references(rules.evaluate.output.metrics, CL.model)
+        + expand(rules.evaluate.output.metrics, study="clustering", variant=CL_VARIANTS),
+        predictions=references(rules.evaluate.output.predictions, CL.model)
+        + expand(rules.evaluate.output.predictions, study="clustering", variant=CL_VARIANTS),
         models=expand(rules.finetune_clusters.output.model, variant=CL_VARIANTS),
         histories=expand(rules.finetune_clusters.output.history, variant=CL_VARIANTS)
         + expand(f"{CL_HISTORIES}/pulled/{{pulled}}.csv", pulled=CL_PULLED),
@@ -230,6 +230,7 @@ rule clustering_tables:
         f"{LOGS}/clustering_tables.log",
     params:
         study=CL.model_dump(mode="json"),
+        controls={CL.model: CONTROLS[CL.model]},
         code=code("clustering_tables.py"),
     script:
         "../scripts/clustering_tables.py"

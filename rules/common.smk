@@ -38,8 +38,10 @@ TABLES = f"{RESULTS}/tables"
 FIGURES = f"{RESULTS}/figures"
 LOGS = f"logs/{config['run']}"
 THREADS = config["compute"]["threads"]
-CONTROL_EPOCHS = {model: recipe.epochs for model, recipe in checked.controls().items()}
-CONTROLS = list(CONTROL_EPOCHS)
+# Epochs of the controls: network -> {control: epochs}; the first has the network's name, and stands in comparison.csv.
+CONTROLS = {
+    model: {name: recipe.epochs for name, recipe in known.items()} for model, known in checked.controls().items()
+}
 
 # Snakemake checks parameters and inputs of a job only when every output of it is asked for: rule all asks for all.
 TARGETS = []

@@ -59,8 +59,10 @@ rule export_onnx:
 
 
 COMPARED = SimpleNamespace(
-    metrics=final_files(rules.evaluate.output.metrics),
-    predictions=final_files(rules.evaluate.output.predictions),
+    metrics=final_files(rules.evaluate.output.metrics)
+    + expand(rules.evaluate.output.metrics, study="control", variant=FURTHER),
+    predictions=final_files(rules.evaluate.output.predictions)
+    + expand(rules.evaluate.output.predictions, study="control", variant=FURTHER),
     latency=expand(rules.comparison_latency.output.latency, model=NETWORKS)
     + expand(rules.export_onnx.output.latency, model=NETWORKS),
     onnx=expand(rules.export_onnx.output.metrics, model=NETWORKS),
@@ -77,6 +79,7 @@ rule comparison_tables:
     params:
         final=FINAL,
         epochs=EPOCHS,
+        controls=CONTROLS,
         code=code("comparison_tables.py"),
     script:
         "../scripts/comparison_tables.py"

@@ -177,10 +177,10 @@ rule kernel_search_latency:
 
 rule kernel_search_tables:
     input:
-        baseline=expand(rules.evaluate.output, study="baseline", variant=KS["model"]),
-        control=expand(rules.evaluate.output, study="control", variant=KS["model"]),
-        metrics=expand(rules.evaluate.output.metrics, study="kernel_search", variant=KS_STAGES),
-        predictions=expand(rules.evaluate.output.predictions, study="kernel_search", variant=KS_STAGES),
+        metrics=references(rules.evaluate.output.metrics, KS["model"])
+        + expand(rules.evaluate.output.metrics, study="kernel_search", variant=KS_STAGES),
+        predictions=references(rules.evaluate.output.predictions, KS["model"])
+        + expand(rules.evaluate.output.predictions, study="kernel_search", variant=KS_STAGES),
         cp=expand(rules.decompose_cp.output.metrics, layer=KS["decompose"]),
         parafac=expand(rules.compare_cp.output.metrics, layer=KS["decompose"]),
         histories=expand(f"{RESULTS}/histories/kernel_search/{{stage}}.csv", stage=KS_STAGES),
@@ -200,7 +200,8 @@ rule kernel_search_tables:
         f"{LOGS}/kernel_search_tables.log",
     params:
         layers=KS["layers"],
-        epochs=KS_EPOCHS | {"control": CONTROL_EPOCHS[KS["model"]]},
+        epochs=KS_EPOCHS | {"control": CONTROLS[KS["model"]][KS["model"]]},
+        controls={KS["model"]: CONTROLS[KS["model"]]},
         code=code("kernel_search_tables.py"),
     script:
         "../scripts/kernel_search_tables.py"

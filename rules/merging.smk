@@ -114,9 +114,9 @@ rule merging_tables:
     input:
         sweep=expand(rules.merge_sweep.output.accuracies, series=MG["sweep"]),
         latency=rules.merging_latency.output.latency,
-        metrics=expand(rules.evaluate.output.metrics, study=["baseline", "control"], variant=MG_MODELS)
+        metrics=references(rules.evaluate.output.metrics, *MG_MODELS)
         + expand(rules.evaluate.output.metrics, study="merging", variant=MG_VARIANTS),
-        predictions=expand(rules.evaluate.output.predictions, study=["baseline", "control"], variant=MG_MODELS)
+        predictions=references(rules.evaluate.output.predictions, *MG_MODELS)
         + expand(rules.evaluate.output.predictions, study="merging", variant=MG_VARIANTS),
         control_histories=expand(rules.finetune.output.history, model=MG_MODELS),
         histories=expand(rules.finetune_merged.output.history, variant=MG_VARIANTS),
@@ -130,7 +130,7 @@ rule merging_tables:
         f"{LOGS}/merging_tables.log",
     params:
         variants={name: variant | {"replicate": n} for name, (variant, n) in MG_VARIANTS.items()},
-        control_epochs={model: CONTROL_EPOCHS[model] for model in MG_MODELS},
+        controls={model: CONTROLS[model] for model in MG_MODELS},
         model=MG["model"],
         seed=config["seed"],
         code=code("merging_tables.py"),

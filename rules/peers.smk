@@ -62,6 +62,7 @@ rule peers_tables:
     params:
         final=lambda w: FINAL,
         epochs=lambda w: EPOCHS,
+        controls=CONTROLS,
         code=code("peers_tables.py"),
     script:
         "../scripts/peers_tables.py"

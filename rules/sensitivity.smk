@@ -101,10 +101,10 @@ rule sensitivity_probe:
 
 rule sensitivity_tables:
     input:
-        metrics=expand(rules.evaluate.output.metrics, study="sensitivity", variant=SENS_VARIANTS)
-        + expand(rules.evaluate.output.metrics, study="control", variant=SENS.models),
-        predictions=expand(rules.evaluate.output.predictions, study="sensitivity", variant=SENS_VARIANTS)
-        + expand(rules.evaluate.output.predictions, study="control", variant=SENS.models),
+        metrics=references(rules.evaluate.output.metrics, *SENS.models)
+        + expand(rules.evaluate.output.metrics, study="sensitivity", variant=SENS_VARIANTS),
+        predictions=references(rules.evaluate.output.predictions, *SENS.models)
+        + expand(rules.evaluate.output.predictions, study="sensitivity", variant=SENS_VARIANTS),
         models=expand(rules.finetune_factorised.output.model, variant=SENS_VARIANTS),
         histories=expand(rules.finetune_factorised.output.history, variant=SENS_VARIANTS),
         factors=expand(f"{RESULTS}/metrics/sensitivity/factors/{{name}}.json", name=SENS_FACTORS),
@@ -123,6 +123,7 @@ rule sensitivity_tables:
         f"{LOGS}/sensitivity_tables.log",
     params:
         study=config["sensitivity"],
+        controls={model: CONTROLS[model] for model in SENS.models},
         code=code("sensitivity_tables.py"),
     script:
         "../scripts/sensitivity_tables.py"

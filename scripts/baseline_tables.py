@@ -7,4 +7,4 @@ from convpress.report.tables import baselines_table, read_results, write_table
 
 with job(snakemake):
     results = read_results(snakemake.input.metrics, snakemake.input.predictions)
-    write_table(baselines_table(results, snakemake.params.control_epochs), Path(snakemake.output[0]))
+    write_table(baselines_table(results, snakemake.params.controls), Path(snakemake.output[0]))

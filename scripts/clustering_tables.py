@@ -10,14 +10,14 @@ from convpress.report.tables import read_results, write_table
 with job(snakemake):
     inputs, output = snakemake.input, snakemake.output
     study = ClusteringConfig(**snakemake.params.study)
-    metrics, predictions = zip(inputs.baseline, inputs.control, strict=True)
-    results = read_results([*metrics, *inputs.metrics], [*predictions, *inputs.predictions])
+    results = read_results(inputs.metrics, inputs.predictions)
     history = tables.history_table(inputs.histories, study)
     models = {Path(path).stem: path for path in inputs.models}
     networks = {"baseline": str(inputs.dense)} | {Path(path).stem: path for path in inputs.pulled}
     write_table(tables.points_table(inputs.layers, "layer"), Path(output.layers[0]))
     write_table(tables.points_table(inputs.groups, "group"), Path(output.groups[0]))
     write_table(tables.points_table(inputs.plans, "plan"), Path(output.plans[0]))
-    write_table(tables.finetune_table(results, models, history, study), Path(output.finetune[0]))
+    finetuned = tables.finetune_table(results, models, history, study, snakemake.params.controls)
+    write_table(finetuned, Path(output.finetune[0]))
     write_table(history, Path(output.history[0]))
     write_table(tables.norms_table(networks, study.layers), Path(output.norms[0]))

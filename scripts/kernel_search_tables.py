@@ -7,20 +7,17 @@ from convpress.report import kernel_search_tables as tables
 from convpress.report.tables import read_results, write_table
 
 with job(snakemake):
-    inputs, output = snakemake.input, snakemake.output
-    results = read_results(
-        [inputs.baseline[0], inputs.control[0], *inputs.metrics],
-        [inputs.baseline[1], inputs.control[1], *inputs.predictions],
-    )
-    history = tables.history_table(inputs.control_history[0], inputs.histories, snakemake.params.epochs)
+    inputs, output, params = snakemake.input, snakemake.output, snakemake.params
+    results = read_results(inputs.metrics, inputs.predictions)
+    history = tables.history_table(inputs.control_history[0], inputs.histories, params.epochs)
     searched = {Path(path).stem.split("-", 1)[1]: path for path in inputs.searched}
     after = {Path(path).stem.split("-", 1)[1]: path for path in inputs.after}
     write_table(tables.cp_error_table(inputs.cp, inputs.parafac), Path(output.cp_error[0]))
     write_table(
-        tables.stages_table(results, inputs.latency, history, searched, snakemake.params.layers),
+        tables.stages_table(results, inputs.latency, history, searched, params.layers, params.controls),
         Path(output.kernel_search[0]),
     )
     write_table(history, Path(output.history[0]))
     write_table(tables.sizes_table(inputs.histories), Path(output.sizes[0]))
     write_table(tables.masks_table(searched), Path(output.masks[0]))
-    write_table(tables.kernels_table(inputs.before, after, snakemake.params.layers), Path(output.kernels[0]))
+    write_table(tables.kernels_table(inputs.before, after, params.layers), Path(output.kernels[0]))

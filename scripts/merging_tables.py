@@ -10,12 +10,9 @@ from convpress.report.tables import read_results, write_table
 with job(snakemake):
     inputs, output, params = snakemake.input, snakemake.output, snakemake.params
     results = read_results(inputs.metrics, inputs.predictions)
-    history = tables.history_table(
-        inputs.control_histories, inputs.histories, params.variants, control_epochs=params.control_epochs
-    )
-    frame = tables.merging_table(
-        results, inputs.sweep, inputs.latency, history, params.variants, model=params.model, seed=params.seed
-    )
+    history = tables.history_table(inputs.control_histories, inputs.histories, params.variants, params.controls)
+    about = {"model": params.model, "seed": params.seed, "controls": params.controls}
+    frame = tables.merging_table(results, inputs.sweep, inputs.latency, history, params.variants, **about)
     write_table(frame, Path(output.merging[0]))
     write_table(pairs_table(results, params.variants, params.model), Path(output.pairs[0]))
     write_table(history, Path(output.history[0]))

@@ -9,5 +9,7 @@ from convpress.report.tables import read_results, write_table
 with job(snakemake):
     inputs, params = snakemake.input, snakemake.params
     results = read_results(inputs.metrics, inputs.predictions)
-    frame = tables.final_networks_table(results, params.final, params.epochs, inputs.latency, inputs.onnx)
+    frame = tables.final_networks_table(
+        results, params.final, params.epochs, params.controls, inputs.latency, inputs.onnx
+    )
     write_table(tables.peers_table(frame, inputs.compressed, results), Path(snakemake.output[0]))

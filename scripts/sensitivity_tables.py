@@ -13,7 +13,7 @@ with job(snakemake):
     results = read_results(inputs.metrics, inputs.predictions)
     models, histories = ({Path(path).stem: path for path in paths} for paths in (inputs.models, inputs.histories))
     layers, rates = tables.layers_table(inputs.factors), tables.probe_table(inputs.rates)
-    study = tables.variants_table(variants, results, layers, rates, models, histories)
+    study = tables.variants_table(variants, results, layers, rates, models, histories, snakemake.params.controls)
     write_table(study, Path(output.sensitivity[0]))
     write_table(layers, Path(output.layers[0]))
     write_table(tables.noise_table(tables.probe_table(inputs.noise)), Path(output.noise[0]))

@@ -67,7 +67,7 @@ def stages() -> pd.DataFrame:
     accuracy = frame["test_accuracy"]
     frame = frame.assign(ci_low=accuracy - 0.005, ci_high=accuracy + 0.005, delta_control=accuracy - 0.93)
     frame = frame.assign(validation_accuracy=accuracy, params=1e5, bytes=4e5, test_n=10_000, epochs=[2, 0, 6, 4, 2])
-    frame = frame.assign(total_epochs=[6, 0, 6, 4, 8])
+    frame = frame.assign(total_epochs=[6, 0, 6, 4, 8], control_epochs=6)
     return frame.assign(accuracy_before=0.5, speedup=1.0, latency_q1_ms=frame["latency_ms"] - 1, latency_q3_ms=np.nan)
 
 

@@ -24,6 +24,7 @@ def study(gain=0.01, replicates=(0,), families=("cp",)):
                             "replicate": replicate,
                             "variant": f"{model}-{treatment}",
                             "epochs": 1,
+                            "control_epochs": 1,
                         }
                         | {"relative_sensitivity": 1e4 * shrink, "relative_sensitivity_after": 2e4 * shrink}
                         | {"test_accuracy": accuracy, "validation_accuracy": accuracy + 0.01}

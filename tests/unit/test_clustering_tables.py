@@ -79,7 +79,9 @@ def table(history, monkeypatch):
     results = {("clustering", name): result(name) for name in NAMES} | {
         (study, "net"): result(name) for study, name in (("baseline", "baseline"), ("control", "control"))
     }
-    return finetune_table(results, dict.fromkeys(NAMES, ""), history, STUDY).set_index("variant")
+    results["control", "net-2e"] = result("plan0-still")
+    controls = {"net": {"net": 6, "net-2e": 2}}
+    return finetune_table(results, dict.fromkeys(NAMES, ""), history, STUDY, controls).set_index("variant")
 
 
 def test_the_names_are_the_studys():

@@ -55,6 +55,7 @@ FINAL = {
     "study": {"small": "a", "chain": "a", "other": "b"},
     "peers": {"a-magnitude": "a"},
 }
+CONTROLS = {"a": {"a": 8, "a-3e": 3}}
 SIZES = {"a": 1000, "b": 500, "small": 300, "chain": 310, "other": 400, "a-magnitude": 320}
 MILLISECONDS = {"a": 8.0, "b": 4.0, "small": 2.0, "chain": 5.0, "other": 4.0, "a-magnitude": 4.0}
 
@@ -84,13 +85,14 @@ def files(tmp_path):
     (tmp_path / "onnx.json").write_text(json.dumps(checks))
     epochs = {"study": {"small": 3, "chain": 11, "other": 4}, "control": {"a": 8}}
     epochs |= {"baseline": {"a": 0, "b": 0}, "peers": {"a-magnitude": 3}}
+    results["control", "a-3e"] = results["baseline", "a"]
     return results, epochs, [str(tmp_path / "times.csv")], [str(tmp_path / "onnx.json")]
 
 
 @pytest.fixture
 def frame(files):
     results, epochs, latencies, exports = files
-    return tables.final_networks_table(results, FINAL, epochs, latencies, exports)
+    return tables.final_networks_table(results, FINAL, epochs, CONTROLS, latencies, exports)
 
 
 def test_rows_and_columns_of_the_contract(frame):
@@ -108,11 +110,15 @@ def test_rows_and_columns_of_the_contract(frame):
 
 def test_numbers_are_those_of_the_results(frame, files):
     results = files[0]
-    control = results["control", "a"]
+    control = results["control", "a-3e"]  # as long as `small`
     rows = frame.set_index(["study", "variant"]).sort_index()
     row, found = rows.loc["study", "small"], results["study", "small"]
     assert row["delta_control"] == pytest.approx(found.correct.mean() - control.correct.mean())
     assert row["mcnemar_p"] == mcnemar(found.correct, control.correct)
+    assert row["control_epochs"] == 3
+    chain, longest = results["study", "chain"], results["control", "a"]
+    assert rows.loc["study", "chain"]["mcnemar_p"] == mcnemar(chain.correct, longest.correct)
+    assert rows.loc["study", "chain"]["control_epochs"] == rows.loc["baseline", "a"]["control_epochs"] == 8
     assert row[["latency_ms", "latency_q1_ms", "latency_q3_ms"]].tolist() == pytest.approx([2.0, 1.8, 2.4])
     assert row[["batch1_ms", "onnx_ms", "onnx_batch1_ms"]].tolist() == pytest.approx([0.2, 1.0, 0.1])
     assert row[["speedup", "batch1_speedup", "onnx_speedup"]].tolist() == pytest.approx([4.0, 4.0, 4.0])

@@ -63,8 +63,34 @@ def test_studied_networks_have_controls_and_that_of_low_rank_its_own_epochs():
     config = load_config(PARAMS)
     controls = config.controls()
     assert list(controls) == ["alexnet", "resnet20", "resnet32", "resnet56"]
-    assert controls["alexnet"].epochs == 3 != config.control.epochs
-    assert all(controls[name] == config.control for name in ("resnet20", "resnet32", "resnet56"))
+    assert controls["alexnet"]["alexnet"].epochs == config.low_rank.control().epochs != config.control.epochs
+    assert all(controls[name][name] == config.control for name in ("resnet20", "resnet32", "resnet56"))
+
+
+def test_further_controls_differ_from_the_first_in_their_epochs_alone():
+    config = load_config(PARAMS | {"control_lengths": {"resnet20": [3, 1], "resnet32": [], "unknown": []}})
+    controls = config.controls()["resnet20"]
+    assert {name: recipe.epochs for name, recipe in controls.items()} == {
+        "resnet20": config.control.epochs,
+        "resnet20-1e": 1,
+        "resnet20-3e": 3,
+    }
+    assert controls["resnet20-3e"].model_copy(update={"epochs": config.control.epochs}) == config.control
+
+
+@pytest.mark.parametrize(
+    ("lengths", "said"),
+    [
+        ({"resnet20": [2, 2]}, "name each number once"),
+        ({"resnet20": [PARAMS["control"]["epochs"]]}, "which the control has anyway"),
+        ({"alexnet": [2]}, "no study but low_rank"),
+        ({"resnet21": [2]}, r"'resnet21'.*'resnet20', 'resnet32', 'resnet56'"),
+        ({"resnet20": [0]}, "control_lengths.resnet20.0"),
+    ],
+)
+def test_further_controls_that_cannot_be(lengths, said):
+    with pytest.raises(ConvpressError, match=said):
+        load_config(PARAMS | {"control_lengths": lengths})
 
 
 def test_the_teacher_is_asked_about_the_views_that_are_seen():

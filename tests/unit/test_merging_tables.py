@@ -33,8 +33,11 @@ def table(folder, turns=None):
     epochs = {**{name: one["training"]["epochs"] for name, one in VARIANTS.items()}, "resnet20": 6, "resnet56": 7}
     histories = {name: csv(name, {"epoch": range(1, last + 1)}) for name, last in epochs.items()}
     controls = [histories.pop(name) for name in ("resnet20", "resnet56")]
-    history = history_table(controls, list(histories.values()), VARIANTS, control_epochs=epochs)
-    found = merging_table(results(), *files, history, VARIANTS, model="resnet20", seed=3)
+    known = {name: {name: epochs[name]} for name in ("resnet20", "resnet56")}
+    known["resnet20"]["resnet20-20e"] = 20
+    further = {("control", "resnet20-20e"): results()["baseline", "resnet20"]}
+    history = history_table(controls, list(histories.values()), VARIANTS, known)
+    found = merging_table(results() | further, *files, history, VARIANTS, model="resnet20", seed=3, controls=known)
     return found.set_index(["stage", "variant"])
 
 
@@ -51,7 +54,8 @@ def test_rows_have_their_own_epochs_and_seeds(tmp_path):
     frame = table(tmp_path)
     row = frame.loc[("finetuned", "allocated-80-s1")]
     assert row[["epochs", "control_epochs", "seed"]].tolist() == [6, 6, 4]
-    assert frame.loc[("finetuned", "allocated-long"), ["epochs", "control_epochs"]].tolist() == [24, 6]
+    assert frame.loc[("finetuned", "allocated-long"), ["epochs", "control_epochs"]].tolist() == [24, 20]
+    assert frame.loc["control"].index.tolist() == ["resnet20", "resnet56"]
     assert frame.loc[("finetuned", "other-network"), "control_epochs"] == 7
     assert frame.loc[("baseline", "resnet56"), "epochs"] == 0
 

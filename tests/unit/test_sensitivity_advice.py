@@ -93,7 +93,7 @@ def test_advice_is_chosen_on_validation_images_alone():
 
 def test_empty_columns_are_said():
     frame = study().assign(epochs=np.nan)
-    (sentence,) = sensitivity_findings.caveats(frame, {"resnet20": 8})
+    (sentence,) = sensitivity_findings.caveats(frame)
     assert "epochs of the factorised networks are not in the table" in sentence
     empty = study().assign(validation_accuracy=np.nan, test_accuracy=np.nan, largest_lr=np.nan)
     assert "nothing to choose from" in sensitivity_advice.advice(empty, pairs_table(empty))[0]

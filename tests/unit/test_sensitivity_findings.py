@@ -200,10 +200,12 @@ def test_rates_and_caveats_are_said():
     assert sentence.endswith(f"{wording.percent(ends.min())} to {wording.percent(ends.max())}.")
     (sentence,) = sensitivity_findings.probe_findings(study().assign(largest_lr=0.1), rates[:0])
     assert sentence.endswith("in a short training is, for CP: plain 0.1, corrected 0.1.")
-    words = " ".join(sensitivity_findings.caveats(study(), {"resnet20": 8}))
+    unequal = study()
+    unequal.loc[unequal["model"] == "resnet20", "control_epochs"] = 8
+    words = " ".join(sensitivity_findings.caveats(unequal))
     assert "1 epoch only" in words
-    assert "resnet20 8" in words
-    assert len(sensitivity_findings.caveats(study(), {"resnet20": 1})) == 1
+    assert "resnet20 1, its control 8)" in words
+    assert len(sensitivity_findings.caveats(study())) == 1
 
 
 def test_a_largest_rate_of_zero_is_none_of_those_tried():

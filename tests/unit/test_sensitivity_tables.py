@@ -107,6 +107,7 @@ def table_of(layers, **variants):
         ("ci_low", "ci_high", "validation_accuracy", "accuracy_before", "params", "macs", "bytes"), 0.5
     )
     result = Result(metrics | {"test_accuracy": 1.0, "test_n": 4}, np.ones(4, dtype=bool))
+    other = Result(metrics | {"test_accuracy": 0.5, "test_n": 4}, np.arange(4) < 2)
     recipe = SimpleNamespace(epochs=1, lr=0.01)
     made = {
         name: Variant("m", "tucker", 2, allocated, treatment, 0, suffix, recipe)
@@ -120,9 +121,12 @@ def table_of(layers, **variants):
         "rate": 0.1,
         "diverged": False,
     }
-    results = {("sensitivity", name): result for name in made} | {("control", "m"): result}
+    results = {("sensitivity", name): result for name in made} | {("control", "m"): result, ("control", "m-1e"): other}
     files = dict.fromkeys(made, "")
-    table = variants_table(made, results, pd.DataFrame(layers), pd.DataFrame([rates]), files, files)
+    controls = {"m": {"m": 6, "m-1e": 1}}
+    table = variants_table(made, results, pd.DataFrame(layers), pd.DataFrame([rates]), files, files, controls)
+    assert (table["control_epochs"] == 1).all()
+    assert (table["delta_control"] == 0.5).all()
     return table.set_index("variant")
 
 

@@ -62,6 +62,11 @@ class Config(Section):
         description="Recipe of the control: the baseline trained further. Give it as many epochs as the longest chain "
         "of trainings that it is compared with."
     )
+    control_lengths: dict[str, list[Count]] = Field(
+        {},
+        description="Epochs of further controls, by network; an empty list for none. A variant is compared with "
+        "the control whose epochs are nearest to its own.",
+    )
     teacher: TeacherConfig = Field(description="Distillation.")
     measure: MeasureConfig = Field(description="Latency.")
     kernel_search: KernelSearchConfig = Field(description="The study kernel_search.")
@@ -71,16 +76,26 @@ class Config(Section):
     low_rank: LowRankConfig = Field(description="The study low_rank.")
     peers: PeersConfig | None = Field(None, description="Other libraries to compare with; null leaves them out.")
 
-    def controls(self) -> dict[str, TrainingConfig]:
-        """Networks that need a control, those that the studies and peers compress, and the recipe of each control."""
+    def controls(self) -> dict[str, dict[str, TrainingConfig]]:
+        """The controls of each network that the studies and peers compress, and their recipes.
+
+        The first of a network has its name; further ones have their epochs in theirs, as in resnet20-2e.
+        """
         used = {self.kernel_search.model, self.clustering.model, self.low_rank.model}
         used.update(self.sensitivity.models, self.merging.models())
         used.update(self.peers.models if self.peers else [])
-        return dict.fromkeys(sorted(used), self.control) | {self.low_rank.model: self.low_rank.control()}
+        first = dict.fromkeys(sorted(used), self.control) | {self.low_rank.model: self.low_rank.control()}
+        return {model: {model: recipe} | self._further_controls(model, recipe) for model, recipe in first.items()}
+
+    def _further_controls(self, model: str, recipe: TrainingConfig) -> dict[str, TrainingConfig]:
+        lengths = sorted(self.control_lengths.get(model, []))
+        return {f"{model}-{epochs}e": recipe.model_copy(update={"epochs": epochs}) for epochs in lengths}
 
     def teacher_views(self) -> int:
         """How many views of each image the teacher is asked about: what the longest training that listens sees."""
         heard = [recipe.epochs for _, recipe in self._trained() if recipe.distillation]
+        further = (recipe for recipes in self.controls().values() for recipe in recipes.values())
+        heard += [recipe.epochs for recipe in further if recipe.distillation]
         if self.kernel_search.finetune_recomposed.distillation:
             heard += [self.kernel_search.spent(f"finetune_recomposed-{name}") for name in self.kernel_search.search]
         if self.low_rank.ce.distillation:
@@ -113,6 +128,25 @@ class Config(Section):
     def _studied_are_baselines(self) -> Config:
         if missing := set(self.controls()) - set(self.baselines):
             raise ValueError(f"baselines: lacks {sorted(missing)}, which studies compress; add them")
+        return self
+
+    @model_validator(mode="after")
+    def _controls_differ(self) -> Config:
+        controls = {model: known for model, known in self.controls().items() if model != self.low_rank.model}
+        for model, lengths in self.control_lengths.items():
+            if not lengths:
+                continue  # how an overlay takes them away
+            if model not in controls:
+                raise ValueError(
+                    f"control_lengths: no study but low_rank, which has a control of its own, compresses {model!r}; "
+                    f"{sorted(controls)} can have further controls"
+                )
+            known = controls[model][model].epochs
+            if known in lengths or len(set(lengths)) < len(lengths):
+                raise ValueError(
+                    f"control_lengths.{model} is {lengths}; name each number once, and not {known}, which the control "
+                    "has anyway"
+                )
         return self
 
     @model_validator(mode="after")

@@ -96,9 +96,11 @@ BASELINES = Section(
     method=(
         "Each baseline is evaluated once on the test images as it was imported or trained. The control is the same "
         "network trained further by the configuration's recipe for controls (AlexNet by that of the low-rank study for "
-        "cross-entropy); its epochs stand in the table, and where the configuration sets distillation, as it does by "
-        "default for all ResNets and their controls, trainings also learn from the answers of a teacher. Accuracies "
-        "carry Wilson's 95 % interval; two networks are compared on the same images by the exact McNemar test."
+        "cross-entropy). A network may have several controls of other lengths, and a variant is compared with the one "
+        "trained most nearly as long. Their epochs stand in the table, and where the configuration sets distillation, "
+        "as it does by default for all ResNets and their controls, trainings also learn from the answers of a teacher. "
+        "Accuracies carry Wilson's 95 % interval; two networks are compared on the same images by the exact McNemar "
+        "test."
     ),
     build=build,
     general=True,

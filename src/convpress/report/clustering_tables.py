@@ -21,6 +21,7 @@ from convpress.config.clustering import (
     ratio_name,
     variants,
 )
+from convpress.report.controls import Controls, against_control
 from convpress.report.reading import last_epoch, read_history, read_rows
 from convpress.report.tables import EPOCH_COLUMNS, Result, accuracy_columns, before_columns, compare
 from convpress.statistics import wilson
@@ -44,19 +45,24 @@ def points_table(paths: Sequence[str], kind: str) -> pd.DataFrame:
 
 
 def finetune_table(
-    results: Mapping[tuple[str, str], Result], models: Mapping[str, str], history: pd.DataFrame, study: ClusteringConfig
+    results: Mapping[tuple[str, str], Result],
+    models: Mapping[str, str],
+    history: pd.DataFrame,
+    study: ClusteringConfig,
+    controls: Controls,
 ) -> pd.DataFrame:
     """A row a trained network; of each ratio's first seeds the best by validation accuracy is marked as selected.
 
-    The control is the dense network after the same training; all others are compared with it, with the run's control,
-    which the comparison of all studies has, and remedies with frozen centroids and nothing else at the same ratio.
-    `epochs_before` were trained before the last surgery.
+    The control is the dense network after the same training; all others are compared with it, with that of the run's
+    `controls` which the comparison of all studies takes, and remedies with frozen centroids and nothing else at the
+    same ratio. `epochs_before` were trained before the last surgery.
     """
     control = results["clustering", CONTROL]
-    rows: list[dict[str, Any]] = [_baseline(results, study)]
+    rows: list[dict[str, Any]] = [_baseline(results, study, controls)]
     for name, variant in variants(study).items():
         result, model = results["clustering", name], load(models[name])
         comparison = compare(result, control)
+        epochs = _epochs(history[history["variant"] == name])
         rows.append(
             {"variant": name, "remedy": variant.remedy, "replicate": variant.replicate, "target_ratio": variant.ratio}
             | _remedy(study, variant)
@@ -64,9 +70,9 @@ def finetune_table(
             | before_columns(result)
             | accuracy_columns(result)
             | {"delta_control": comparison["delta"], "mcnemar_p": comparison["mcnemar_p"]}
-            | _against_run(result, results, study)
+            | _against_run(results, result, controls, study.model, epochs["epochs"])
             | _against_frozen(results, study, variant)
-            | _epochs(history[history["variant"] == name])
+            | epochs
         )
     frame = pd.DataFrame(rows)
     # Further seeds would give replicated remedies more draws at the maximum.
@@ -75,7 +81,7 @@ def finetune_table(
     return frame.assign(selected=frame.index.isin(best))
 
 
-def _baseline(results: Mapping[tuple[str, str], Result], study: ClusteringConfig) -> dict[str, Any]:
+def _baseline(results: Mapping[tuple[str, str], Result], study: ClusteringConfig, controls: Controls) -> dict[str, Any]:
     result = results["baseline", study.model]
     comparison = compare(result, results["clustering", CONTROL])
     return (
@@ -83,7 +89,7 @@ def _baseline(results: Mapping[tuple[str, str], Result], study: ClusteringConfig
         | before_columns(result)
         | accuracy_columns(result)
         | {"delta_control": comparison["delta"], "mcnemar_p": comparison["mcnemar_p"]}
-        | _against_run(result, results, study)
+        | _against_run(results, result, controls, study.model, 0)
     )
 
 
@@ -94,9 +100,10 @@ def _remedy(study: ClusteringConfig, variant: Variant) -> dict[str, Any]:
     return study.remedies[variant.remedy].model_dump(include={"filters", "elementwise", "distance"})
 
 
-def _against_run(result: Result, results: Mapping[tuple[str, str], Result], study: ClusteringConfig) -> dict[str, Any]:
-    found = compare(result, results["control", study.model])
-    return {"delta_run_control": found["delta"], "mcnemar_run_control_p": found["mcnemar_p"]}
+def _against_run(*about: Any) -> dict[str, Any]:
+    """The columns of `against_control` under names of their own, beside those about the study's control."""
+    names = {"mcnemar_p": "mcnemar_run_control_p", "delta_control": "delta_run_control"}
+    return {names.get(name, "run_" + name): value for name, value in against_control(*about).items()}
 
 
 def _against_frozen(

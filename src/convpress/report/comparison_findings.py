@@ -119,7 +119,13 @@ def caveats(frame: pd.DataFrame) -> list[str]:
         controls = say.listing(sorted({say.whole(epochs) for epochs in longer["control_epochs"]}))
         found.append(
             f"These networks were trained for more epochs than their control, which had {controls}, so their points to "
-            f"the control count longer training as well: {names}. Networks with fewer epochs are at a disadvantage."
+            f"the control count longer training as well: {names}."
+        )
+    shorter = variants["finetune_epochs"].gt(0) & (variants["finetune_epochs"] < variants["control_epochs"])
+    if count := int(shorter.sum()):
+        found.append(
+            f"{count} of {len(variants)} networks were trained for fewer epochs than their control, which counts "
+            "against them."
         )
     return found
 

@@ -12,6 +12,7 @@ from convpress.report.comparison_tables import ASKED, NEAREST
 from convpress.report.comparison_timings import timed_twice
 from convpress.report.contents import (
     ACCURACY,
+    CONTROL_EPOCHS,
     FILE,
     INTERVAL,
     MACS,
@@ -50,7 +51,7 @@ TABLE = (
     TIME,
     SPEEDUP,
     INTERVAL,
-    Column("Control's epochs", lambda row: say.whole(row["control_epochs"])),
+    CONTROL_EPOCHS,
     QUARTILES,
     Column("One image", lambda row: say.milliseconds(row["batch1_ms"])),
     Column("Batch, bfloat16", lambda row: say.milliseconds(row["bf16_ms"])),
@@ -114,7 +115,8 @@ COMPARISON = Section(
     question="Which network is worth its cost, whatever the method?",
     method=(
         "Every final variant of every study stands in one table with the baselines, the controls and peers from other "
-        "libraries that were fine-tuned by the same engine; epochs differ and stand beside each. Times of one "
+        "libraries that were fine-tuned by the same engine; epochs differ and stand beside each. Where a network has "
+        "several controls, a variant is compared with the one trained most nearly as long. Times of one "
         "network's variants are measured in turns on the same machine. A variant is on a front when no other variant "
         "of its network is as cheap and as accurate; times whose quartiles overlap count as equal."
     ),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from convpress.report.controls import Controls, against_control
 from convpress.report.frames import records
 from convpress.report.pareto import REFERENCES, front
 from convpress.report.reading import read_json, read_rows
@@ -55,6 +56,7 @@ def final_networks_table(
     results: Mapping[Key, Result],
     final: Mapping[str, Mapping[str, str]],
     epochs: Mapping[str, Mapping[str, int]],
+    controls: Controls,
     latencies: Sequence[str],
     exports: Sequence[str],
 ) -> pd.DataFrame:
@@ -62,7 +64,8 @@ def final_networks_table(
 
     `final` is study -> {variant: network}, `epochs` study -> {variant: epochs of all trainings since the baseline}.
     `latencies` are files of times, `exports` of ONNX checks.
-    Differences and p-values are against the control of the network; fronts are over all rows of a network.
+    Differences and p-values are against that of the network's `controls` whose epochs are nearest; fronts are over all
+    rows of a network.
     """
     times = _times(latencies)
     checks = {(item["study"], item["variant"]): item for path in exports for item in read_json(path)}
@@ -71,9 +74,11 @@ def final_networks_table(
         for variant, model in variants.items():
             key = (study, variant)
             row = {"study": study, "variant": variant, "model": model} | accuracy_columns(results[key])
-            row |= before_columns(results[key]) | _against_control(results, key, model)
+            row |= before_columns(results[key])
+            row |= against_control(results, results[key], controls, model, epochs[study][variant])
+            if study == "control":
+                row |= dict.fromkeys(("delta_control", "mcnemar_p"), math.nan)
             row["finetune_epochs"] = epochs[study][variant]
-            row["control_epochs"] = epochs["control"].get(model, 0)
             row |= times.get(key, {}) | {name: value for name, value in checks[key].items() if name not in row}
             rows.append(row)
     frame = with_fronts(with_speedups(pd.DataFrame(rows)))
@@ -82,14 +87,6 @@ def final_networks_table(
         ["model", "study"], key=lambda column: column.map(order.index) if column.name == "study" else column
     )
     return frame[[*FIRST, *(name for name in frame.columns if name not in FIRST)]].reset_index(drop=True)
-
-
-def _against_control(results: Mapping[Key, Result], key: Key, model: str) -> dict[str, float]:
-    control = results.get(("control", model))
-    if control is None or key == ("control", model):
-        return {"delta_control": math.nan, "mcnemar_p": math.nan}
-    found = compare(results[key], control)
-    return {"delta_control": found["delta"], "mcnemar_p": found["mcnemar_p"]}
 
 
 def _times(paths: Sequence[str]) -> dict[Key, dict[str, Any]]:

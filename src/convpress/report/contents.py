@@ -47,6 +47,7 @@ def counted(share: Any, images: Any) -> str:
 
 ACCURACY = Column("Test accuracy", lambda row: say.percent(row["test_accuracy"]))
 INTERVAL = Column("95 % interval", lambda row: say.interval(row["ci_low"], row["ci_high"]) or say.MISSING)
+CONTROL_EPOCHS = Column("Control's epochs", lambda row: say.whole(row["control_epochs"]))
 TO_CONTROL = Column("Points to control", lambda row: say.points(row["delta_control"]))
 MCNEMAR = Column("McNemar", lambda row: say.p_value(row["mcnemar_p"]))
 PARAMETERS = Column("Parameters", lambda row: say.count(row["params"]))

@@ -23,6 +23,7 @@ COLUMNS = (
     "ci_high",
     "delta_control",
     "mcnemar_p",
+    "control_epochs",
     "validation_accuracy",
     "params",
     "macs",
@@ -94,7 +95,7 @@ def summary(frame: pd.DataFrame, kernels: pd.DataFrame) -> list[str]:
     sentences = [
         f"With learned kernel sizes (variant {best['variant']}: {say.sizes(best['kernel_sizes'])}) the network gets "
         f"{say.percent(best['test_accuracy'])} of the test images right and "
-        f"{say.verdict(best['delta_control'], best['mcnemar_p'])}, the 3×3 network{_budget(best, control)}."
+        f"{say.verdict(best['delta_control'], best['mcnemar_p'])}, the 3×3 network{_budget(best)}."
     ]
     return sentences + _cost(best, control) + _use(best["variant"], kernels)
 
@@ -108,13 +109,13 @@ def _use(variant: str, kernels: pd.DataFrame) -> list[str]:
     return [f"Beyond their central 3×3 taps its kernels hold at most {say.share(max(parts))} of their energy{answer}."]
 
 
-def _budget(best: Row, control: Row | None) -> str:
+def _budget(best: Row) -> str:
     """`and as many epochs` when they are; otherwise the control's."""
-    if control is None or say.absent(control["epochs"]):
+    epochs = best["control_epochs"]
+    if say.absent(epochs):
         return ""
-    if best["total_epochs"] == control["epochs"]:
-        return f" trained for as many epochs ({say.whole(control['epochs'])})"
-    return f" trained for {say.epochs(control['epochs'])}"
+    same = best["total_epochs"] == epochs
+    return f" trained for as many epochs ({say.whole(epochs)})" if same else f" trained for {say.epochs(epochs)}"
 
 
 def _cost(best: Row, control: Row | None) -> list[str]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from convpress.checkpoints import load
 from convpress.kernel_search import searched_layers
 from convpress.layers.surgery import find_conv
+from convpress.report.controls import Controls, against_control
 from convpress.report.frames import records
 from convpress.report.reading import last_epoch, read_history, read_json, read_rows
 from convpress.report.tables import (
@@ -20,7 +21,6 @@ from convpress.report.tables import (
     Result,
     accuracy_columns,
     before_columns,
-    compare,
     device,
 )
 
@@ -98,21 +98,23 @@ def stages_table(
     history: pd.DataFrame,
     searched: Mapping[str, str],
     layers: Sequence[str],
+    controls: Controls,
 ) -> pd.DataFrame:
-    """A row a stage and variant; the best final variant by validation accuracy is marked as selected."""
+    """A row a stage and variant; the best final variant by validation accuracy is marked as selected.
+
+    Each is compared with the control whose epochs are nearest to those of its whole chain.
+    """
     times = read_rows(latency).set_index("stage")
-    control = next(result for (study, _), result in results.items() if study == "control")
+    shown = {key: result for key, result in results.items() if key[0] != "control" or key[1] in controls}
     rows = []
-    for (study, name), result in results.items():
+    for (study, name), result in shown.items():
         stage, _, variant = name.partition("-") if study == "kernel_search" else (study, "", "")
         spent = history[(history["stage"] == stage) & (history["variant"] == variant)]
         time = times.loc["baseline" if study in ("baseline", "control") else name]
-        comparison = compare(result, control)
         rows.append(
             {"stage": stage, "variant": variant}
             | before_columns(result)
             | accuracy_columns(result)
-            | {"delta_control": comparison["delta"], "mcnemar_p": comparison["mcnemar_p"]}
             | {f"latency_{key}": time[key] for key in ("q1_ms", "q3_ms")}
             | {
                 "latency_ms": time["median_ms"],
@@ -125,6 +127,12 @@ def stages_table(
         )
     frame = pd.DataFrame(rows)
     frame["total_epochs"] = total_epochs(frame, {name for name, path in searched.items() if _keeps_dense(path)})
+    model = next(name for study, name in results if study == "baseline")
+    against = [
+        against_control(results, result, controls, model, epochs)
+        for result, epochs in zip(shown.values(), frame["total_epochs"], strict=True)
+    ]
+    frame = frame.join(pd.DataFrame(against))
     final = frame[frame["stage"] == "finetune_recomposed"]
     frame["selected"] = frame.index == final["validation_accuracy"].idxmax()
     return frame

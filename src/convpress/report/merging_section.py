@@ -9,6 +9,7 @@ import pandas as pd
 from convpress.report import wording as say
 from convpress.report.contents import (
     ACCURACY,
+    CONTROL_EPOCHS,
     EPOCHS,
     FILE,
     INTERVAL,
@@ -47,7 +48,7 @@ TUNED = (
     MCNEMAR.blank_for(stage="control"),
     Column("Before training", lambda row: counted(row["accuracy_before"], row["test_n"])),
     EPOCHS,
-    Column("Control's epochs", lambda row: say.whole(row["control_epochs"])).blank_for(stage="control"),
+    CONTROL_EPOCHS.blank_for(stage="control"),
     PARAMETERS,
     MACS,
     FILE,

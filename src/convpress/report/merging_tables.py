@@ -12,6 +12,7 @@ from convpress.checkpoints import load
 from convpress.layers.shared import SharedFilterConv2d
 from convpress.layers.shared_kernels import SharedKernelConv2d
 from convpress.merging.blocks import inner, residual_blocks
+from convpress.report.controls import Controls, against_control
 from convpress.report.merging_turns import PAIRED, TURNS, paired_speedups
 from convpress.report.reading import last_epoch, read_history, read_rows
 from convpress.report.tables import (
@@ -20,7 +21,6 @@ from convpress.report.tables import (
     Result,
     accuracy_columns,
     before_columns,
-    compare,
     device,
 )
 from convpress.statistics import wilson
@@ -50,17 +50,16 @@ IMAGES = 10_000
 
 
 def history_table(
-    controls: Sequence[str],
+    control_histories: Sequence[str],
     histories: Sequence[str],
     variants: Mapping[str, Mapping[str, Any]],
-    *,
-    control_epochs: Mapping[str, int],
+    controls: Controls,
 ) -> pd.DataFrame:
     """Loss and accuracies by stage (control or finetuned), variant (a control's network) and epoch."""
     frames = []
-    for path in controls:
+    for path in control_histories:
         name = Path(path).stem
-        frames.append(read_history(path, control_epochs[name]).assign(stage="control", variant=name))
+        frames.append(read_history(path, controls[name][name]).assign(stage="control", variant=name))
     for path in histories:
         name = Path(path).stem
         history = read_history(path, variants[name]["training"]["epochs"])
@@ -77,6 +76,7 @@ def merging_table(
     *,
     model: str,
     seed: int,
+    controls: Controls,
 ) -> pd.DataFrame:
     """A row a baseline, control, point of the sweep (accuracies on validation images) and fine-tuned variant.
 
@@ -92,18 +92,17 @@ def merging_table(
             key, method = ("variant", name), "finetuned"
         else:
             entry, key, method = {"model": name, "method": study, "seed": seed}, ("baseline", name), study
-        control = results["control", entry["model"]]
-        comparison = compare(result, control)
-        spent = history[(history["stage"] == method) & (history["variant"] == name)]
-        control_spent = history[(history["stage"] == "control") & (history["variant"] == entry["model"])]
+        if study == "control" and name not in controls:
+            continue  # a further one, which others are compared with
+        spent = last_epoch(history[(history["stage"] == method) & (history["variant"] == name)])
         rows.append(
             entry
             | {"stage": method, "variant": name}
             | before_columns(result)
             | accuracy_columns(result)
-            | {"delta_control": comparison["delta"], "mcnemar_p": comparison["mcnemar_p"]}
+            | against_control(results, result, controls, entry["model"], spent)
             | _time(times, key, entry["model"])
-            | {"epochs": last_epoch(spent), "control_epochs": last_epoch(control_spent)}
+            | {"epochs": spent}
         )
     for point in (row for path in sweep for row in read_rows(path).to_dict("records")):
         entry = {"stage": "sweep", "model": model, "variant": point["point"], "allocate": False, "seed": seed}

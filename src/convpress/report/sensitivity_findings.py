@@ -274,18 +274,22 @@ def harmed(study: pd.DataFrame, treatments: Sequence[str]) -> list[tuple[str, fl
     return found
 
 
-def caveats(study: pd.DataFrame, control_epochs: dict[str, float]) -> list[str]:
-    """What is scaled down, and that the control trains longer."""
+def caveats(study: pd.DataFrame) -> list[str]:
+    """What is scaled down, and which controls train for another number of epochs."""
     epochs = sorted({int(value) for value in study["epochs"].dropna()})
     if not epochs:
         return ["The epochs of the factorised networks are not in the table, so no control can be set beside them."]
     spent = say.listing(map(str, epochs)) + (" epoch" if epochs == [1] else " epochs")
-    longer = {model: value for model, value in control_epochs.items() if value > min(epochs)}
     found = [f"The factorised networks of the study on sensitivity are fine-tuned for {spent} only."]
-    if longer:
-        words = say.listing(f"{model} {int(value)}" for model, value in longer.items())
+    other = study[study["control_epochs"].notna() & (study["control_epochs"] != study["epochs"])]
+    if len(other):
+        pairs = other[["model", "epochs", "control_epochs"]].drop_duplicates()
+        words = say.listing(
+            f"{row['model']} {say.whole(row['epochs'])}, its control {say.whole(row['control_epochs'])}"
+            for row in records(pairs)
+        )
         found.append(
-            f"Where their controls train longer (epochs: {words}), the points to control count the shorter training "
-            "as well; plain and treated variants are compared at equal training."
+            f"Where controls train for other epochs (epochs: {words}), the points to control count that as well; plain "
+            "and treated variants are compared at equal training."
         )
     return found

@@ -8,6 +8,7 @@ from convpress.report import wording as say
 from convpress.report.comparison_timings import with_times
 from convpress.report.contents import (
     ACCURACY,
+    CONTROL_EPOCHS,
     EPOCHS,
     INTERVAL,
     MACS,
@@ -46,7 +47,8 @@ COLUMNS = (
     *("model", "layer_set", "decomposition", "compression", "treatment", "suffix", "replicate", "variant", "rank"),
     *("layer_compression", "relative_error", "sensitivity", "relative_sensitivity", "relative_sensitivity_after"),
     *("accuracy_before", "test_accuracy", "test_n", "ci_low", "ci_high", "validation_accuracy", "params", "macs"),
-    *("delta_control", "mcnemar_p", "delta_plain", "mcnemar_plain_p", "largest_lr", "lr", "epochs", "seconds"),
+    *("delta_control", "mcnemar_p", "control_epochs", "delta_plain", "mcnemar_plain_p", "largest_lr", "lr"),
+    *("epochs", "seconds"),
 )
 PAIRS = (
     *("model", "decomposition", "compression", "suffix", "treatment", "epochs", "replicates", "delta_plain"),
@@ -74,6 +76,7 @@ TABLE = (
     Column("Learning rate", lambda row: say.MISSING if say.absent(row["lr"]) else f"{row['lr']:g}"),
     TIME,
     EPOCHS,
+    CONTROL_EPOCHS,
     Column("Training time", lambda row: say.duration(row["seconds"])),
 )
 
@@ -148,7 +151,7 @@ def build(run: Run) -> Content:
     if study.empty:
         content.missing.append("the table of variants (tables/sensitivity.csv)")
     else:
-        content.caveats += caveats(study, _control_epochs(run, study))
+        content.caveats += caveats(study)
         alike, alike_pairs = equally_compressed(study), equally_compressed(pairs)
         content.findings, content.summary = _told(run, alike, alike_pairs, correlation), summary(alike, alike_pairs)
         content.findings += allocation_findings(study)
@@ -179,12 +182,6 @@ def _with_repeated(study: pd.DataFrame) -> list[str]:
     ]
     why = "Trainings with the penalty are not among these comparisons, as they end as sensitive as those without it"
     return [f"{why}. With them the correlation at the start is {say.listing(told)}." if told else f"{why}."]
-
-
-def _control_epochs(run: Run, study: pd.DataFrame) -> dict[str, float]:
-    controls = run.table("baselines", ("model", "variant", "epochs"))
-    controls = controls[(controls["variant"] == "control") & controls["model"].isin(set(study["model"]))]
-    return {row["model"]: row["epochs"] for row in records(controls) if not say.absent(row["epochs"])}
 
 
 SENSITIVITY = Section(

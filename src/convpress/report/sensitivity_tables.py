@@ -12,6 +12,7 @@ from scipy import stats
 
 from convpress.checkpoints import load
 from convpress.config.sensitivity import STARTS, Variant
+from convpress.report.controls import Controls, against_control
 from convpress.report.reading import last_epoch, read_history, read_json, read_rows
 from convpress.report.sensitivity_penalty import counted
 from convpress.report.tables import Result, accuracy_columns, before_columns, compare
@@ -77,12 +78,13 @@ def variants_table(
     rates: pd.DataFrame,
     models: Mapping[str, str],
     histories: Mapping[str, str],
+    controls: Controls,
 ) -> pd.DataFrame:
     """A row a variant: error and sensitivity over all layers, accuracies, comparisons with control and plain twin."""
     rows = []
     for name, variant in variants.items():
         result, history = results["sensitivity", name], read_history(histories[name], variant.recipe.epochs)
-        control = compare(result, results["control", variant.model])
+        spent = last_epoch(history)
         twin = results.get(("sensitivity", _plain_twin(variant, variants)))
         plain = compare(result, twin) if twin and variant.treatment != "plain" else {}
         rows.append(
@@ -92,10 +94,10 @@ def variants_table(
             | _trained(models[name], _factorised(_of(layers, variant)))
             | before_columns(result)
             | accuracy_columns(result)
-            | {"delta_control": control["delta"], "mcnemar_p": control["mcnemar_p"]}
+            | against_control(results, result, controls, variant.model, spent)
             | {"delta_plain": plain.get("delta"), "mcnemar_plain_p": plain.get("mcnemar_p")}
             | {"largest_lr": _largest_rate(variant, rates)}
-            | {"lr": variant.recipe.lr, "epochs": last_epoch(history), "seconds": float(history["seconds"].sum())}
+            | {"lr": variant.recipe.lr, "epochs": spent, "seconds": float(history["seconds"].sum())}
         )
     frame = pd.DataFrame(rows)
     return frame.astype({"delta_plain": float, "mcnemar_plain_p": float, "largest_lr": float})
