@@ -1,11 +1,12 @@
 """Shared filters and merged channels against the dense network: medians of interleaved passes, and their ratios.
 
 Four ways of running ResNet-20 with the blocks' filters clustered at each ratio: dense; the seed document's first
-method, one convolution a centroid; ours, one convolution and a gather, or dense where that is faster; the seed's
-second method, fewer channels. Dense and merged run a second time with their batch norms folded into the convolutions,
-as ONNX Runtime does by itself: what normalising takes, a merged network saves less of. A last row tells how much
-merging can gain at all: a single channel left in each block, also compiled. Random weights: times do not depend on
-them. `--help` for options.
+method, one convolution a centroid; ours, one convolution and copies of its channels, or dense where that is faster;
+the seed's second method, fewer channels. `again` is a second dense network: how far from 1 equal networks are. Dense
+and merged run a second time with their batch norms folded into the convolutions, as ONNX Runtime does by itself: what
+normalising takes, a merged network saves less of. A last row tells how much merging can gain at all: a single channel
+left in each block, also compiled. Then single wide layers, dense and ours. Random weights: times do not depend on them.
+`--help` for options.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
 from convpress.layers.shared import SharedFilterConv2d
-from convpress.measure import interleaved_latency
+from convpress.measure import Latency, interleaved_latency
 from convpress.merging.blocks import inner, residual_blocks
 from convpress.merging.channels import kept
 from convpress.merging.networks import merge_network, share_network
@@ -55,7 +56,10 @@ def seeds_way(model: nn.Module) -> nn.Module:
 
 REFERENCE = {f"{way} {how}": f"dense {how}" for way in ("merged", "limit") for how in ("folded", "compiled")}
 """What a way is held against, where that is not the dense network as it is."""
-WAYS = ("seed", "ours", "merged", "limit", *REFERENCE)
+WAYS = ("again", "seed", "ours", "merged", "limit", *REFERENCE)
+WIDE = ((64, 8), (128, 8), (256, 8), (256, 14))
+"""Channels and pixels a side of the single layers."""
+WIDE_RATIOS = (0.5, 0.875)
 
 
 def merged(name: str, ratio: float) -> nn.Module:
@@ -76,22 +80,48 @@ def limits(name: str) -> dict[str, nn.Module]:
 
 def networks(name: str, ratio: float) -> dict[str, nn.Module]:
     """The networks of one ratio."""
-    models = {way: create_model(name) for way in ("dense", "seed", "ours")} | {"merged": merged(name, ratio)}
+    models = {way: create_model(name) for way in ("dense", "again", "seed", "ours")} | {"merged": merged(name, ratio)}
     for way in ("seed", "ours"):
         share_network(models[way], ratio)
     seeds_way(models["seed"])
     return models | {f"{way} folded": fuse(models[way].eval()) for way in ("dense", "merged")}
 
 
+def wide_layers(kind: str, batches: list[int], repeats: int) -> list[dict]:
+    """A row for each wide layer, batch and ratio: dense, a second dense one, and ours."""
+    rows = []
+    for channels, side in WIDE:
+        conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        for ratio in WIDE_RATIOS:
+            labels = torch.arange(channels) % round(channels * (1 - ratio))
+            layers = {"dense": conv, "again": conv, "ours": SharedFilterConv2d.from_conv(conv, labels)}
+            for batch in batches:
+                times = interleaved_latency(
+                    layers, (channels, side, side), batch_size=batch, repeats=repeats * 3, dtype=getattr(torch, kind)
+                )
+                rows.append({"channels": channels, "side": side} | timed(kind, batch, ratio, times))
+    return rows
+
+
+def timed(kind: str, batch: int, ratio: float | None, times: dict[str, Latency]) -> dict:
+    """A row: the medians, and how many times faster than its reference each way is."""
+    reference = {way: times[REFERENCE.get(way, "dense")].median_ms for way in times}
+    row = {"type": kind, "batch": batch, "ratio": ratio}
+    row |= {f"{way} ms": latency.median_ms for way, latency in times.items()}
+    return row | {f"dense/{way}": reference[way] / one.median_ms for way, one in times.items()}
+
+
 def kept_lines(row: dict, arguments: argparse.Namespace) -> list[dict[str, object]]:
     """What is kept of a row: each way against the dense network."""
-    ratio = "one channel" if row["ratio"] is None else f"ratio {row['ratio']:.1f}"
-    about = f"{arguments.model}, {row['type']}, batch {row['batch']}, {ratio}"
+    ratio = "one channel" if row["ratio"] is None else f"ratio {row['ratio']:g}"
+    what = f"{row['channels']} channels, {row['side']} pixels a side" if "channels" in row else arguments.model
+    about = f"{what}, {row['type']}, batch {row['batch']}, {ratio}"
+    kind = "wide layers " if "channels" in row else ""
     ways = [way for way in WAYS if f"{way} ms" in row]
     return [
         {
             "case": f"{about}, {way}",
-            "group": f"{way}, {row['type']}, batch {row['batch']}",
+            "group": f"{kind}{way}, {row['type']}, batch {row['batch']}",
             "quantity": "forward pass against dense",
             "unit": "ms",
         }
@@ -132,12 +162,11 @@ def main() -> None:
                 times = interleaved_latency(
                     models, (3, 32, 32), batch_size=batch, repeats=repeats, dtype=getattr(torch, kind)
                 )
-                row = {"type": kind, "batch": batch, "ratio": ratio}
-                row |= {f"{way} ms": latency.median_ms for way, latency in times.items()}
-                dense = {way: times[REFERENCE.get(way, "dense")].median_ms for way in times}
-                rows.append(row | {f"dense/{way}": dense[way] / one.median_ms for way, one in times.items()})
+                rows.append(timed(kind, batch, ratio, times))
     print(tabulate(rows, headers="keys", floatfmt=".2f"))
-    record("merging_latency", [line for row in rows for line in kept_lines(row, arguments)])
+    wide = [row for kind in arguments.types for row in wide_layers(kind, arguments.batches, arguments.repeats)]
+    print(tabulate(wide, headers="keys", floatfmt=".2f"))
+    record("merging_latency", [line for row in rows + wide for line in kept_lines(row, arguments)])
 
 
 if __name__ == "__main__":

@@ -31,6 +31,10 @@ ACCURACY_TOLERANCE = 0.001
 """Largest allowed difference of accuracies (fractions) between PyTorch and ONNX Runtime."""
 
 
+SHORT = 5
+"""Passes of a single image are short and scatter more: so many times more of them are timed."""
+
+
 def time_networks(
     models: Mapping[str, nn.Module],
     measure: MeasureConfig,
@@ -53,7 +57,7 @@ def time_networks(
                 dict(models),
                 input_shape,
                 batch_size=batch_size,
-                repeats=measure.repeats,
+                repeats=measure.repeats * (SHORT if batch_size == 1 else 1),
                 warmup=measure.warmup,
                 dtype=dtype,
                 device=device,

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import convpress
 from convpress.errors import ConvpressError
 from convpress.filters import cluster
-from convpress.layers.shared import SharedFilterConv2d, gathers
+from convpress.layers.shared import SharedFilterConv2d, copies
 from convpress.layers.shared_kernels import SharedKernelConv2d
 from convpress.layers.surgery import find_conv, put_layer
 
@@ -118,11 +118,11 @@ def test_inference_equals_the_expanded_convolution(clusters, layout, bias):
     assert found.is_contiguous(memory_format=layout)
 
 
-def test_gathered_channels_of_a_cluster_are_the_same_bits():
+def test_copied_channels_of_a_cluster_are_the_same_bits():
     torch.manual_seed(0)
     conv = nn.Conv2d(64, 64, 3, padding=1, bias=False)
     shared = SharedFilterConv2d.from_conv(conv, torch.arange(64) % 7).eval()
-    assert gathers((64, 64, 3, 3), 7, torch.float32, "cpu")
+    assert copies((64, 64, 3, 3), 7, torch.float32, "cpu")
     x = torch.randn(2, 64, 8, 8).contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         found = shared(x)
@@ -130,14 +130,14 @@ def test_gathered_channels_of_a_cluster_are_the_same_bits():
 
 
 def test_the_rule_counts_blocks_of_filters():
-    assert gathers((64, 64, 3, 3), 32, torch.float32, "cpu")
-    assert not gathers((64, 64, 3, 3), 33, torch.float32, "cpu")
-    assert not gathers((16, 16, 3, 3), 1, torch.float32, "cpu")
-    assert not gathers((64, 16, 1, 1), 1, torch.float32, "cpu")
-    assert not gathers((64, 64, 3, 3), 16, torch.float32, "cuda")
-    assert not gathers((64, 64, 3, 3), 16, torch.bfloat16, "cpu")
+    assert copies((64, 64, 3, 3), 32, torch.float32, "cpu")
+    assert not copies((64, 64, 3, 3), 33, torch.float32, "cpu")
+    assert not copies((16, 16, 3, 3), 1, torch.float32, "cpu")
+    assert not copies((64, 16, 1, 1), 1, torch.float32, "cpu")
+    assert not copies((64, 64, 3, 3), 16, torch.float32, "cuda")
+    assert not copies((64, 64, 3, 3), 16, torch.bfloat16, "cpu")
     x = torch.randn(1, 32, 8, 8)
-    assert macs(layer(clusters=20), x) == 32 * 32 * 9 * 64
+    assert macs(layer(clusters=20), x) == 32 * 32 * 9 * 64 + 32 * 64 * 64
     assert macs(layer(clusters=40), x) == 64 * 32 * 9 * 64
 
 
@@ -170,8 +170,13 @@ def test_what_inference_prepared_follows_the_weights(layer, clusters):
         assert shared._prepared is not None
         shared.weight.mul_(2)
         assert torch.allclose(shared(x), fresh(), atol=1e-5)
-        shared.index.copy_(shared.index.flip(0))
+        shared.index = shared.index.flip(0)
         assert torch.allclose(shared(x), fresh(), atol=1e-5)
+        shared.weight.data = shared.weight * 3
+        assert torch.allclose(shared(x), fresh(), atol=1e-5)
+        swapped = {"weight": nn.Parameter(shared.weight * 2), "bias": torch.zeros(64)}
+        called = torch.func.functional_call(shared, swapped, (x,))
+        assert torch.allclose(called, F.conv2d(x, 2 * shared.kernel(), padding=1), atol=1e-4)
         other = layer(clusters=clusters)
         shared.load_state_dict(other.state_dict())
         assert torch.allclose(shared(x), other(x), atol=1e-5)
@@ -238,6 +243,7 @@ def test_changes_that_torch_does_not_count_are_seen_after_a_word(tell):
     with torch.no_grad():
         shared(x)
         shared.weight.data.mul_(2)
+        shared.index.copy_(shared.index.flip(0))
         tell(shared)
         assert torch.allclose(shared(x), F.conv2d(x, shared.kernel(), shared.bias, padding=1), atol=1e-5)
 

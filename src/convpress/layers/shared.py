@@ -1,8 +1,8 @@
 """Convolutions whose filters share centroids: k stored filters stand for all output channels.
 
-Inference takes one of two ways. Gather: one convolution with the centroids, then each output channel is a copy of its
-centroid's. Dense: one convolution with the expanded kernel. `gathers` decides, by a rule that `BLOCK` and
-`WORTHWHILE` hold; it looks at shapes and types alone, never at a clock, so results keep their bits.
+Inference takes one of two ways. Copies: one convolution with the centroids, then each output channel is a copy of its
+centroid's. Dense: one convolution with the expanded kernel. `copies` decides, by a rule that `BLOCK` and `WORTHWHILE`
+hold; it looks at shapes and types alone, never at a clock, so results keep their bits.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from convpress.layers.surgery import register_layer
 BLOCK = 16
 """oneDNN computes output channels by 16 (AVX-512): 17 cost as many as 32, and 12 often more than 16."""
 
-WORTHWHILE = 72
-"""Multiply-accumulates that a gathered value must save; measured on CPUs (benchmarks/merging_latency.py)."""
+WORTHWHILE = {torch.float32: 72, torch.bfloat16: 1000}
+"""Multiply-accumulates that a copied value must save; measured on CPUs (benchmarks/merging_latency.py)."""
 
 
-def gathers(kernel: tuple[int, ...], clusters: int, dtype: torch.dtype, device: str) -> bool:
-    """Whether a convolution of `kernel` (T, S, h, w) with so many centroids runs with a gather in inference.
+def copies(kernel: tuple[int, ...], clusters: int, dtype: torch.dtype, device: str) -> bool:
+    """Whether inference computes so many centroids of a `kernel` (T, S, h, w) and copies their outputs.
 
     It does when at least half of the filters, counted in blocks of `BLOCK`, drop out, and each of the T values a
-    pixel saves at least `WORTHWHILE` multiply-accumulates. In bfloat16 copies cost more than what they save, and
-    other devices were not measured: dense.
+    pixel saves at least `WORTHWHILE` multiply-accumulates, less what the copy takes. Other devices and types were not
+    measured: dense.
     """
-    if device != "cpu" or dtype != torch.float32:
+    if device != "cpu" or dtype not in WORTHWHILE:
         return False
     out_channels, *inner = kernel
     kept = padded(clusters)
-    saved = math.prod(inner) * (out_channels - kept) / out_channels
-    return 2 * kept <= out_channels and saved >= WORTHWHILE
+    saved = math.prod(inner) * (out_channels - kept) / out_channels - kept
+    return 2 * kept <= out_channels and saved >= WORTHWHILE[dtype]
 
 
 def padded(clusters: int) -> int:
@@ -56,7 +56,7 @@ class SharedFilterConv2d(PreparedConv2d):
     """
 
     whole_filters: ClassVar[bool] = True
-    """Whether an output channel is a whole stored filter's, so that channels can be gathered."""
+    """Whether an output channel is a whole stored filter's, so that it can be copied."""
 
     def __init__(
         self,
@@ -98,12 +98,12 @@ class SharedFilterConv2d(PreparedConv2d):
                 new.bias.copy_(conv.bias)
         return new
 
-    def _gathered(self) -> tuple[Tensor, Tensor] | None:
+    def _copied(self) -> tuple[Tensor, Tensor] | None:
         weight = self.weight
         shape = (self.out_channels, *weight.shape[1:])
-        if not (self.whole_filters and gathers(shape, self.clusters, weight.dtype, weight.device.type)):
+        if not (self.whole_filters and copies(shape, self.clusters, weight.dtype, weight.device.type)):
             return None
-        return F.pad(weight, (0,) * 7 + (padded(self.clusters) - self.clusters,)), self.index.long()
+        return F.pad(weight, (0,) * 7 + (padded(self.clusters) - self.clusters,)), self.index
 
     def kernel(self) -> Tensor:
         """The dense kernel (T, S, h, w), differentiable in the centroids."""
