@@ -162,7 +162,7 @@ def network_of(control):
 
 
 def references(output, *models):
-    """What `evaluate` writes about these networks and all their controls."""
+    """A file of these networks and of all their controls, `output` having {study} and {variant}."""
     controls = [name for model in models for name in CONTROLS.get(model, ())]
     return expand(output, study="baseline", variant=models) + expand(output, study="control", variant=controls)
 
@@ -199,10 +199,32 @@ rule evaluate:
         "../scripts/evaluate.py"
 
 
+MODEL_FILE = f"{MODELS}/{{study}}/{{variant}}.safetensors"
+
+
+rule baseline_latency:
+    input:
+        models=references(MODEL_FILE, *config["baselines"]),
+    output:
+        latency=f"{RESULTS}/metrics/baseline/latency.csv",
+        provenance=f"{RESULTS}/metrics/baseline/latency.csv.provenance.json",
+    log:
+        f"{LOGS}/baseline_latency.log",
+    threads: workflow.cores or 1  # alone on the machine, or the times mean nothing
+    params:
+        measure=config["measure"],
+        compute=config["compute"],
+        loads=[],
+        code=code("baseline_latency.py"),
+    script:
+        "../scripts/baseline_latency.py"
+
+
 rule baseline_tables:
     input:
         metrics=references(rules.evaluate.output.metrics, *config["baselines"]),
         predictions=references(rules.evaluate.output.predictions, *config["baselines"]),
+        latency=rules.baseline_latency.output.latency,
     output:
         table("baselines"),
     log:
@@ -214,7 +236,7 @@ rule baseline_tables:
         "../scripts/baseline_tables.py"
 
 
-TARGETS += [rules.baseline_tables.input, rules.baseline_tables.output]
+TARGETS += [rules.baseline_tables.input, rules.baseline_tables.output, rules.baseline_latency.output]
 TARGETS += expand(rules.teacher_logits.output.logits, view=range(checked.teacher_views()))
 TARGETS += expand(rules.import_baseline.output, model=[name for name in config["baselines"] if name in CHECKPOINTS])
 TARGETS += expand(rules.train_baseline.output, model=[name for name in config["baselines"] if name in TRAINED])

@@ -205,8 +205,25 @@ rule finetune_progressive:
         "../scripts/finetune_progressive.py"
 
 
+use rule baseline_latency as clustering_latency with:
+    input:
+        models=expand(MODEL_FILE, study="baseline", variant=CL.model)
+        + expand(MODEL_FILE, study="clustering", variant=CL_VARIANTS),
+    output:
+        latency=f"{RESULTS}/metrics/clustering/latency.csv",
+        provenance=f"{RESULTS}/metrics/clustering/latency.csv.provenance.json",
+    log:
+        f"{LOGS}/clustering_latency.log",
+    params:
+        measure=config["measure"],
+        compute=config["compute"],
+        loads=layers_of("clustering"),
+        code=code("baseline_latency.py", layers_of("clustering")),
+
+
 rule clustering_tables:
     input:
+        latency=rules.clustering_latency.output.latency,
         metrics=references(rules.evaluate.output.metrics, CL.model)
         + expand(rules.evaluate.output.metrics, study="clustering", variant=CL_VARIANTS),
         predictions=references(rules.evaluate.output.predictions, CL.model)
@@ -256,6 +273,7 @@ rule clustering_figures:
 
 
 TARGETS += [rules.clustering_tables.input, rules.clustering_tables.output, rules.clustering_figures.output]
+TARGETS += [rules.clustering_latency.output]
 TARGETS += expand(rules.sweep_clusters.output, layer=CL.layers)
 TARGETS += expand(rules.sweep_clusters_group.output, group=CL_GROUPS)
 TARGETS += expand(rules.evaluate_plan.output, plan=CL_PLANS)

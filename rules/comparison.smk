@@ -15,10 +15,7 @@ def final_files(pattern, network=None):
     ]
 
 
-MODEL_FILE = f"{MODELS}/{{study}}/{{variant}}.safetensors"
-
-
-rule comparison_latency:
+use rule baseline_latency as comparison_latency with:
     input:
         models=lambda w: final_files(MODEL_FILE, w.model),
     output:
@@ -26,14 +23,11 @@ rule comparison_latency:
         provenance=f"{RESULTS}/metrics/latency/{{model}}.csv.provenance.json",
     log:
         f"{LOGS}/comparison_latency/{{model}}.log",
-    threads: workflow.cores or 1  # alone on the machine, or the times mean nothing
     params:
         measure=config["measure"],
         compute=config["compute"],
         loads=layers_of(*LAYERS_OF),
-        code=code("comparison_latency.py", layers_of(*LAYERS_OF)),
-    script:
-        "../scripts/comparison_latency.py"
+        code=code("baseline_latency.py", layers_of(*LAYERS_OF)),
 
 
 rule export_onnx:

@@ -99,8 +99,25 @@ rule sensitivity_probe:
         "../scripts/sensitivity_probe.py"
 
 
+use rule baseline_latency as sensitivity_latency with:
+    input:
+        models=expand(MODEL_FILE, study="baseline", variant=SENS.models)
+        + expand(MODEL_FILE, study="sensitivity", variant=SENS_VARIANTS),
+    output:
+        latency=f"{RESULTS}/metrics/sensitivity/latency.csv",
+        provenance=f"{RESULTS}/metrics/sensitivity/latency.csv.provenance.json",
+    log:
+        f"{LOGS}/sensitivity_latency.log",
+    params:
+        measure=config["measure"],
+        compute=config["compute"],
+        loads=layers_of("sensitivity"),
+        code=code("baseline_latency.py", layers_of("sensitivity")),
+
+
 rule sensitivity_tables:
     input:
+        latency=rules.sensitivity_latency.output.latency,
         metrics=references(rules.evaluate.output.metrics, *SENS.models)
         + expand(rules.evaluate.output.metrics, study="sensitivity", variant=SENS_VARIANTS),
         predictions=references(rules.evaluate.output.predictions, *SENS.models)
@@ -153,6 +170,7 @@ rule sensitivity_figures:
 
 
 TARGETS += [rules.sensitivity_tables.input, rules.sensitivity_tables.output, rules.sensitivity_figures.output]
+TARGETS += [rules.sensitivity_latency.output]
 TARGETS += expand(rules.finetune_factorised.output, variant=SENS_VARIANTS)
 TARGETS += expand(f"{MODELS}/sensitivity/factors/{{name}}.safetensors", name=SENS_FACTORS)
 TARGETS += [

@@ -5,6 +5,7 @@ from pathlib import Path
 from common import job
 from convpress.config.clustering import ClusteringConfig
 from convpress.report import clustering_tables as tables
+from convpress.report.latencies import read_times
 from convpress.report.tables import read_results, write_table
 
 with job(snakemake):
@@ -17,7 +18,8 @@ with job(snakemake):
     write_table(tables.points_table(inputs.layers, "layer"), Path(output.layers[0]))
     write_table(tables.points_table(inputs.groups, "group"), Path(output.groups[0]))
     write_table(tables.points_table(inputs.plans, "plan"), Path(output.plans[0]))
-    finetuned = tables.finetune_table(results, models, history, study, snakemake.params.controls)
+    about = {"controls": snakemake.params.controls, "times": read_times(inputs.latency)}
+    finetuned = tables.finetune_table(results, models, history, study, **about)
     write_table(finetuned, Path(output.finetune[0]))
     write_table(history, Path(output.history[0]))
     write_table(tables.norms_table(networks, study.layers), Path(output.norms[0]))

@@ -5,6 +5,7 @@ from pathlib import Path
 from common import job
 from convpress.config.sensitivity import SensitivityConfig
 from convpress.report import sensitivity_tables as tables
+from convpress.report.latencies import read_times
 from convpress.report.tables import read_results, write_table
 
 with job(snakemake):
@@ -13,7 +14,8 @@ with job(snakemake):
     results = read_results(inputs.metrics, inputs.predictions)
     models, histories = ({Path(path).stem: path for path in paths} for paths in (inputs.models, inputs.histories))
     layers, rates = tables.layers_table(inputs.factors), tables.probe_table(inputs.rates)
-    study = tables.variants_table(variants, results, layers, rates, models, histories, snakemake.params.controls)
+    about = {"controls": snakemake.params.controls, "times": read_times(inputs.latency)}
+    study = tables.variants_table(variants, results, layers, rates, models, histories, **about)
     write_table(study, Path(output.sensitivity[0]))
     write_table(layers, Path(output.layers[0]))
     write_table(tables.noise_table(tables.probe_table(inputs.noise)), Path(output.noise[0]))

@@ -80,8 +80,9 @@ def table(history, monkeypatch):
         (study, "net"): result(name) for study, name in (("baseline", "baseline"), ("control", "control"))
     }
     results["control", "net-2e"] = result("plan0-still")
+    times = {("clustering", name): {"latency_ms": 2.0} for name in NAMES} | {("baseline", "net"): {"latency_ms": 4.0}}
     controls = {"net": {"net": 6, "net-2e": 2}}
-    return finetune_table(results, dict.fromkeys(NAMES, ""), history, STUDY, controls).set_index("variant")
+    return finetune_table(results, dict.fromkeys(NAMES, ""), history, STUDY, controls, times).set_index("variant")
 
 
 def test_the_names_are_the_studys():

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from convpress.report.baselines_tables import baselines_table
 from convpress.report.controls import against_control, control_of
-from convpress.report.tables import Result, baselines_table
+from convpress.report.tables import Result
 from convpress.statistics import mcnemar
 
 CONTROLS = {"net": {"net": 6, "net-1e": 1, "net-3e": 3}}
@@ -51,7 +52,12 @@ def test_differences_are_to_that_control():
 
 def test_baselines_and_all_their_controls_have_rows():
     results = {("control", "net"): result(90), ("baseline", "net"): result(85), ("control", "net-1e"): result(80)}
-    rows = baselines_table(results, {"net": {"net": 6, "net-1e": 1}})
+    times = {key: {"latency_ms": 2.0, "dtype": "float32"} for key in results} | {
+        ("control", "net"): {"latency_ms": 4.0}
+    }
+    rows = baselines_table(results, {"net": {"net": 6, "net-1e": 1}}, times)
+    assert rows["latency_ms"].tolist() == [2.0, 2.0, 4.0]
+    assert rows["speedup"].tolist() == [1.0, 1.0, 0.5]
     assert rows["model"].tolist() == ["net"] * 3
     assert rows["variant"].tolist() == ["baseline", "control", "control"]
     assert rows["epochs"].tolist() == [0, 1, 6]

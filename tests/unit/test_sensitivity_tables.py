@@ -123,8 +123,10 @@ def table_of(layers, **variants):
     }
     results = {("sensitivity", name): result for name in made} | {("control", "m"): result, ("control", "m-1e"): other}
     files = dict.fromkeys(made, "")
+    times = {("sensitivity", name): {"latency_ms": 2.0} for name in made} | {("baseline", "m"): {"latency_ms": 8.0}}
     controls = {"m": {"m": 6, "m-1e": 1}}
-    table = variants_table(made, results, pd.DataFrame(layers), pd.DataFrame([rates]), files, files, controls)
+    table = variants_table(made, results, pd.DataFrame(layers), pd.DataFrame([rates]), files, files, controls, times)
+    assert (table["speedup"] == 4).all()
     assert (table["control_epochs"] == 1).all()
     assert (table["delta_control"] == 0.5).all()
     return table.set_index("variant")

@@ -33,6 +33,7 @@ COLUMNS = (
     "macs",
     "bytes",
     "epochs",
+    "latency_ms",
 )
 COMPARISON = ("delta_baseline", "mcnemar_p", "validation_accuracy")
 

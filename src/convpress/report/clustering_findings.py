@@ -37,6 +37,7 @@ COLUMNS = (
     "epochs",
     "epochs_before",
     "selected",
+    "latency_ms",
 )
 POINTS = ("clusters", "unique_ratio", "accuracy", "f_score", "images")
 

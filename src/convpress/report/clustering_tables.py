@@ -22,6 +22,7 @@ from convpress.config.clustering import (
     variants,
 )
 from convpress.report.controls import Controls, against_control
+from convpress.report.latencies import Times, time_columns
 from convpress.report.reading import last_epoch, read_history, read_rows
 from convpress.report.tables import EPOCH_COLUMNS, Result, accuracy_columns, before_columns, compare
 from convpress.statistics import wilson
@@ -50,6 +51,7 @@ def finetune_table(
     history: pd.DataFrame,
     study: ClusteringConfig,
     controls: Controls,
+    times: Times,
 ) -> pd.DataFrame:
     """A row a trained network; of each ratio's first seeds the best by validation accuracy is marked as selected.
 
@@ -58,7 +60,7 @@ def finetune_table(
     same ratio. `epochs_before` were trained before the last surgery.
     """
     control = results["clustering", CONTROL]
-    rows: list[dict[str, Any]] = [_baseline(results, study, controls)]
+    rows: list[dict[str, Any]] = [_baseline(results, study, controls, times)]
     for name, variant in variants(study).items():
         result, model = results["clustering", name], load(models[name])
         comparison = compare(result, control)
@@ -69,6 +71,7 @@ def finetune_table(
             | _unique(model, _layers(study, variant))
             | before_columns(result)
             | accuracy_columns(result)
+            | time_columns(times, "clustering", name, study.model)
             | {"delta_control": comparison["delta"], "mcnemar_p": comparison["mcnemar_p"]}
             | _against_run(results, result, controls, study.model, epochs["epochs"])
             | _against_frozen(results, study, variant)
@@ -81,13 +84,16 @@ def finetune_table(
     return frame.assign(selected=frame.index.isin(best))
 
 
-def _baseline(results: Mapping[tuple[str, str], Result], study: ClusteringConfig, controls: Controls) -> dict[str, Any]:
+def _baseline(
+    results: Mapping[tuple[str, str], Result], study: ClusteringConfig, controls: Controls, times: Times
+) -> dict[str, Any]:
     result = results["baseline", study.model]
     comparison = compare(result, results["clustering", CONTROL])
     return (
         {"variant": "baseline", "remedy": "", "replicate": 0, "filters": "", "epochs": 0, "unique_ratio": 1.0}
         | before_columns(result)
         | accuracy_columns(result)
+        | time_columns(times, "baseline", study.model, study.model)
         | {"delta_control": comparison["delta"], "mcnemar_p": comparison["mcnemar_p"]}
         | _against_run(results, result, controls, study.model, 0)
     )

@@ -17,7 +17,8 @@ APART = 0.10
 def timed_twice(run: Run, frame: pd.DataFrame) -> list[str]:
     """How many networks are faster or slower in their study's table than in the comparison; empty for none."""
     keys = ["study", "variant"]
-    there = pd.concat([_merging(run), _kernel_search(run), _low_rank(run)]).rename(columns={"speedup": "there"})
+    studies = [_merging(run), _kernel_search(run), _low_rank(run), _sensitivity(run), _clustering(run)]
+    there = pd.concat(studies).rename(columns={"speedup": "there"})
     there = there.astype(dict.fromkeys(keys, object)).assign(there=pd.to_numeric(there["there"], errors="coerce"))
     here = frame[~frame["study"].isin(REFERENCES)].astype(dict.fromkeys(keys, object))
     both = here.merge(there.dropna(), on=keys).dropna(subset="speedup")
@@ -38,8 +39,11 @@ def timed_twice(run: Run, frame: pd.DataFrame) -> list[str]:
 def with_times(run: Run, frame: pd.DataFrame, study: str = "") -> pd.DataFrame:
     """Add the comparison's `latency_ms` to a study's table that has multiply-accumulates but no times of its own.
 
+    Tables of older runs have none.
     Without `study` the table is that of baselines and controls. NaN for what the comparison does not time.
     """
+    if "latency_ms" in frame and frame["latency_ms"].notna().any():
+        return frame
     timed = run.table("comparison", ("study", "variant", "model", "latency_ms"))
     known = dict(zip(zip(timed["study"], timed["variant"], strict=True), timed["latency_ms"], strict=True))
     if not study:
@@ -48,6 +52,14 @@ def with_times(run: Run, frame: pd.DataFrame, study: str = "") -> pd.DataFrame:
     if len(models) == 1:
         known[study, "baseline"] = known.get(("baseline", models[0]), math.nan)
     return frame.assign(latency_ms=[known.get((study, variant), math.nan) for variant in frame["variant"]])
+
+
+def _sensitivity(run: Run) -> pd.DataFrame:
+    return run.table("sensitivity", ("variant", "speedup"))[["variant", "speedup"]].assign(study="sensitivity")
+
+
+def _clustering(run: Run) -> pd.DataFrame:
+    return run.table("clustering_finetune", ("variant", "speedup"))[["variant", "speedup"]].assign(study="clustering")
 
 
 def _merging(run: Run) -> pd.DataFrame:

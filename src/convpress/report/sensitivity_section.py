@@ -48,7 +48,7 @@ COLUMNS = (
     *("layer_compression", "relative_error", "sensitivity", "relative_sensitivity", "relative_sensitivity_after"),
     *("accuracy_before", "test_accuracy", "test_n", "ci_low", "ci_high", "validation_accuracy", "params", "macs"),
     *("delta_control", "mcnemar_p", "control_epochs", "delta_plain", "mcnemar_plain_p", "largest_lr", "lr"),
-    *("epochs", "seconds"),
+    *("epochs", "seconds", "latency_ms"),
 )
 PAIRS = (
     *("model", "decomposition", "compression", "suffix", "treatment", "epochs", "replicates", "delta_plain"),

@@ -13,6 +13,7 @@ from scipy import stats
 from convpress.checkpoints import load
 from convpress.config.sensitivity import STARTS, Variant
 from convpress.report.controls import Controls, against_control
+from convpress.report.latencies import Times, time_columns
 from convpress.report.reading import last_epoch, read_history, read_json, read_rows
 from convpress.report.sensitivity_penalty import counted
 from convpress.report.tables import Result, accuracy_columns, before_columns, compare
@@ -79,6 +80,7 @@ def variants_table(
     models: Mapping[str, str],
     histories: Mapping[str, str],
     controls: Controls,
+    times: Times,
 ) -> pd.DataFrame:
     """A row a variant: error and sensitivity over all layers, accuracies, comparisons with control and plain twin."""
     rows = []
@@ -94,6 +96,7 @@ def variants_table(
             | _trained(models[name], _factorised(_of(layers, variant)))
             | before_columns(result)
             | accuracy_columns(result)
+            | time_columns(times, "sensitivity", name, variant.model)
             | against_control(results, result, controls, variant.model, spent)
             | {"delta_plain": plain.get("delta"), "mcnemar_plain_p": plain.get("mcnemar_p")}
             | {"largest_lr": _largest_rate(variant, rates)}

@@ -99,23 +99,6 @@ def before_columns(result: Result) -> dict[str, float]:
     return {"accuracy_before": found.accuracy, "before_ci_low": found.ci_low, "before_ci_high": found.ci_high}
 
 
-def baselines_table(
-    results: Mapping[tuple[str, str], Result], controls: Mapping[str, Mapping[str, int]]
-) -> pd.DataFrame:
-    """A row a baseline or control; a control is compared with its baseline. `controls`: network -> {name: epochs}."""
-    trained = {name: (model, epochs) for model, known in controls.items() for name, epochs in known.items()}
-    rows = []
-    for (study, name), result in results.items():
-        model, epochs = trained[name] if study == "control" else (name, 0)
-        comparison = compare(result, results["baseline", model])
-        rows.append(
-            {"model": model, "variant": study}
-            | accuracy_columns(result)
-            | {"epochs": epochs, "delta_baseline": comparison["delta"], "mcnemar_p": comparison["mcnemar_p"]}
-        )
-    return pd.DataFrame(rows).sort_values(["model", "variant", "epochs"], ignore_index=True)
-
-
 def stage_seconds(histories: Sequence[str]) -> dict[str, float]:
     """Seconds of computing in each training, by its history's place below `histories`."""
     found = {}

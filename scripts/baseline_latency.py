@@ -1,4 +1,4 @@
-"""Time all final variants of a network in turns, in one process."""
+"""Time networks in turns, in one process; every study whose networks are timed alike uses this script."""
 
 from pathlib import Path
 
