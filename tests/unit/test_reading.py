@@ -76,7 +76,7 @@ def test_a_stage_of_the_kernel_search_has_its_own_epochs_and_the_control_others(
 
 def test_a_merged_variant_has_the_epochs_of_its_recipe(files):
     with pytest.raises(ConvpressError, match=r"net\.csv: .*it ends with epoch 3 of 6\)"):
-        history_table([], [str(files[".csv"])], {"net": {"training": {"epochs": 6}}}, control_epochs={})
+        history_table([], [str(files[".csv"])], {"net": {"training": {"epochs": 6}}}, {})
 
 
 @pytest.mark.parametrize("suffix", [".json", ".npz"])

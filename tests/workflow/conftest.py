@@ -172,20 +172,26 @@ def tiny_project(folder: Path, *, stubs: bool = False) -> Project:
     return project
 
 
-def contents(project: Project) -> dict[str, bytes]:
+def contents(project: Project) -> dict[str, object]:
     """Every result of the tiny run but times."""
     folder = project.folder / "results" / "tiny"
-    patterns = ("tables/*", "models/**/*.safetensors", "metrics/*/*.json", "predictions/**/*.npz")
+    patterns = ("models/**/*.safetensors", "metrics/*/*.json", "predictions/**/*.npz")
     files = [path for pattern in patterns for path in folder.glob(pattern)]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    return _tables(folder) | {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def without_times(project) -> dict[str, object]:
     """All that the quickstart computed: tables, but for what differs elsewhere, and the bytes of models."""
     folder = project.folder / "results" / "quickstart"
-    tables = {path.name: pd.read_csv(path) for path in folder.glob("tables/*.csv") if path.name != "targets.csv"}
-    kept = {name: table.drop(columns=table.filter(regex=ELSEWHERE)).to_csv() for name, table in tables.items()}
-    return kept | {str(path.relative_to(folder)): path.read_bytes() for path in folder.glob("models/**/*.safetensors")}
+    models = folder.glob("models/**/*.safetensors")
+    return _tables(folder) | {str(path.relative_to(folder)): path.read_bytes() for path in models}
+
+
+def _tables(folder: Path) -> dict[str, object]:
+    """Tables, digit by digit, but for what differs elsewhere."""
+    files = sorted(path for path in folder.glob("tables/*.csv") if path.name != "targets.csv")
+    tables = {path.name: pd.read_csv(path, dtype=str) for path in files}
+    return {name: table.drop(columns=table.filter(regex=ELSEWHERE)).to_csv() for name, table in tables.items()}
 
 
 class Repository(Project):
