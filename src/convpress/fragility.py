@@ -21,7 +21,7 @@ from convpress.sensitivity import FAMILIES, Factors, factorised
 from convpress.train import Trainer
 
 CLEARLY = 0.9
-"""Part of the loss of guessing below which a network does more than guess."""
+"""A loss is clearly below another when it is below this part of it."""
 
 
 def perturbed(model: nn.Module, level: float, seed: int) -> nn.Module:
@@ -73,10 +73,10 @@ def _accuracy(model: nn.Module, data: Dataset, device: str) -> float:
 
 def try_rate(
     model: nn.Module, data: Dataset, recipe: TrainingConfig, compute: Compute, *, rate: float, steps: int, seed: int
-) -> dict[str, float | bool]:
+) -> dict[str, float]:
     """Train a copy for a few steps at a constant rate, from labels alone, unclipped and without an average.
 
-    Whether it diverged is for `has_diverged` to say.
+    Gives the loss of the first step and the mean over the last quarter, NaN where it is not finite.
 
     Raises:
         ConvpressError: the data holds too few images for so many steps.
@@ -102,22 +102,20 @@ def try_rate(
         trainer.run_epoch()
     except ConvpressError:  # the loss or the weights are not finite
         losses[-1] = math.nan
-    diverged = has_diverged(losses, data.num_classes)
-    return {"rate": rate, "loss_start": losses[0], "loss_end": _end(losses), "diverged": diverged}
-
-
-def has_diverged(losses: Sequence[float], classes: int) -> bool:
-    """Whether the losses of a training's steps end, over the last quarter, not clearly below those of guessing.
-
-    Guessing costs log(classes); a network that a large rate has destroyed ends just below. One that starts nearly
-    perfect may lose some of that and still learn. Losses that are not finite have diverged.
-    """
-    return not _end(losses) < CLEARLY * math.log(classes)
-
-
-def _end(losses: Sequence[float]) -> float:
     last = losses[-max(1, len(losses) // 4) :]
-    return sum(last) / len(last)
+    return {"rate": rate, "loss_start": losses[0], "loss_end": sum(last) / len(last)}
+
+
+def has_diverged(end: float, best: float, classes: int) -> bool:
+    """Whether a training that ends at the loss `end` was destroyed.
+
+    `best` is the least of its loss at the start and of the ends at smaller rates. Guessing costs log(classes); a
+    network that a large rate has destroyed ends just below. One that starts nearly perfect may lose some of that and
+    still learn. One that starts worse than guessing learns as long as it does not end clearly above the best. A loss
+    that is not finite has diverged.
+    """
+    guessing = CLEARLY * math.log(classes)
+    return not (end < guessing or (best >= guessing and end <= best / CLEARLY))
 
 
 def try_rates(
@@ -130,9 +128,13 @@ def try_rates(
     steps: int,
     seed: int,
 ) -> Iterator[dict[str, float | bool]]:
-    """`try_rate` for rising rates, up to the first that diverges."""
+    """`try_rate` for rising rates, up to the first that has `diverged`."""
+    best = math.inf
     for rate in sorted(rates):
         row = try_rate(model, data, recipe, compute, rate=rate, steps=steps, seed=seed)
-        yield row
-        if row["diverged"]:
+        best = min(best, row["loss_start"])
+        diverged = has_diverged(row["loss_end"], best, data.num_classes)
+        yield row | {"diverged": diverged}
+        if diverged:
             return
+        best = min(best, row["loss_end"])

@@ -13,7 +13,7 @@ from convpress.compute import Compute
 from convpress.config.sections import TrainingConfig
 from convpress.data import Dataset
 from convpress.errors import ConvpressError
-from convpress.fragility import has_diverged, noise_curve, perturbed, slack_curve, try_rate, try_rates
+from convpress.fragility import CLEARLY, has_diverged, noise_curve, perturbed, slack_curve, try_rate, try_rates
 from convpress.layers.surgery import find_conv
 from convpress.models.registry import create_model
 from convpress.sensitivity import (
@@ -211,20 +211,33 @@ def test_a_huge_rate_diverges_and_a_small_one_learns():
 
 
 @pytest.mark.parametrize(
-    ("losses", "diverged"),
+    ("end", "best", "diverged"),
     [
-        ([0.1] + [0.5] * 8, False),  # a nearly perfect start may lose some
-        ([0.1] + [2.4] * 8, True),  # but not end worse than guessing among 10
-        ([0.6] + [2.28] * 8, True),  # nor where a destroyed network ends
-        ([5.0] + [2.0] * 8, False),
-        ([5.0] + [2.29] * 8, True),
-        ([1.0] * 6 + [9.0, 1.0, 1.0], False),  # a peak that is over
-        ([1.0] * 8 + [math.nan], True),
-        ([1.0] * 8 + [math.inf], True),
+        (0.5, 0.1, False),  # a nearly perfect start may lose some
+        (2.4, 0.1, True),  # but not end worse than guessing among 10
+        (2.28, 0.6, True),  # nor where a destroyed network ends
+        (2.0, 5.0, False),
+        (3.1, 3.5, False),  # a small rate has not come far yet
+        (2.6, 2.5, False),  # or nowhere, by the images' chance
+        (2.29, 1.9, True),  # a smaller rate has learnt, this one has not
+        (9.0, 3.5, True),
+        (math.nan, 3.5, True),
+        (math.inf, 3.5, True),
     ],
 )
-def test_divergence_is_ending_near_guessing(losses, diverged):
-    assert has_diverged(losses, 10) is diverged
+def test_divergence_is_ending_near_guessing_or_above_the_best(end, best, diverged):
+    assert has_diverged(end, best, 10) is diverged
+
+
+def test_a_start_worse_than_guessing_learns_at_rates_between_too_small_and_too_large():
+    model, _ = network("tucker")
+    with torch.no_grad():
+        model.linear.bias += 8 * torch.eye(model.linear.out_features)[0]  # sure of one class, whatever the image
+    rates = [1e-6, 0.05, 1e12]
+    rows = list(try_rates(model, images(), RECIPE, COMPUTE, rates=rates, steps=8, seed=0))
+    assert [row["diverged"] for row in rows] == [False, False, True]
+    assert rows[0]["loss_start"] > math.log(2)
+    assert rows[0]["loss_end"] > CLEARLY * math.log(2) > rows[1]["loss_end"]
 
 
 @pytest.mark.parametrize("kind", ["cp", "tucker", "tensor_chain"])
