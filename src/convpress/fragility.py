@@ -102,8 +102,13 @@ def try_rate(
         trainer.run_epoch()
     except ConvpressError:  # the loss or the weights are not finite
         losses[-1] = math.nan
+    return {"rate": rate, "loss_start": losses[0], "loss_end": mean_end(losses)}
+
+
+def mean_end(losses: Sequence[float]) -> float:
+    """The mean of the last quarter: a peak that is over does not count."""
     last = losses[-max(1, len(losses) // 4) :]
-    return {"rate": rate, "loss_start": losses[0], "loss_end": sum(last) / len(last)}
+    return sum(last) / len(last)
 
 
 def has_diverged(end: float, best: float, classes: int) -> bool:

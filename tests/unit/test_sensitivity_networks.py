@@ -13,7 +13,16 @@ from convpress.compute import Compute
 from convpress.config.sections import TrainingConfig
 from convpress.data import Dataset
 from convpress.errors import ConvpressError
-from convpress.fragility import CLEARLY, has_diverged, noise_curve, perturbed, slack_curve, try_rate, try_rates
+from convpress.fragility import (
+    CLEARLY,
+    has_diverged,
+    mean_end,
+    noise_curve,
+    perturbed,
+    slack_curve,
+    try_rate,
+    try_rates,
+)
 from convpress.layers.surgery import find_conv
 from convpress.models.registry import create_model
 from convpress.sensitivity import (
@@ -227,6 +236,12 @@ def test_a_huge_rate_diverges_and_a_small_one_learns():
 )
 def test_divergence_is_ending_near_guessing_or_above_the_best(end, best, diverged):
     assert has_diverged(end, best, 10) is diverged
+
+
+def test_the_end_of_a_training_is_its_last_quarter():
+    assert mean_end([1.0] * 6 + [9.0, 1.0, 2.0]) == 1.5
+    assert mean_end([3.0]) == 3.0
+    assert math.isnan(mean_end([1.0] * 8 + [math.nan]))
 
 
 def test_a_start_worse_than_guessing_learns_at_rates_between_too_small_and_too_large():
