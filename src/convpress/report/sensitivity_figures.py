@@ -190,7 +190,7 @@ def _apart(heights: list[float], line: float) -> list[float]:
 
 
 def draw_noise(table: pd.DataFrame | None, path: Path | str) -> None:
-    """Accuracy on validation images when the factors carry noise: a panel a network and family, a line a start.
+    """Accuracy on validation images when the factors carry noise: a row a network, a column a family, a line a start.
 
     `table`: model, decomposition, compression, start, noise (relative), draw, accuracy. The band spans the draws.
     """
@@ -199,10 +199,16 @@ def draw_noise(table: pd.DataFrame | None, path: Path | str) -> None:
         if frame.empty:
             style.save_empty(path, "No noise curves in this run")
             return
-        cells = list(frame.groupby(["model", "decomposition", "compression"], sort=False))
-        figure, panels = style.panel_grid(len(cells), 3, 2.6, 0.4, sharey=True)
-        for axes, ((model, family, compression), part) in zip(panels, cells, strict=True):
-            axes.set_title(f"{FAMILIES.get(family, family)}, {model} {compression}×", loc="left", fontweight="bold")
+        families = _columns(frame)
+        cells = [
+            (f"{FAMILIES.get(family, family)}, {model} {compression}×", part)
+            for (model, compression), network in frame.groupby(["model", "compression"], sort=False)
+            for family in families
+            if len(part := network[network["decomposition"] == family])
+        ]
+        figure, panels = style.panel_grid(len(cells), len(families) if len(families) > 1 else 3, 2.6, 0.4, sharey=True)
+        for axes, (title, part) in zip(panels, cells, strict=True):
+            axes.set_title(title, loc="left", fontweight="bold")
             _noise_panel(axes, part)
         style.percent_axis(panels[0])
         figure.supxlabel("Noise over the factor's root mean square", fontsize=8.5)
