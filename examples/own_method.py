@@ -63,4 +63,5 @@ if __name__ == "__main__":
     again = convpress.load("resnet20-split.safetensors")
     x = torch.randn(2, 3, 32, 32)
     assert torch.equal(again(x), model.eval()(x))
-    print("saved and loaded; on the command line: convpress --import own_method info resnet20-split.safetensors")
+    print("saved and loaded; on the command line:")
+    print("PYTHONPATH=examples convpress --import own_method info resnet20-split.safetensors")

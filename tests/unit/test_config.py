@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import pytest
 import yaml
 from pydantic import Field
+from snakemake.utils import update_config
 from torch.nn import Conv2d
 
 from convpress.cifar import RECORDS
@@ -249,14 +250,17 @@ def test_rows_of_the_low_rank_study_continue_each_other():
         "replaced-ce": ("replaced", "ce", 1),
         "decomposed-ce2": ("decomposed", "ce", 2),
     }
-    # 20 and 10 epochs, times 0.1; the control gets what the longest row gets.
-    assert [study.recipe("l2", 1).epochs, study.recipe("ce", 1).epochs, study.recipe("ce", 2).epochs] == [2, 1, 2]
-    assert study.control().epochs == 3
+    # 20 epochs of each, times 0.1; the control gets what the longest row gets.
+    assert [study.recipe("l2", 1).epochs, study.recipe("ce", 1).epochs, study.recipe("ce", 2).epochs] == [2, 2, 4]
+    assert study.control().epochs == 4
 
 
 def test_rows_2_to_9_of_the_low_rank_study_are_those_of_the_seed():
-    """Scheme, epochs of L2 and of CE, before `epochs_scale`."""
-    study = load_config(PARAMS).low_rank
+    """Scheme, epochs of L2 and of CE, by the seed's own schedules."""
+    raw = copy.deepcopy(PARAMS)
+    update_config(raw, yaml.safe_load((ROOT / "config" / "paper.yaml").read_text()))
+    study = load_config(raw).low_rank
+    assert study.epochs_scale == 1
     scheme_1 = [row for row in study.rows if row.row < 10]
     table = {
         row.row: (study.expansions[row.expansion].scheme, row.l2 * study.l2.epochs, row.ce * study.ce.epochs)
@@ -320,7 +324,15 @@ def test_an_override_of_an_experiment_changes_one_value(tmp_path, monkeypatch):
     apply_overrides(str(path), ["kernel_search.finetune_cp.epochs=1"])
     expected = copy.deepcopy(PARAMS)
     expected["kernel_search"]["finetune_cp"]["epochs"] = 1
-    assert yaml.safe_load(path.read_text()) == expected
+    assert load_config(yaml.safe_load(path.read_text())) == load_config(expected)
+
+
+@pytest.mark.parametrize(("written", "word"), [("off", "off"), ("on", "on"), ("auto", "auto")])
+def test_switches_may_stand_without_quotes(written, word):
+    """YAML 1.1 reads on and off as truth values, and DVC leaves the quotes away."""
+    overlay = yaml.safe_load(f"compute: {{compile: {written}}}\ncompute_for: {{alexnet: {{compile: {written}}}}}")
+    config = load_config(PARAMS | overlay)
+    assert (config.compute.compile, config.compute_for["alexnet"].compile) == (word, word)
 
 
 def test_dvc_knows_every_section():

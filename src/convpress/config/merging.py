@@ -20,7 +20,8 @@ class MergeMethod(Section):
     )
     rule: Literal["seed", "folded", "fitted"] = Field(
         "folded",
-        description="Of merged: the seed's way; aligned members and summed slices; these, then a least-squares fit.",
+        description="Of the method merged. seed: as the seed document; folded: members are aligned, their slices "
+        "summed; fitted: as folded, then the second convolution is fitted by least squares.",
     )
     features: Literal["raw", "pca", "folded"] | None = Field(
         None, description="What is clustered; absent: raw, for folded and fitted merging folded."
@@ -43,7 +44,8 @@ class MergeSurgery(MergeMethod):
     )
     allocate: bool = Field(
         False,
-        description="Choose each block's ratio by its error; neither parameters nor MACs exceed the equal ratios'.",
+        description="Choose each block's channels by its error. With ratio: no more parameters and MACs than equal "
+        "ratios leave; with macs_divisor: MACs alone are limited.",
     )
     recalibrate: bool = Field(True, description="Re-estimate the batch norms' statistics before fine-tuning.")
 
@@ -73,7 +75,10 @@ class MergingConfig(Section):
     model: str = Field(description="The baseline of the sweep, and of the variants that name no other.")
     images: Count = Field(256, description="Training images for least-squares fits and for the allocation.")
     recalibration: Count = Field(2000, description="Training images for the batch norms' statistics.")
-    drop: Ratio = Field(0.25, description="Part of the 2-D kernels, the weakest, that the method kernels drops.")
+    drop: Ratio = Field(
+        0.25,
+        description="Part of the 2-D kernels, the weakest, that the method kernels drops, as far as the ratio lets it.",
+    )
     ratios: list[Ratio] = Field(min_length=1, description="Ratios of the sweep.")
     sweep: dict[str, MergeMethod] = Field(min_length=1, description="Methods of the sweep by name.")
     variants: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")], MergeVariant] = Field(

@@ -10,15 +10,24 @@ from convpress.config.schema import Config, section_type
 from convpress.config.sections import Section, TrainingConfig
 
 RECIPE = "training recipe"
+MANY = {"dict": ".<name>", "list": "[]"}
+"""What stands behind the key of sections that are several: each has a name, or a place in a list."""
+
+SEEDS = (
+    '"The seed" is a document of another author that a study follows (`report/reference/README.md`); seeds of random '
+    "numbers are in the keys `seed`, `split_seed` and `replicates`."
+)
 
 
 def rows(section: type[Section] = Config, prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
     """Rows (key, type, default, description), depth first; a training recipe's keys are listed once, at the end."""
     for name, field in section.model_fields.items():
         inner = section_type(field.annotation)
-        key = f"{prefix}{name}" + (".<name>" if inner and "dict" in str(field.annotation) else "")
+        many = next((mark for kind, mark in MANY.items() if inner and kind in str(field.annotation)), "")
+        key = prefix + name + many
         default = "required" if field.is_required() else ("" if inner else f"`{field.default!r}`")
-        kind = RECIPE if inner is TrainingConfig else ("section" if inner else type_name(field.annotation))
+        words = "section" if many != MANY["list"] else "list of sections"
+        kind = RECIPE if inner is TrainingConfig else (words if inner else type_name(field.annotation))
         yield key, kind, default, field.description or ""
         if inner and inner is not TrainingConfig:
             yield from rows(inner, key + ".")
@@ -40,7 +49,7 @@ def type_name(annotation: Any) -> str:
 
 def markdown() -> str:
     """The whole page."""
-    lines = ["# Parameters", "", "Generated from the schema (`make docs`); every key of `params.yaml`.", ""]
+    lines = ["# Parameters", "", "Generated from the schema (`make docs`); every key of `params.yaml`.", "", SEEDS, ""]
     for title, section in (("", Config), (RECIPE, TrainingConfig)):
         if title:
             lines += ["", f"## Keys of a {title}", ""]

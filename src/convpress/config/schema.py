@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from convpress.config.clustering import ClusteringConfig
+from convpress.config.compute_for import ComputeForConfig, with_switch
 from convpress.config.kernel_search import KernelSearchConfig
 from convpress.config.low_rank import LowRankConfig
 from convpress.config.merging import MergingConfig
@@ -33,15 +34,6 @@ TRAINING_IMAGES = {"cifar10": 50_000, "digits": 1_437}
 _FETCHED = re.compile(r".+-[0-9a-f]{8,64}\.th")
 
 
-class ComputeForConfig(Section):
-    """How the machine is used for trainings of one network; what is absent is as in compute."""
-
-    threads: Count | None = Field(None, description="Threads of its training from scratch.")
-    compile: Literal["auto", "on", "off"] | None = Field(
-        None, description="torch.compile for its trainings; without batch norms there is little to gain."
-    )
-
-
 class Config(Section):
     """Everything about a run."""
 
@@ -49,7 +41,10 @@ class Config(Section):
         description="Name of the run; its results lie in results/<run>/."
     )
     seed: int = Field(0, ge=0, description="Seed of all trainings and decompositions.")
-    compute: ComputeConfig = Field(ComputeConfig(), description="How the machine is used.")  # type: ignore[call-arg]
+    compute: Annotated[ComputeConfig, BeforeValidator(with_switch)] = Field(
+        ComputeConfig(),  # type: ignore[call-arg]
+        description="How the machine is used.",
+    )
     compute_for: dict[str, ComputeForConfig] = Field(
         {}, description="Exceptions from compute for trainings, by network."
     )

@@ -32,10 +32,13 @@ class ComputeConfig(Section):
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto",
-        description="Precision of training; auto takes bfloat16 where that is faster (AVX-512 BF16, AMX, GPU).",
+        description="Precision of training, of the teacher's answers and of the sweeps of clustering; auto takes "
+        "bfloat16 where that is faster (AVX-512 BF16, AMX, GPU).",
     )
     compile: Literal["auto", "on", "off"] = Field(
-        "auto", description="torch.compile in training; auto takes it for long trainings where it gains time."
+        "auto",
+        description="torch.compile in training; auto takes it for long trainings where it gains time: on GPUs, and on "
+        "CPUs with AMX that have g++ or clang++.",
     )
     channels_last: bool = Field(True, description="Memory layout NHWC, faster for convolutions on CPUs.")
 
@@ -86,10 +89,15 @@ class TrainingConfig(Section):
 class ModelConfig(Section):
     """A baseline network: imported from a checkpoint or trained in the run."""
 
-    architecture: str = Field(description="Name in the model registry.")
+    architecture: str = Field(
+        description="resnet8, resnet20, resnet32, resnet56, alexnet, torchvision/NAME, or a function with "
+        "register_model in a file of src/convpress/models/ that its __init__.py imports."
+    )
     arguments: dict[str, Any] = Field({}, description="Arguments of the architecture.")
     checkpoint: str | None = Field(
-        None, description="File of an imported checkpoint; absent when the run trains the network."
+        None,
+        description="File of an imported checkpoint; absent when the run trains the network. A path with a slash in it "
+        "is a file of your own; a bare name such as resnet20-12fca82f.th is fetched, and checked by the digits in it.",
     )
     key_prefix: str = Field("module.", description="Prefix of the checkpoint's keys.")
     training: TrainingConfig | None = Field(

@@ -103,7 +103,7 @@ class SeparableCPConv2d(FactorisedConv2d):
         """Stand in for `conv`; decompose its kernel when `factors` is not given.
 
         Args:
-            conv: a convolution with groups=1 and zero padding.
+            conv: a convolution with groups=1 and padding_mode="zeros".
             rank: R; may be left out when `factors` is given.
             factors: A (T, R), B (S, R), C (h, R), D (w, R).
             slack: when given, lower the sensitivity while the error grows by at most this fraction.
@@ -206,7 +206,7 @@ class CPConv2d(FactorisedConv2d):
         """Stand in for `conv`; decompose its kernel when `factors` is not given.
 
         Args:
-            conv: a convolution with groups=1 and zero padding.
+            conv: a convolution with groups=1 and padding_mode="zeros".
             rank: R; may be left out when `factors` is given.
             factors: A (S, R), B (h w, R), C (T, R).
             slack: when given, lower the sensitivity while the error grows by at most this fraction.

@@ -85,7 +85,7 @@ class TensorChainConv2d(FactorisedConv2d):
         """Stand in for `conv`; decompose its kernel when `factors` is not given.
 
         Args:
-            conv: a convolution with groups=1 and zero padding.
+            conv: a convolution with groups=1 and padding_mode="zeros".
             ranks: (r0, r1, r2): the bonds T-S, S-hw and hw-T; may be left out when `factors` is given.
             factors: cores (r0, S, r1), (r1, h w, r2), (r2, T, r0).
             slack: when given, lower the sensitivity while the error grows by at most this fraction.

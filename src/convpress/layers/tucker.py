@@ -76,7 +76,7 @@ class TuckerConv2d(FactorisedConv2d):
         """Stand in for `conv`; decompose its kernel when `factors` is not given.
 
         Args:
-            conv: a convolution with groups=1 and zero padding.
+            conv: a convolution with groups=1 and padding_mode="zeros".
             ranks: (R1, R2); may be left out when `factors` is given.
             factors: core (R1, h w, R2), U1 (S, R1), U3 (T, R2).
             slack: when given, lower the sensitivity while the error grows by at most this fraction.

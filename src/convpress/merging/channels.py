@@ -85,7 +85,9 @@ def merge_channels(
     features: Features | None = None,
     seed: int = 0,
 ) -> Inner:
-    """New (conv1, bn, conv2) with at most `k` inner channels in the place of conv1, bn, ReLU, conv2; eval mode alike.
+    """New (conv1, bn, conv2) with at most `k` inner channels in the place of conv1, bn, ReLU, conv2.
+
+    Each is in the mode, train or eval, of the layer that it replaces.
 
     The rule `seed` keeps each cluster's mean filter, its first member's batch norm and input slice. The rule
     `folded` aligns the members and sums their slices: exact in eval mode (to about 1e-6) for clusters of positive
