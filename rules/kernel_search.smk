@@ -156,23 +156,19 @@ KS_EPOCHS |= {f"finetune_recomposed-{name}": KS["finetune_recomposed"]["epochs"]
 KS_STAGES = [*KS_EPOCHS]
 
 
-rule kernel_search_latency:
+use rule baseline_latency as kernel_search_latency with:
     input:
-        baseline=KS_BASE,
-        models=expand(f"{MODELS}/kernel_search/{{stage}}.safetensors", stage=KS_STAGES),
+        models=[KS_BASE] + expand(MODEL_FILE, study="kernel_search", variant=KS_STAGES),
     output:
         latency=f"{RESULTS}/metrics/kernel_search/latency.csv",
         provenance=f"{RESULTS}/metrics/kernel_search/latency.csv.provenance.json",
     log:
         f"{LOGS}/kernel_search_latency.log",
-    threads: workflow.cores or 1  # alone on the machine, or the times mean nothing
     params:
         measure=config["measure"],
         compute=config["compute"],
         loads=layers_of("kernel_search"),
-        code=code("kernel_search_latency.py", layers_of("kernel_search")),
-    script:
-        "../scripts/kernel_search_latency.py"
+        code=code("baseline_latency.py", layers_of("kernel_search")),
 
 
 rule kernel_search_tables:
@@ -201,6 +197,7 @@ rule kernel_search_tables:
     params:
         layers=KS["layers"],
         epochs=KS_EPOCHS | {"control": CONTROLS[KS["model"]][KS["model"]]},
+        spent={stage: checked.kernel_search.spent(stage) for stage in KS_STAGES},
         controls={KS["model"]: CONTROLS[KS["model"]]},
         code=code("kernel_search_tables.py"),
     script:

@@ -14,7 +14,9 @@ with job(snakemake):
     after = {Path(path).stem.split("-", 1)[1]: path for path in inputs.after}
     write_table(tables.cp_error_table(inputs.cp, inputs.parafac), Path(output.cp_error[0]))
     write_table(
-        tables.stages_table(results, inputs.latency, history, searched, params.layers, params.controls),
+        tables.stages_table(
+            results, inputs.latency, params.epochs, params.spent, searched, params.layers, params.controls
+        ),
         Path(output.kernel_search[0]),
     )
     write_table(history, Path(output.history[0]))

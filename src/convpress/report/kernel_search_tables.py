@@ -13,16 +13,9 @@ from convpress.checkpoints import load
 from convpress.kernel_search import searched_layers
 from convpress.layers.surgery import find_conv
 from convpress.report.controls import Controls, against_control
-from convpress.report.frames import records
-from convpress.report.reading import last_epoch, read_history, read_json, read_rows
-from convpress.report.tables import (
-    CONDITIONS,
-    EPOCH_COLUMNS,
-    Result,
-    accuracy_columns,
-    before_columns,
-    device,
-)
+from convpress.report.latencies import read_times, time_columns
+from convpress.report.reading import read_history, read_json, read_rows
+from convpress.report.tables import EPOCH_COLUMNS, Result, accuracy_columns, before_columns
 
 SHOWN_FILTERS = 6
 
@@ -95,63 +88,40 @@ def _images(kernel: Tensor) -> list[tuple[int, Tensor]]:
 def stages_table(
     results: Mapping[tuple[str, str], Result],
     latency: str,
-    history: pd.DataFrame,
+    epochs: Mapping[str, int],
+    spent: Mapping[str, int],
     searched: Mapping[str, str],
     layers: Sequence[str],
     controls: Controls,
 ) -> pd.DataFrame:
     """A row a stage and variant; the best final variant by validation accuracy is marked as selected.
 
-    Each is compared with the control whose epochs are nearest to those of its whole chain.
+    `epochs` are those of each stage's own training, `spent` those of the whole chain that ends in it. Each is compared
+    with the control whose epochs are nearest to those of its chain.
     """
-    times = read_rows(latency).set_index("stage")
-    shown = {key: result for key, result in results.items() if key[0] != "control" or key[1] in controls}
+    times = read_times(latency)
+    model = next(name for study, name in results if study == "baseline")
     rows = []
-    for (study, name), result in shown.items():
+    for (study, name), result in results.items():
+        if study == "control" and name not in controls:
+            continue
         stage, _, variant = name.partition("-") if study == "kernel_search" else (study, "", "")
-        spent = history[(history["stage"] == stage) & (history["variant"] == variant)]
-        time = times.loc["baseline" if study in ("baseline", "control") else name]
+        own = epochs.get(name if study == "kernel_search" else study, 0)
+        total = spent.get(name, own) if study == "kernel_search" else own
+        # A control is the baseline with other weights.
+        timed = (study, name) if study == "kernel_search" else ("baseline", model)
         rows.append(
             {"stage": stage, "variant": variant}
             | before_columns(result)
             | accuracy_columns(result)
-            | {f"latency_{key}": time[key] for key in ("q1_ms", "q3_ms")}
-            | {
-                "latency_ms": time["median_ms"],
-                "speedup": times.loc["baseline", "median_ms"] / time["median_ms"],
-            }
-            | {name: time[name] for name in CONDITIONS}
-            | {"device": device(results)}
-            | {"kernel_sizes": _sizes(searched.get(variant), layers)}
-            | {"epochs": last_epoch(spent)}
+            | time_columns(times, *timed, model)
+            | {"kernel_sizes": _sizes(searched.get(variant), layers), "epochs": own, "total_epochs": total}
+            | against_control(results, result, controls, model, total)
         )
     frame = pd.DataFrame(rows)
-    frame["total_epochs"] = total_epochs(frame, {name for name, path in searched.items() if _keeps_dense(path)})
-    model = next(name for study, name in results if study == "baseline")
-    against = [
-        against_control(results, result, controls, model, epochs)
-        for result, epochs in zip(shown.values(), frame["total_epochs"], strict=True)
-    ]
-    frame = frame.join(pd.DataFrame(against))
     final = frame[frame["stage"] == "finetune_recomposed"]
     frame["selected"] = frame.index == final["validation_accuracy"].idxmax()
     return frame
-
-
-def _keeps_dense(searched: str) -> bool:
-    return any(module.dense_size for _, module in searched_layers(load(searched)))
-
-
-def total_epochs(frame: pd.DataFrame, from_dense: set[str]) -> list[int]:
-    """Epochs of each row's whole chain; variants in `from_dense` start from the baseline, the others from CP layers."""
-    own = {(row["stage"], row["variant"]): row["epochs"] for row in records(frame)}
-    cp = max((epochs for (stage, _), epochs in own.items() if stage == "finetune_cp"), default=0)
-    totals = []
-    for (stage, variant), epochs in own.items():
-        before = 0 if variant in from_dense or stage not in ("search_kernels", "finetune_recomposed") else cp
-        searched = own.get(("search_kernels", variant), 0) if stage == "finetune_recomposed" else 0
-        totals.append(before + searched + epochs)
-    return totals
 
 
 def _sizes(searched: str | None, layers: Sequence[str]) -> str:
