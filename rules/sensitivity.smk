@@ -1,7 +1,10 @@
 """Are factorised layers stable, and can they be made so? Factors plain or corrected, trained with a penalty or not."""
 
-from convpress.config.sensitivity import ALLOCATED, PENALISED, STARTS, SensitivityConfig
+from typing import get_args
 
+from convpress.config.sensitivity import ALLOCATED, PENALISED, STARTS, Decomposition, SensitivityConfig
+
+FAMILIES = "|".join(get_args(Decomposition))
 SENS = SensitivityConfig(**config["sensitivity"])
 SENS_VARIANTS = SENS.variants()
 SENS_FACTORS = sorted({variant.factors for variant in SENS_VARIANTS.values()})
@@ -22,7 +25,7 @@ rule decompose_factorised:
     log:
         f"{LOGS}/decompose_factorised/{{model}}-{{decomposition}}-{{compression}}x{{allocation}}.log",
     wildcard_constraints:
-        decomposition="cp|tucker|tensor_chain",
+        decomposition=FAMILIES,
         compression=r"\d+",
         allocation=f"({ALLOCATED})?",
     threads: THREADS
@@ -85,7 +88,7 @@ rule sensitivity_probe:
     log:
         f"{LOGS}/sensitivity_probe/{{model}}-{{decomposition}}-{{compression}}x.log",
     wildcard_constraints:
-        decomposition="cp|tucker|tensor_chain",
+        decomposition=FAMILIES,
         compression=r"\d+",
     threads: THREADS
     params:

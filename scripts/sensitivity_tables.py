@@ -6,7 +6,7 @@ from common import job
 from convpress.config.sensitivity import SensitivityConfig
 from convpress.report import sensitivity_tables as tables
 from convpress.report.latencies import read_times
-from convpress.report.tables import read_results, write_table
+from convpress.report.tables import read_results, with_intervals, write_table
 
 with job(snakemake):
     inputs, output = snakemake.input, snakemake.output
@@ -18,7 +18,7 @@ with job(snakemake):
     study = tables.variants_table(variants, results, layers, rates, models, histories, **about)
     write_table(study, Path(output.sensitivity[0]))
     write_table(layers, Path(output.layers[0]))
-    write_table(tables.noise_table(tables.probe_table(inputs.noise)), Path(output.noise[0]))
+    write_table(with_intervals(tables.probe_table(inputs.noise)), Path(output.noise[0]))
     write_table(rates, Path(output.rates[0]))
     write_table(tables.slacks_table(tables.probe_table(inputs.slacks)), Path(output.slacks[0]))
     write_table(tables.pairs_table(study), Path(output.pairs[0]))

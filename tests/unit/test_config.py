@@ -103,6 +103,18 @@ def test_the_teacher_is_asked_about_the_views_that_are_seen():
     assert load_config(short).teacher_views() < longest
 
 
+def test_the_views_of_chains_are_those_that_their_trainings_see():
+    """Epochs of low_rank count as they are scaled, those of a search with what came before it."""
+    params = changed("teacher.views", 1000)
+    params["low_rank"] |= {"epochs_scale": 0.01, "ce": params["low_rank"]["ce"] | {"epochs": 900, "distillation": 0.5}}
+    rows = load_config(params)
+    assert rows.teacher_views() < 100
+    params["kernel_search"]["finetune_recomposed"] |= {"distillation": 0.0}
+    search = params["kernel_search"]["search"]["seed"]["training"]
+    search |= {"distillation": 0.5, "epochs": 200}
+    assert load_config(params).teacher_views() == 200 + params["kernel_search"]["finetune_cp"]["epochs"]
+
+
 def test_chains_of_trainings_count_together():
     config = load_config(changed("teacher.views", 100))
     search = config.kernel_search

@@ -44,6 +44,11 @@ from convpress.workflow.preflight import check_layers
             r"clustering\.plans\.rows\.0: 17 clusters for column layer1; 1 to 16 are possible",
         ),
         ("clustering.ratios", [0.5, 0.001], r"clustering\.ratios\.1: a ratio of 0.001 is below one filter a layer"),
+        (
+            "merging.variants.resnet56-allocated.macs_divisor",
+            40,
+            r"variants\.resnet56-allocated\.macs_divisor: 40 is too much for resnet56; .* it has 1\d\.\d+ times",
+        ),
         ("models.resnet20.checkpoint", "/nowhere/my.th", r"models\.resnet20\.checkpoint: there is no file /nowhere/my"),
         ("models.resnet20.architecture", "resnet21", r"models\.resnet20: there is no model 'resnet21'.*resnet20"),
     ],

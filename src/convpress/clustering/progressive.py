@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Leg(Trainer):
-    """Part `number`, from 0, of `count` equal parts of a training, with images, views and a schedule of its own."""
+    """Part `number`, from 0, of `count` equal parts of a training, with its own order of images and schedule."""
 
     def __init__(
         self,
@@ -52,7 +52,9 @@ class Leg(Trainer):
         self.passes = min(most, share)
         self.steps_per_epoch = share // self.passes
         self.total_steps = self.passes * self.steps_per_epoch
-        self.epoch = number * most  # other images and views than the parts before
+        self.epoch = (
+            number * most
+        )  # another order of the images than in the parts before, and the next view where there is one
 
     def run(self) -> dict[str, float]:
         """All passes of this part; what the last one says of loss and training accuracy."""

@@ -88,11 +88,14 @@ class Config(Section):
 
     def teacher_views(self) -> int:
         """How many views of each image the teacher is asked about: what the longest training that listens sees."""
-        heard = [recipe.epochs for _, recipe in self._trained() if recipe.distillation]
+        chained = "low_rank.ce"  # its epochs are scaled, and counted with those before them
+        heard = [recipe.epochs for place, recipe in self._trained() if recipe.distillation and place != chained]
         further = (recipe for recipes in self.controls().values() for recipe in recipes.values())
         heard += [recipe.epochs for recipe in further if recipe.distillation]
         if self.kernel_search.finetune_recomposed.distillation:
             heard += [self.kernel_search.spent(f"finetune_recomposed-{name}") for name in self.kernel_search.search]
+        searched = [name for name, entry in self.kernel_search.search.items() if entry.training.distillation]
+        heard += [self.kernel_search.spent(f"search_kernels-{name}") for name in searched]
         if self.low_rank.ce.distillation:
             heard += map(self.low_rank.spent, self.low_rank.chains())
         return min(self.teacher.views, max(heard, default=0))

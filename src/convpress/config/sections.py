@@ -116,7 +116,7 @@ class TeacherConfig(Section):
 
     model: str = Field(description="The baseline that teaches.")
     views: Count = Field(
-        description="Differently augmented views of each training image; epoch e of any training uses view e mod views."
+        description="Differently augmented views of each training image; the epochs of a training see them in turn."
     )
 
 

@@ -71,7 +71,7 @@ def correct_cp(
         factors: N matrices (I_n, R).
         slack: the fraction by which ||tensor - approximation|| may grow.
         max_sweeps: the most alternating sweeps, one ridge step a mode each.
-        tolerance: stop when ten sweeps change the sensitivity by a smaller fraction.
+        tolerance: stop when nine sweeps change the sensitivity by a smaller fraction.
 
     Returns:
         New float64 factors; never more sensitive than the given ones, never beyond the allowed error.

@@ -96,7 +96,7 @@ def chain_decompose(
         starts: how many starts; the first three are the SVDs.
         seed: of the random ones.
         max_iterations: the most sweeps of one start.
-        tolerance: stop when ten sweeps lower the squared error by a smaller fraction of ||X||^2.
+        tolerance: stop when nine sweeps lower the squared error by a smaller fraction of ||X||^2.
 
     Raises:
         ConvpressError: impossible ranks, a tensor of another order, or values that are not finite.

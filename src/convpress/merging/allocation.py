@@ -80,7 +80,9 @@ def allocate(choices: Mapping[str, Sequence[Candidate]], limits: Mapping[str, fl
                 if saved > 0:
                     steps.append((max(then.error - now.error, 0.0) / saved, name, j))
         if not steps:
-            raise ConvpressError(f"no choice of channels stays below {dict(limits)}; allow more.")
+            raise ConvpressError(
+                f"even the fewest channels need more than the blocks have left, {dict(limits)}; merge less."
+            )
         _, name, step = min(steps)
         place[name] = step
     return {name: choices[name][i].channels for name, i in place.items()}

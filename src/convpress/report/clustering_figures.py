@@ -199,7 +199,7 @@ def _draw_remedy_lines(axes: Axes, rows: pd.DataFrame, column: str, looks: Mappi
     for name, look in looks.items():
         points = rows[(rows["remedy"] == name) & rows[column].notna()]
         plans = points["variant"].str.startswith("plan")
-        means = points[~plans].groupby("target_ratio" if "target_ratio" in points else "unique_ratio")
+        means = points[~plans].groupby("target_ratio")
         line = means[["unique_ratio", column]].mean().sort_values("unique_ratio")
         axes.plot(line["unique_ratio"], line[column], **look.line(), markeredgewidth=0)
         single: dict[str, Any] = {"marker": look.marker, "ls": "none", "color": look.color, "mew": 0}

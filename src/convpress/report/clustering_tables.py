@@ -24,8 +24,14 @@ from convpress.config.clustering import (
 from convpress.report.controls import Controls, against_control
 from convpress.report.latencies import Times, time_columns
 from convpress.report.reading import last_epoch, read_history, read_rows
-from convpress.report.tables import EPOCH_COLUMNS, Result, accuracy_columns, before_columns, compare
-from convpress.statistics import wilson
+from convpress.report.tables import (
+    EPOCH_COLUMNS,
+    Result,
+    accuracy_columns,
+    before_columns,
+    compare,
+    with_intervals,
+)
 
 FROZEN = RemedyConfig.model_validate({"filters": "frozen"})
 """The seed's way: frozen centroids and nothing else."""
@@ -37,10 +43,7 @@ def points_table(paths: Sequence[str], kind: str) -> pd.DataFrame:
     Accuracies carry Wilson's 95 % interval.
     """
     frame = pd.concat([read_rows(path) for path in paths], ignore_index=True).rename(columns={"name": kind})
-    right = (frame["accuracy"] * frame["images"]).round().astype(int)
-    ends = [wilson(k, n) for k, n in zip(right, frame["images"], strict=True)]
-    frame = frame.assign(ci_low=[end.ci_low for end in ends], ci_high=[end.ci_high for end in ends])
-    return frame.assign(f_score=frame["accuracy"] / frame["unique_ratio"])[
+    return with_intervals(frame).assign(f_score=frame["accuracy"] / frame["unique_ratio"])[
         [kind, "clusters", "unique_ratio", "accuracy", "ci_low", "ci_high", "f_score", "images"]
     ]
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import pandas as pd
 
 from convpress.report import wording as say
 from convpress.report.contents import Run
+from convpress.report.merging_pairs import without_seed
 
 TABLES = {
     "sensitivity": ("sensitivity", "delta_control", "mcnemar_p"),
@@ -38,7 +37,7 @@ def _counted(run: Run, study: str, table: str, delta: str, p: str) -> pd.DataFra
     rows = rows.assign(**{name: pd.to_numeric(rows[column], errors="coerce") for name, column in tested.items()})
     # The sweep has no tests; a control is the one that others are tested against.
     rows = rows[rows["delta_control"].notna()]
-    names = pd.Series([re.sub(r"-s\d+$", "", name) for name in rows["variant"]], index=rows.index, dtype=object)
+    names = pd.Series([without_seed(name) for name in rows["variant"]], index=rows.index, dtype=object)
     groups = rows.assign(variant=names, kept=not_worse(rows)).groupby("variant")["kept"]
     counts = pd.DataFrame({"seeds": groups.size(), "seeds_kept": groups.sum()}, dtype=float)
     return counts.rename_axis("variant").reset_index().assign(study=study)

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from convpress.report import wording as say
 from convpress.report.frames import records
+from convpress.report.reading import read_rows
 from convpress.statistics import wilson
 
 TEXT_COLUMNS = ("stage", "variant", "layer", "model", "kernel_sizes", "start", "suffix")
@@ -231,10 +232,8 @@ def beside_seed(
 
 def _read(path: Path | None, columns: Sequence[str], text: Sequence[str] = ()) -> pd.DataFrame:
     text = (*TEXT_COLUMNS, *text)
-    try:
-        frame = pd.read_csv(path, dtype=dict.fromkeys(text, object)) if path else pd.DataFrame()
-    except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError):
-        frame = pd.DataFrame()
+    there = path is not None and path.is_file() and bool(path.read_bytes().strip())
+    frame = read_rows(path, text) if path and there else pd.DataFrame()
     frame = frame.reindex(columns=list(dict.fromkeys([*frame.columns, *columns])))
     for name in set(text) & set(frame.columns):
         frame[name] = pd.Series(["" if say.absent(value) else str(value) for value in frame[name]], dtype=object)

@@ -51,7 +51,11 @@ def facts(provenance: dict[str, Any]) -> list[tuple[str, str]]:
     """What the run was computed with, as pairs of name and value."""
     keys = ("run", "seed", "processor", "cores", "device", "threads", "precision", "git")
     processors = machines(provenance)
-    names = {"git": "Results computed at (git)", "processor": "Processors" if len(processors) > 1 else "Processor"}
+    names = {
+        "git": "Page drawn at (git)",
+        "cores": "Cores of the machine that drew it",
+        "processor": "Processors" if len(processors) > 1 else "Processor",
+    }
     known = provenance | {"processor": say.listing(processors) if processors else None}
     pairs = [(names.get(key, key.capitalize()), known.get(key)) for key in keys]
     packages = provenance.get("packages")

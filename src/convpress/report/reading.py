@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,8 @@ def read_array(path: Path | str, name: str) -> np.ndarray:
         return found
 
 
-def read_rows(path: Path | str) -> pd.DataFrame:
-    """The rows of a CSV file.
+def read_rows(path: Path | str, text: Sequence[str] = ()) -> pd.DataFrame:
+    """The rows of a CSV file; the columns in `text` as they stand there.
 
     Raises:
         ConvpressError: the file is cut off, which an unfinished last line shows, or damaged.
@@ -52,7 +52,7 @@ def read_rows(path: Path | str) -> pd.DataFrame:
         content = Path(path).read_bytes()
         if not content.endswith(b"\n"):
             raise ValueError("its last line is unfinished")
-        return pd.read_csv(io.BytesIO(content))
+        return pd.read_csv(io.BytesIO(content), dtype=dict.fromkeys(text, object))
 
 
 def read_history(path: Path | str, epochs: int) -> pd.DataFrame:

@@ -7,11 +7,10 @@ import pandas as pd
 
 from convpress.report import wording as say
 from convpress.report.frames import records
-from convpress.report.sensitivity_findings import LEAST_REPLICATES, at_common_rate, family, inside, network
+from convpress.report.sensitivity_findings import CELL, LEAST_REPLICATES, at_common_rate, family, inside, network
 from convpress.report.sensitivity_penalty import AFTER, beside_free, idle
 
 BEFORE = "relative_sensitivity"
-CELL = ["model", "decomposition", "compression"]
 
 
 def penalty_findings(study: pd.DataFrame) -> list[str]:

@@ -10,6 +10,7 @@ import pandas as pd
 from convpress.report import wording as say
 from convpress.report.frames import records
 from convpress.report.sensitivity_findings import (
+    CELL,
     LEAST_REPLICATES,
     at_common_rate,
     harmed,
@@ -19,7 +20,6 @@ from convpress.report.sensitivity_findings import (
 )
 
 UNHARMED = "no plain training loses accuracy"
-CELL = ["model", "decomposition", "compression"]
 SIDES = ("plain", "corrected")
 
 

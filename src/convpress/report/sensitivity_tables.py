@@ -18,7 +18,6 @@ from convpress.report.reading import last_epoch, read_history, read_json, read_r
 from convpress.report.sensitivity_penalty import counted
 from convpress.report.tables import Result, accuracy_columns, before_columns, compare
 from convpress.sensitivity import DENSE, total_sensitivity
-from convpress.statistics import wilson
 
 CELL = ["model", "decomposition", "compression", "allocated", "suffix"]
 """What variants have in common that differ in treatment and replicate alone."""
@@ -43,13 +42,6 @@ def layers_table(metrics: Sequence[str]) -> pd.DataFrame:
 def probe_table(paths: Sequence[str]) -> pd.DataFrame:
     """The rows of all probes."""
     return pd.concat([read_rows(path) for path in paths], ignore_index=True)
-
-
-def noise_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of all noise curves with the 95 % interval of each accuracy."""
-    right = (rows["accuracy"] * rows["images"]).round().astype(int)
-    ends = [wilson(k, n) for k, n in zip(right, rows["images"], strict=True)]
-    return rows.assign(ci_low=[end.ci_low for end in ends], ci_high=[end.ci_high for end in ends])
 
 
 def slacks_table(layers: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,12 +83,17 @@ def accuracy_columns(result: Result) -> dict[str, Any]:
 
 
 def _validation_columns(result: Result) -> dict[str, float]:
-    """Number of validation images and the interval of their accuracy; empty where metrics do not tell the number."""
-    n = result.metrics.get("validation_n")
-    if n is None:
-        return dict.fromkeys(VALIDATION_COLUMNS, math.nan)
+    """Number of validation images and the interval of their accuracy."""
+    n = result.metrics["validation_n"]
     found = wilson(round(result.metrics["validation_accuracy"] * n), n)
     return dict(zip(VALIDATION_COLUMNS, (n, found.ci_low, found.ci_high), strict=True))
+
+
+def with_intervals(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add `ci_low` and `ci_high`, Wilson's 95 % interval of the `accuracy` on so many `images`."""
+    right = (rows["accuracy"] * rows["images"]).round().astype(int)
+    ends = [wilson(k, n) for k, n in zip(right, rows["images"], strict=True)]
+    return rows.assign(ci_low=[end.ci_low for end in ends], ci_high=[end.ci_high for end in ends])
 
 
 def before_columns(result: Result) -> dict[str, float]:

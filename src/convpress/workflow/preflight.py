@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from convpress.checkpoints import import_pretrained
@@ -18,7 +20,10 @@ from convpress.errors import ConvpressError
 from convpress.files import sha256_file
 from convpress.layers.base import check_rank, conv_geometry
 from convpress.layers.surgery import find_conv
-from convpress.merging.blocks import residual_blocks
+from convpress.measure import count_macs, evaluating
+from convpress.merging.allocation import LEVELS
+from convpress.merging.blocks import inner, residual_blocks
+from convpress.merging.networks import block_inputs
 from convpress.models.registry import create_model
 from convpress.sensitivity import ranks_of_layers
 from convpress.workflow.places import checkpoint_places
@@ -93,7 +98,7 @@ def _check_sensitivity(name: str, model: nn.Module, study: Mapping[str, Any]) ->
 
 
 def _check_merging(name: str, model: nn.Module, study: Mapping[str, Any]) -> None:
-    """Merged networks have residual blocks."""
+    """Merged networks have residual blocks, and as many multiply-accumulates in them as are to go."""
     places = {entry["model"]: f"merging.variants.{variant}.model" for variant, entry in study["variants"].items()}
     places[study["model"]] = "merging.model"
     if name in places:
@@ -101,6 +106,29 @@ def _check_merging(name: str, model: nn.Module, study: Mapping[str, Any]) -> Non
             residual_blocks(model)
         except ConvpressError as error:
             raise ConvpressError(f"{places[name]}: {error}") from None
+    for variant, entry in study["variants"].items():
+        divisor = entry["macs_divisor"]
+        if divisor and (entry["model"] or study["model"]) == name and divisor > (largest := _largest_divisor(model)):
+            raise ConvpressError(
+                f"merging.variants.{variant}.macs_divisor: {divisor:g} is too much for {name}; with the fewest "
+                f"channels in every block it has {math.floor(100 * largest) / 100:g} times fewer multiply-accumulates"
+            )
+
+
+@torch.no_grad()
+def _largest_divisor(model: nn.Module, shape: tuple[int, ...] = (3, 32, 32)) -> float:
+    """How many times fewer multiply-accumulates `model` has when each block keeps the fewest channels of `LEVELS`."""
+    blocks = residual_blocks(model)
+    inputs = block_inputs(model, torch.zeros(1, *shape), list(blocks))
+    saved = 0
+    for name, block in blocks.items():
+        conv1, _, conv2 = inner(block)
+        with evaluating(block):
+            pixels = block(inputs[name])[0, 0].numel()
+        gone = conv1.out_channels - max(1, round(min(LEVELS) * conv1.out_channels))
+        saved += gone * pixels * (conv1.weight[0].numel() + conv2.weight[:, 0].numel())
+    total = count_macs(model, shape)
+    return total / (total - saved)
 
 
 def _check_low_rank(name: str, model: nn.Module, study: Mapping[str, Any]) -> None:
