@@ -30,8 +30,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from convpress.decompose.cp import cp_decompose, cp_reconstruct, random_start
-from convpress.decompose.peers import chain_peer, tucker_peer
-from convpress.decompose.reference import Reference, parafac
+from convpress.decompose.reference import Reference, chain_reference, parafac_reference, tucker_reference
 from convpress.decompose.tensors import kernel_to_order3, relative_error
 from convpress.errors import ConvpressError
 from convpress.layers.surgery import find_conv
@@ -90,7 +89,7 @@ def measure(name: str, kernel: Tensor, tensorlab: float, with_pytensorlab: bool)
     """One row of the table."""
     rank = kernel.shape[1] // 2
     ours = cp_decompose(kernel, rank)
-    peer = parafac(kernel, rank, starts=STARTS, seed=0, iterations=ITERATIONS)
+    peer = parafac_reference(kernel, rank, starts=STARTS, seed=0, iterations=ITERATIONS)
     row: dict[str, object] = {
         "kernel": name,
         "rank": rank,
@@ -115,7 +114,7 @@ def judged(row: dict[str, object]) -> dict[str, object]:
 
 def chain_of_starts(tensor: Tensor, ranks: Sequence[int], iterations: int) -> Reference:
     """The best of tensorly's tensor_ring_als over the starts, and the seconds of all."""
-    found = [chain_peer(tensor, ranks, seed=seed, iterations=iterations) for seed in range(STARTS)]
+    found = [chain_reference(tensor, ranks, seed=seed, iterations=iterations) for seed in range(STARTS)]
     return Reference(min(one.relative_error for one in found), sum(one.seconds for one in found))
 
 
@@ -130,9 +129,9 @@ def measure_families(name: str, kernel: Tensor, compression: float, with_pytenso
         factors = family.decompose(tensor, ranks, starts, iterations, 0)
         seconds = time.perf_counter() - begin
         if kind == "cp":
-            peer = parafac(tensor, int(str(ranks)), starts=starts, seed=0, iterations=iterations)
+            peer = parafac_reference(tensor, int(str(ranks)), starts=starts, seed=0, iterations=iterations)
         else:
-            run = tucker_peer if kind == "tucker" else chain_of_starts
+            run = tucker_reference if kind == "tucker" else chain_of_starts
             peer = run(tensor, tuple(ranks), iterations=iterations)  # type: ignore[arg-type]
         error = relative_error(tensor, family.rebuild(factors))
         row: dict[str, object] = {"kernel": name, "family": kind, "rank": str(ranks), "error": error}

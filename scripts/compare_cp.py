@@ -7,7 +7,7 @@ import torch
 from common import job
 from convpress.checkpoints import load
 from convpress.config.kernel_search import RankConfig
-from convpress.decompose.reference import parafac
+from convpress.decompose.reference import parafac_reference
 from convpress.files import write_json
 from convpress.layers.surgery import find_conv
 from convpress.provenance import result_record
@@ -17,7 +17,7 @@ with job(snakemake):
     torch.set_num_threads(params.cpu["threads"])
     kernel = find_conv(load(snakemake.input.model), layer).weight.detach()
     rank = RankConfig(**params.rank).rank_for(kernel.shape[1])
-    found = parafac(kernel, rank, seed=params.seed, **params.asked)
+    found = parafac_reference(kernel, rank, seed=params.seed, **params.asked)
     peer = {
         "layer": layer,
         "parafac_error": found.relative_error,

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import tensorly
+import torch
 from tensorly.cp_tensor import CPTensor
 from tensorly.decomposition import parafac as tensorly_parafac
+from tensorly.decomposition import partial_tucker, tensor_ring_als
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from convpress.decompose.cp import competing_starts, start_factors
+from convpress.decompose.tensor_chain import chain_tensor
+from convpress.decompose.tensors import relative_error
+from convpress.decompose.tucker import tucker_tensor
 
 
 @contextmanager
@@ -34,7 +39,7 @@ class Reference:
     seconds: float
 
 
-def parafac(tensor: Tensor, rank: int, *, starts: int, seed: int, iterations: int) -> Reference:
+def parafac_reference(tensor: Tensor, rank: int, *, starts: int, seed: int, iterations: int) -> Reference:
     """Alternating least squares of tensorly from the starts of our `cp_decompose` (float64, one thread).
 
     Ours drops the worse half of them every few iterations; here each runs to its end, or to `iterations`.
@@ -56,3 +61,33 @@ def parafac(tensor: Tensor, rank: int, *, starts: int, seed: int, iterations: in
             )
             best = min(best, float(np.linalg.norm(array - tensorly.cp_to_tensor(result)) / norm))
     return Reference(best, time.perf_counter() - begin)
+
+
+def tucker_reference(tensor: Tensor, ranks: Sequence[int], *, iterations: int = 100) -> Reference:
+    """tensorly's partial_tucker of (S, P, T) along the first and last mode, from the truncated SVDs as ours."""
+
+    def run(array: np.ndarray) -> Tensor:
+        found = partial_tucker(array, list(ranks), modes=[0, 2], n_iter_max=iterations, tol=1e-7)
+        core, (u1, u3) = found[0] if isinstance(found[0], tuple) else found
+        return tucker_tensor(*(torch.as_tensor(np.asarray(part)) for part in (core, u1, u3)))
+
+    return _timed(tensor, run)
+
+
+def chain_reference(tensor: Tensor, ranks: Sequence[int], *, seed: int = 0, iterations: int = 100) -> Reference:
+    """tensorly's tensor_ring_als of (S, P, T), from its own seeded start (it takes no other)."""
+    state = np.random.RandomState(seed)
+
+    def run(array: np.ndarray) -> Tensor:
+        rank = [*ranks, ranks[0]]
+        found = tensor_ring_als(array, rank, n_iter_max=iterations, tol=1e-10, random_state=state)
+        return chain_tensor([torch.as_tensor(np.asarray(core)) for core in found])
+
+    return _timed(tensor, run)
+
+
+def _timed(tensor: Tensor, run: Callable[[np.ndarray], Tensor]) -> Reference:
+    begin = time.perf_counter()
+    with plain_tensorly():
+        approximation = run(tensor.double().numpy())
+    return Reference(relative_error(tensor, approximation), time.perf_counter() - begin)
