@@ -8,7 +8,7 @@ import pandas as pd
 
 from convpress.report import wording as say
 from convpress.report.contents import Run
-from convpress.report.frames import chosen, is_true, records
+from convpress.report.frames import chosen, records
 
 NAME = "clustering"
 COLUMNS = (
@@ -54,7 +54,9 @@ def trained(run: Run) -> pd.DataFrame:
     frame = run.table("clustering_finetune", COLUMNS)
     for name in ("remedy", "filters", "distance"):
         frame[name] = frame[name].map(lambda value: "" if say.absent(value) else str(value)).astype(object)
-    return frame.assign(elementwise=frame["elementwise"].map(is_true).astype(bool))
+    # Tables of earlier versions do not say what is shared.
+    shares_values = frame["elementwise"].where(frame["elementwise"].notna(), frame["remedy"] == ELEMENTWISE)
+    return frame.assign(elementwise=shares_values.astype(bool))
 
 
 def variant_row(frame: pd.DataFrame, variant: str) -> Row | None:
