@@ -79,7 +79,7 @@ def test_a_method_of_ones_own(tmp_path):
     after = before - 2 * (9 * 64 * 64 - 2 * 3 * 64 * 48)
     assert [line.split()[0] for line in out.splitlines()[:2]] == [f"{before:,}", f"{after:,}"]
     assert (tmp_path / "resnet20-split.safetensors").is_file()
-    command = out.partition("command line: ")[2].strip().replace("=examples", f"={FOLDER.parent / 'src'}:{FOLDER}")
+    command = out.splitlines()[-1].replace("=examples", f"={FOLDER.parent / 'src'}:{FOLDER}")
     command = command.replace(" convpress ", f" {sys.executable} -m convpress ")
     shown = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr

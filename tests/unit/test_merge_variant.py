@@ -86,7 +86,7 @@ def test_an_allocation_spends_no_more_than_equal_ratios(model):
 
 def test_what_no_allocation_can_reach_is_refused(model):
     choices = whole(model)
-    with pytest.raises(ConvpressError, match="allow more"):
+    with pytest.raises(ConvpressError, match="merge less"):
         allocate(choices, limits(model, choices, variant(allocate=True, macs_divisor=1000), SHAPE))
 
 

@@ -173,7 +173,7 @@ def test_the_allocation_takes_the_cheapest_steps_and_stays_below_the_limit():
     assert allocate({"a": cheap, "b": dear}, {"params": 50}) == {"a": 1, "b": 4}
     assert allocate({"a": cheap, "b": dear}, {"params": 80, "macs": 300}) == {"a": 1, "b": 2}
     assert allocate({"a": cheap, "b": dear}, {"params": 80}) == {"a": 4, "b": 4}
-    with pytest.raises(ConvpressError, match="allow more"):
+    with pytest.raises(ConvpressError, match="merge less"):
         allocate({"a": cheap}, {"params": 5})
 
 

@@ -154,7 +154,9 @@ class Run:
 
     def reference(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
         """A file of figures to compare with, from the report folder."""
-        return _read(self.report_folder / "reference" / f"{name}.csv", columns, ("value",))
+        path, text = self.report_folder / "reference" / f"{name}.csv", (*TEXT_COLUMNS, "value")
+        frame = pd.read_csv(path, dtype=dict.fromkeys(text, object)) if path.is_file() else pd.DataFrame()
+        return _complete(frame, columns, text)
 
     def seeds(self, study: str) -> pd.DataFrame:
         """The seed's own figures of a study, as text."""
@@ -230,10 +232,14 @@ def beside_seed(
     return run.view(f"{study}_seed", "The seed's figures beside ours.", reference, columns), note if network else ""
 
 
-def _read(path: Path | None, columns: Sequence[str], text: Sequence[str] = ()) -> pd.DataFrame:
-    text = (*TEXT_COLUMNS, *text)
+def _read(path: Path | None, columns: Sequence[str]) -> pd.DataFrame:
+    """A table that a run has made; empty where it is not there."""
     there = path is not None and path.is_file() and bool(path.read_bytes().strip())
-    frame = read_rows(path, text) if path and there else pd.DataFrame()
+    return _complete(read_rows(path, TEXT_COLUMNS) if path and there else pd.DataFrame(), columns)
+
+
+def _complete(frame: pd.DataFrame, columns: Sequence[str], text: Sequence[str] = TEXT_COLUMNS) -> pd.DataFrame:
+    """With at least `columns`; those in `text` are never NaN."""
     frame = frame.reindex(columns=list(dict.fromkeys([*frame.columns, *columns])))
     for name in set(text) & set(frame.columns):
         frame[name] = pd.Series(["" if say.absent(value) else str(value) for value in frame[name]], dtype=object)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,8 +84,10 @@ def accuracy_columns(result: Result) -> dict[str, Any]:
 
 
 def _validation_columns(result: Result) -> dict[str, float]:
-    """Number of validation images and the interval of their accuracy."""
-    n = result.metrics["validation_n"]
+    """Number of validation images and the interval of their accuracy; empty where metrics do not tell the number."""
+    n = result.metrics.get("validation_n")
+    if n is None:
+        return dict.fromkeys(VALIDATION_COLUMNS, math.nan)
     found = wilson(round(result.metrics["validation_accuracy"] * n), n)
     return dict(zip(VALIDATION_COLUMNS, (n, found.ci_low, found.ci_high), strict=True))
 
