@@ -13,6 +13,7 @@ from convpress.errors import ConvpressError
 from convpress.files import sha256_file
 from convpress.workflow.startup import (
     check_networks,
+    check_whole,
     check_writable,
     keep_freed_memory,
     lock_folder,
@@ -98,6 +99,10 @@ onstart:
         sys.exit(f"convpress: {error}")
     wait_for_jobs(Path(".snakemake", "jobs.lock"))
     remove_leftovers([Path("data"), Path("results")])
+    try:
+        check_whole(Path(RESULTS))
+    except ConvpressError as error:
+        sys.exit(f"convpress: {error}")
 
 
 onerror:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 
 from convpress.config.schema import load_config
 from convpress.errors import ConvpressError
@@ -21,6 +22,7 @@ from convpress.workflow import startup
 from convpress.workflow.startup import (
     ALLOCATOR,
     check_networks,
+    check_whole,
     keep_freed_memory,
     lock_folder,
     nearly_full_disks,
@@ -226,3 +228,18 @@ def test_git_and_dvc_look_past_unfinished_files(tmp_path):
     with atomic_path(tmp_path / "net.csv") as path:
         path.write_text("half")
         assert fnmatch.fnmatch(path.name, name)
+
+
+def test_files_of_tensors_that_are_cut_off_are_named_together(tmp_path):
+    check_whole(tmp_path / "not there yet")
+    for name in ("sound", "cut", "empty", ".17-0123abcd-unfinished"):
+        save_file({"x": torch.ones(4)}, tmp_path / f"{name}.safetensors")
+    check_whole(tmp_path)
+    for name, left in (("cut", -1), ("empty", 0), (".17-0123abcd-unfinished", -1)):
+        path = tmp_path / f"{name}.safetensors"
+        path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(ConvpressError) as refused:
+        check_whole(tmp_path)
+    assert str(refused.value).startswith(
+        f"{tmp_path}/cut.safetensors, {tmp_path}/empty.safetensors: cut off or damaged; delete them"
+    )

@@ -16,6 +16,8 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import IO, Any
 
+from safetensors import SafetensorError, safe_open
+
 from convpress.errors import ConvpressError
 from convpress.workflow.codehash import code_hash
 from convpress.workflow.places import checkpoint_places
@@ -124,6 +126,26 @@ def lock_folder(path: Path) -> IO[str]:
     file.write(f"process {os.getpid()} on {os.uname().nodename}")
     file.flush()
     return file
+
+
+def check_whole(folder: Path) -> None:
+    """Refuse files of tensors below `folder` that a power cut or a full disk has cut off; jobs would find them late.
+
+    Raises `ConvpressError` that names them all.
+    """
+    damaged = []
+    for path in sorted(folder.rglob("[!.]*.safetensors")):
+        try:
+            with safe_open(path, framework="numpy"):
+                pass  # opening compares the header with the length of the file
+        except SafetensorError:
+            damaged.append(str(path))
+    if damaged:
+        them = "it" if len(damaged) == 1 else "them"
+        raise ConvpressError(
+            f"{', '.join(damaged)}: cut off or damaged; delete {them} and run the same command again, "
+            "what was made from sound files stays"
+        )
 
 
 def wait_for_jobs(path: Path) -> None:
