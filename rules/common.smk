@@ -95,11 +95,8 @@ onstart:
     # Snakemake's own lock outlives a killed run; job processes on cluster nodes call no hooks.
     try:
         LOCKS.append(lock_folder(Path(".snakemake", "run.lock")))
-    except ConvpressError as error:
-        sys.exit(f"convpress: {error}")
-    wait_for_jobs(Path(".snakemake", "jobs.lock"))
-    remove_leftovers([Path("data"), Path("results")])
-    try:
+        wait_for_jobs(Path(".snakemake", "jobs.lock"))
+        remove_leftovers([Path("data"), Path("results")])
         check_whole(Path(RESULTS))
     except ConvpressError as error:
         sys.exit(f"convpress: {error}")
