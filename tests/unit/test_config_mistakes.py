@@ -1,0 +1,142 @@
+"""Mistakes in the configuration: the key and what is allowed there."""
+
+import pytest
+from made_config import PARAMS, changed
+
+from convpress.config.schema import load_config
+from convpress.errors import ConvpressError
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (
+            "kernel_search.layerz",
+            ["x"],
+            r"kernel_search\.layerz: unknown key; did you mean 'layers'\? allowed here: .*cp",
+        ),
+        ("epochs", 3, r"^epochs: unknown key; allowed here: baselines, .*compute"),
+        ("kernel_search.search.seed.extent", 20, r"kernel_search\.search\.seed\.extent: 20 is even"),
+        ("kernel_search.search.seed.training.epocs", 1, r"seed\.training\.epocs: unknown key; did you mean 'epochs'"),
+        ("kernel_search.cp.starts", 0, r"kernel_search\.cp\.starts: .*greater than or equal to 1, found 0"),
+        ("kernel_search.cp.starts", "four", r"kernel_search\.cp\.starts: .*integer.*'four'"),
+        ("compute.precision", "fp16", r"compute\.precision: .*'auto', 'fp32' or 'bf16', found 'fp16'"),
+        ("kernel_search.model", "resnet33", r"kernel_search\.model: no model 'resnet33'; models has \['alexnet'"),
+        ("kernel_search.layers", ["layer9"], r"\['layer9'\] are searched but not decomposed"),
+        ("clustering.model", "resnet33", r"clustering\.model: no model 'resnet33'"),
+        ("clustering.layers", [], r"^clustering\.layers: list should have at least 1 item"),
+        ("clustering.plans.rows", [[]], r"^clustering\.plans\.rows\.0: list should have at least 1 item"),
+        ("clustering.plans.rows", [], r"^clustering\.plans\.rows: list should have at least 1 item"),
+        ("clustering.plans.rows", [[0] * 8], r"rows\.0\.0: .*greater than or equal to 1, found 0"),
+        (
+            "clustering.plans.rows",
+            [[1, 2]] * 23,
+            r"clustering\.plans: rows\.0 has 2 numbers; the 8 columns want one each",
+        ),
+        ("clustering.plans.finetune", [23], r"finetune names plan 23; plans 0 to 22 are there"),
+        ("clustering.ratios", [0.0], r"clustering\.ratios\.0: .*greater than 0"),
+        ("clustering.ratios", [0.5, 0.501], r"not different in whole percent"),
+        ("clustering.compare", ["tide"], r"compare\.0: no remedy 'tide'; remedies has \['adaptive_k', 'elementwise'"),
+        ("clustering.replicated", ["tide"], r"replicated: 'tide' is not in compare"),
+        ("clustering.layers", ["conv1", "conv1"], r"layers: 'conv1' stands there twice"),
+        ("clustering.training.epochs", 1, r"training\.epochs is 1; unit_norm pulls norms first and needs 2"),
+        ("clustering.remedies.elementwise.threshold", 0.5, r"elementwise clusters single numbers"),
+        ("clustering.remedies.tied.filters", "loose", r"tied\.filters: .*'frozen' or 'tied', found 'loose'"),
+        ("models.resnet20.checkpoint", None, r"models\.resnet20: give either a checkpoint or a training recipe"),
+        ("peers.models", ["resnet33"], r"peers\.models\.0: no model 'resnet33'; models has \['alexnet'"),
+        (
+            "peers.methods",
+            ["magic"],
+            r"peers\.methods\.0: .*'cp' or 'tucker', found 'magic'",
+        ),
+        ("peers.methods", ["cp", "cp"], r"peers: methods: \['cp'\] stands there more than once"),
+        ("peers.targets", [{"cost": "params", "fraction": 1}], r"peers\.targets\.0\.fraction: .*less than 1, found 1"),
+        ("low_rank.input_size", 64, r"low_rank\.input_size is 64, but models\.alexnet\.arguments\.input_size is 96"),
+        ("low_rank.bases", [8, 8], r"low_rank: bases has 2 numbers for 4 layers"),
+        ("low_rank.rows", [{"row": 2, "expansion": "x"}], r"rows\.0\.expansion: no expansion 'x'; .*'decomposed'"),
+        ("low_rank.rows", [{"row": 1, "expansion": "replaced"}], r"low_rank\.rows\.0\.row: .*equal to 2, found 1"),
+        ("low_rank.rows", [{"row": n, "expansion": "replaced"} for n in (2, 3)], r"two rows are replaced"),
+        ("low_rank.expansions.control", {"scheme": "grouped"}, r"expansions\.control: this name is taken"),
+        ("low_rank.expansions.a-b", {"scheme": "grouped"}, r"low_rank\.expansions\..*match pattern"),
+        ("low_rank.compression", 1.0, r"low_rank\.compression: .*greater than 1, found 1"),
+        ("compute_for", {"alexnot": {"threads": 2}}, r"compute_for\.alexnot: no model 'alexnot'"),
+        ("compute_for", {"alexnet": {"threads": 0}}, r"compute_for\.alexnet\.threads: .*greater than or equal to 1"),
+        ("low_rank.l2.distillation", 0.5, r"low_rank\.l2\.distillation is 0\.5; no teacher is heard there"),
+        ("models.alexnet.training.distillation", 0.5, r"models\.alexnet\.training\.distillation is 0\.5"),
+        ("low_rank.model", "alexnot", r"low_rank\.model: no model 'alexnot'; models has \['alexnet'"),
+        ("data", None, r"^data: field required"),
+        ("baselines", ["resnet20", "resnet32", "resnet56"], r"baselines: lacks \['alexnet'\], which studies compress"),
+        (
+            "kernel_search.finetune_cp.flip",
+            False,
+            r"kernel_search\.finetune_cp\.flip is False, but the teacher was asked about .* control, which has True",
+        ),
+        ("kernel_search.search.Big", {}, r"^kernel_search\.search\.Big.*match pattern"),
+        ("models.Res-20", {"architecture": "resnet20"}, r"^models\.Res-20.*match pattern"),
+        (
+            "control.warmup",
+            1.0,
+            r"^params: control\.warmup is 1, so that nothing would be learned; it must be below 1$",
+        ),
+        ("kernel_search.finetune_cp.ema", 1.0, r"^params: kernel_search\.finetune_cp\.ema is 1, .* below 1$"),
+        ("run", "My Run", r"^run: string should match pattern"),
+        (
+            "kernel_search.decompose",
+            [*PARAMS["kernel_search"]["decompose"], "layer1.0.conv2"],
+            r"kernel_search\.decompose: 'layer1\.0\.conv2' stands .* twice",
+        ),
+        ("kernel_search.layers", ["layer1.1.conv2"] * 2, r"kernel_search\.layers: 'layer1\.1\.conv2' stands .* twice"),
+        ("low_rank.layers", ["features.3"] * 4, r"low_rank\.layers: 'features\.3' stands there twice; name it once"),
+        (
+            "clustering.groups",
+            [{"name": "a", "layers": ["conv1"] * 2}],
+            r"groups\.0\.layers: 'conv1' stands there twice",
+        ),
+        ("baselines", [*PARAMS["baselines"], "resnet20"], r"baselines: 'resnet20' stands there twice; name it once"),
+        ("merging.ratios", [0.5, 0.501], r"merging: .*ratios\.1: 0\.501 is called 50 as one before it"),
+        ("merging.train", ["shared-50"] * 2, r"merging\.train: 'shared-50' stands there twice"),
+        (
+            "models.resnet20.checkpoint",
+            "resnet20.th",
+            r"models\.resnet20\.checkpoint: 'resnet20\.th' .* checksum .*mine/",
+        ),
+        (
+            "models.resnet20.checkpoint",
+            "resnet20-12fca82f.pt",
+            r"models\.resnet20\.checkpoint: 'resnet20-12fca82f\.pt'",
+        ),
+        ("models.resnet20.checkpoint", "", r"models\.resnet20\.checkpoint: '' cannot be fetched"),
+        ("data.validation", 60_000, r"data\.validation is 60000, but cifar10 has 50000 .*; 1 to 49999 are possible"),
+        ("data.validation", 50_000, r"data\.validation is 50000"),
+        ("control.batch_size", 45_001, r"control\.batch_size is 45001, but 45000 training images of cifar10 are left"),
+        ("low_rank.ce.batch_size", 50_000, r"low_rank\.ce\.batch_size is 50000, .*; 1 to 45000 is possible"),
+        (
+            "data.validation",
+            49_900,
+            r"\.batch_size is 128, but 100 training images .* are left beside data\.validation",
+        ),
+        (
+            "sensitivity.probe.steps",
+            352,
+            r"probe\.steps: 352 steps of 128 .*need 45056, but 45000 .*; 1 to 351 are possible",
+        ),
+    ],
+)
+def test_mistakes_name_the_key_and_what_is_allowed(path, value, words):
+    with pytest.raises(ConvpressError, match=words):
+        load_config(changed(path, value))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "said"),
+    [
+        ({"resnet20": [2, 2]}, "name each number once"),
+        ({"resnet20": [PARAMS["control"]["epochs"]]}, "which the control has anyway"),
+        ({"alexnet": [2]}, "no study but low_rank"),
+        ({"resnet21": [2]}, r"'resnet21'.*'resnet20', 'resnet32', 'resnet56'"),
+        ({"resnet20": [0]}, "control_lengths.resnet20.0"),
+    ],
+)
+def test_further_controls_that_cannot_be(lengths, said):
+    with pytest.raises(ConvpressError, match=said):
+        load_config(PARAMS | {"control_lengths": lengths})
