@@ -10,7 +10,7 @@ from convpress.compute import resolve
 from convpress.data import load_dataset
 from convpress.files import atomic_path, write_json
 from convpress.measure import count_macs, count_parameters, file_bytes
-from convpress.predict import predict
+from convpress.predict import answered_right
 from convpress.provenance import result_record
 from convpress.statistics import wilson
 
@@ -24,7 +24,7 @@ with job(snakemake):
 
     def correct(path, data):
         """Whether each image is answered rightly."""
-        return (predict(load(path), data, device=compute.device).argmax(1) == data.labels).numpy()
+        return answered_right(load(path), data, compute.device).numpy()
 
     model = load(inputs.model)
     answers = correct(inputs.model, test)

@@ -3,8 +3,6 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-
 from common import job, sections
 from convpress.checkpoints import load
 from convpress.compute import resolve
@@ -12,6 +10,7 @@ from convpress.config.sections import MeasureConfig
 from convpress.data import load_dataset
 from convpress.deployment import check_export, time_networks
 from convpress.files import write_csv, write_json
+from convpress.report.reading import read_array
 from convpress.sidecar import write_record
 
 PACKAGES = ("onnxruntime", "onnxscript", "onnx-ir")
@@ -23,8 +22,7 @@ with job(snakemake), TemporaryDirectory() as folder:
     records, exported = [], {}
     for model, predictions in zip(inputs.models, inputs.predictions, strict=True):
         study, variant = Path(model).parent.name, Path(model).stem
-        with np.load(predictions) as arrays:
-            correct = arrays["correct"]
+        correct = read_array(predictions, "correct")
         file = Path(folder, f"{study}-{variant}.onnx")
         record, runtime = check_export(load(model), correct, test, file)
         file.unlink()  # the session holds the weights, and the folder may lie in memory

@@ -12,7 +12,7 @@ from convpress.config.clustering import RemedyConfig
 from convpress.config.sections import TrainingConfig
 from convpress.data import load_dataset
 from convpress.files import write_csv
-from convpress.predict import predict
+from convpress.predict import accuracy_of
 from training import teacher_of, training_key, turns
 
 with job(snakemake):
@@ -34,8 +34,7 @@ with job(snakemake):
 
     def observe(network):
         """Accuracy on the validation images."""
-        right = predict(network, validation, device=compute.device).argmax(1) == validation.labels
-        return {"validation_accuracy": float(right.double().mean())}
+        return {"validation_accuracy": accuracy_of(network, validation, compute.device)}
 
     teacher = teacher_of(inputs) if recipe.distillation else None
     options = {"count": len(layers), "teacher": teacher} | turns(params)

@@ -10,7 +10,7 @@ from convpress.data import augmented, load_dataset
 from convpress.files import write_csv
 from convpress.measure import count_macs, count_parameters, file_bytes
 from convpress.merging.variant import Settings, compress
-from convpress.predict import predict
+from convpress.predict import accuracy_of
 from convpress.recalibrate import recalibrate
 from convpress.sidecar import write_record
 
@@ -22,19 +22,15 @@ with job(snakemake):
     seen = augmented(train, max(common["images"], common["recalibration"]), params.seed, **common["view"])
     look = Settings(seen, common["images"], common["drop"], params.seed)
 
-    def accuracy(model):
-        """Part of the validation images that the model gets right."""
-        return float((predict(model, validation).argmax(1) == validation.labels).double().mean())
-
     rows, method = [], MergeMethod(**params.method)
     for ratio, path in zip(params.ratios, map(Path, snakemake.output.models), strict=True):
         model = load(snakemake.input.model)
         compress(model, method, ratio, look)
         row = {"point": path.stem, "series": snakemake.wildcards.series, "ratio": ratio}
         row |= method.model_dump()
-        row |= {"validation_n": len(validation), "validation_before": accuracy(model)}
+        row |= {"validation_n": len(validation), "validation_before": accuracy_of(model, validation)}
         recalibrate(model, seen, images=common["recalibration"])
-        row["validation_recalibrated"] = accuracy(model)
+        row["validation_recalibrated"] = accuracy_of(model, validation)
         save_model(model, path)
         row |= {"params": count_parameters(model), "bytes": file_bytes(path)}
         rows.append(row | {"macs": count_macs(model, train.images.shape[1:])})

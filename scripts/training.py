@@ -15,7 +15,7 @@ from convpress.compute import Compute, resolve
 from convpress.config.sections import TrainingConfig
 from convpress.data import load_dataset
 from convpress.files import sha256_file, write_csv
-from convpress.teachers import CachedTeacher
+from convpress.teachers import Teacher
 from convpress.train import Trainer, fit, run_key
 from convpress.workflow.codehash import code_hash
 
@@ -45,9 +45,9 @@ def turns(params: Any) -> dict[str, int]:
     return {"seed": params.seed, "view_seed": view_seed, "first_epoch": before["epochs"]}
 
 
-def teacher_of(inputs: Any) -> CachedTeacher:
+def teacher_of(inputs: Any) -> Teacher:
     """The teacher whose answers about each view are a file among the job's inputs."""
-    return CachedTeacher(torch.stack([load_file(path)["logits"] for path in inputs.teacher]))
+    return Teacher(torch.stack([load_file(path)["logits"] for path in inputs.teacher]))
 
 
 def training_key(snakemake: Any, model: nn.Module, recipe: TrainingConfig, compute: Compute) -> str:

@@ -42,9 +42,9 @@ def save_model(model: nn.Module, path: Path | str, extra: Mapping[str, str] | No
         ConvpressError: the model was not made by :func:`convpress.models.create_model`, or was changed since in a
             way that is not noted, so that its file could not be loaded; nothing is written then.
     """
-    from convpress.layers.surgery import surgeries
+    from convpress.layers.surgery import surgeries, uncompiled
 
-    model = getattr(model, "_orig_mod", model)  # torch.compile wraps the model and renames its weights
+    model = uncompiled(model)
     architecture = getattr(model, "convpress_architecture", None)
     if architecture is None:
         raise ConvpressError(

@@ -23,7 +23,7 @@ from convpress.onnx_export import (
     rounding_difference,
     write_onnx,
 )
-from convpress.predict import predict
+from convpress.predict import accuracy_of
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def check_export(model: nn.Module, correct: np.ndarray, test: Dataset, path: Pat
     exported = OnnxModel(path)
     images = test.normalise(test.images[:CHECKED_IMAGES])
     difference = largest_difference(model, exported, images)
-    accuracy = float((predict(exported, test).argmax(1) == test.labels).double().mean())
+    accuracy = accuracy_of(exported, test)
     gap = accuracy - float(correct.mean())
     equal = difference <= TOLERANCE and abs(gap) <= ACCURACY_TOLERANCE
     if not equal:

@@ -16,7 +16,7 @@ from convpress.decompose.tensors import kernel_to_order3, relative_error
 from convpress.errors import ConvpressError
 from convpress.layers.surgery import find_conv
 from convpress.objectives import Batch, classification
-from convpress.predict import predict
+from convpress.predict import accuracy_of
 from convpress.sensitivity import FAMILIES, Factors, factorised
 from convpress.train import Trainer
 
@@ -39,10 +39,10 @@ def noise_curve(
     model: nn.Module, data: Dataset, levels: Sequence[float], *, draws: int, seed: int, device: str = "cpu"
 ) -> list[dict[str, float]]:
     """Accuracy (fraction) on `data` by noise level and draw; the first row, level 0, is the network as it is."""
-    rows = [{"noise": 0.0, "draw": 0, "accuracy": _accuracy(model, data, device)}]
+    rows = [{"noise": 0.0, "draw": 0, "accuracy": accuracy_of(model, data, device)}]
     for level in levels:
         for draw in range(draws):
-            accuracy = _accuracy(perturbed(model, level, seed + draw), data, device)
+            accuracy = accuracy_of(perturbed(model, level, seed + draw), data, device)
             rows.append({"noise": level, "draw": draw, "accuracy": accuracy})
     return rows
 
@@ -65,10 +65,6 @@ def slack_curve(
                 "sensitivity": float(family.sensitivity(corrected)),
             }
             yield {"layer": layer, "slack": slack} | before | after
-
-
-def _accuracy(model: nn.Module, data: Dataset, device: str) -> float:
-    return float((predict(model, data, device=device).argmax(1) == data.labels).double().mean())
 
 
 def try_rate(

@@ -19,6 +19,7 @@ from convpress.layers.surgery import find_conv, find_module, replace_conv
 from convpress.measure import count_macs, count_parameters, interleaved_latency
 from convpress.objectives import Batch
 from convpress.optimizers import freeze
+from convpress.predict import input_type
 
 Rows = list[dict[str, Any]]
 
@@ -119,12 +120,12 @@ def output_distances(
     for start in range(0, len(data), batch_size):
         images = data.normalise(data.images[start : start + batch_size])
         with captured(original.eval(), layers) as theirs:
-            original(images)
+            original(images.to(input_type(original)))
         for layer in layers:
             scale[layer] += float(theirs[layer].double().square().sum())
         for name, model in models.items():
             with captured(model.eval(), layers) as ours:
-                model(images)
+                model(images.to(input_type(model)))
             for layer in layers:
                 distances = (ours[layer] - theirs[layer]).flatten(1).norm(dim=1).double()
                 norms[name, layer] += float(distances.sum())

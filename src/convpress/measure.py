@@ -40,9 +40,20 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def count_macs(model: nn.Module, input_shape: Sequence[int]) -> int:
     """Multiply-accumulates of convolutions and linear layers for one image of `input_shape` (C, H, W)."""
     probe = torch.zeros(1, *input_shape, device=next(model.parameters()).device, dtype=input_type(model))
-    with _Operations() as counted, torch.no_grad(), evaluating(model):
+    with _without_fused_attention(), _Operations() as counted, torch.no_grad(), evaluating(model):
         model(probe)
     return counted.total // 2  # the formulas take a multiply-accumulate for two operations
+
+
+@contextmanager
+def _without_fused_attention() -> Iterator[None]:
+    """Attention in its single steps: those inside the fused one cannot be seen."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 class _Operations(TorchDispatchMode):

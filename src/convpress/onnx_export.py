@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from convpress.checkpoints import load
 from convpress.errors import ConvpressError
 from convpress.files import atomic_path
+from convpress.layers.surgery import uncompiled
 from convpress.measure import file_bytes
 
 TOLERANCE = 1e-4
@@ -88,7 +89,7 @@ def write_onnx(model: nn.Module, path: Path | str, input_shape: Sequence[int]) -
     _need("onnxscript")
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-    network = copy.deepcopy(getattr(model, "_orig_mod", model)).cpu().float().eval()
+    network = copy.deepcopy(uncompiled(model)).cpu().float().eval()
     noise = torch.randn(2, *input_shape, generator=torch.Generator().manual_seed(0))
     try:
         with warnings.catch_warnings(), torch.no_grad(), _Quiet("torch.onnx", "onnxscript", "onnx_ir"):
@@ -107,7 +108,10 @@ def write_onnx(model: nn.Module, path: Path | str, input_shape: Sequence[int]) -
             ClearMetadataAndDocStringPass()(program.model)
             program.save(path, external_data=False)
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
-        reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
+        cause: BaseException = error  # the exporter's own words are a guide to its steps
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        reason = str(cause).strip().split("\n")[0][:200] or type(cause).__name__
         raise ConvpressError(
             f"{type(model).__name__} with input {tuple(input_shape)} cannot be exported to ONNX ({reason})."
         ) from error
@@ -156,7 +160,7 @@ def rounding_difference(model: nn.Module, images: Tensor) -> float:
 @torch.inference_mode()
 def largest_difference(model: nn.Module, exported: nn.Module, images: Tensor) -> float:
     """Largest absolute difference of a logit between two networks, in float32 on the CPU; NaN when one has NaN."""
-    reference = copy.deepcopy(model).cpu().float().eval()
+    reference, images = copy.deepcopy(model).cpu().float().eval(), images.float()
     return float((reference(images) - exported(images)).abs().max())
 
 

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import tensorly as tl
 import torch
@@ -24,6 +24,7 @@ from convpress.layers.cp import SeparableCPConv2d
 from convpress.layers.surgery import put_layer
 from convpress.layers.tucker import TuckerConv2d
 from convpress.measure import count_macs, count_parameters
+from convpress.predict import input_type
 
 Cost = Literal["params", "macs"]
 
@@ -69,10 +70,14 @@ def compress(
     Kossaifi et al., "TensorLy-Torch".
 
     Raises:
-        ConvpressError: unknown method, its library is missing, or the target cannot be reached.
+        ConvpressError: unknown method or cost, no fraction, a library is missing, or the target cannot be reached.
     """
     if method not in LIBRARY:
         raise ConvpressError(f"method is {method!r}; {', '.join(LIBRARY)} are allowed.")
+    if cost not in get_args(Cost):
+        raise ConvpressError(f"cost is {cost!r}; {', '.join(get_args(Cost))} are allowed.")
+    if not 0 < fraction <= 1:
+        raise ConvpressError(f"fraction is {fraction!r}; above 0 and at most 1 is allowed.")
     count = _counter(cost, input_shape)
     target = int(fraction * count(model))
     if method in ("magnitude", "group_norm"):
@@ -155,7 +160,7 @@ def make_pruner(model: nn.Module, method: str, input_shape: Sequence[int]) -> Ca
             warnings.simplefilter("ignore")  # it warns of every module it does not know
             pruning.pruner.BasePruner(
                 pruned,
-                torch.zeros(1, *input_shape),
+                torch.zeros(1, *input_shape, dtype=input_type(model)),
                 importance=importance(),
                 pruning_ratio=ratio,
                 max_pruning_ratio=MAX_PRUNED,

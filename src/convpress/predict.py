@@ -29,3 +29,13 @@ def predict(model: nn.Module, data: Dataset, batch_size: int = 50, device: str =
             for start in range(0, len(data), batch_size)
         ]
         return torch.cat(logits)
+
+
+def answered_right(model: nn.Module, data: Dataset, device: str = "cpu") -> Tensor:
+    """Whether each image gets its label, (n,) bool."""
+    return predict(model, data, device=device).argmax(1) == data.labels
+
+
+def accuracy_of(model: nn.Module, data: Dataset, device: str = "cpu") -> float:
+    """Part of the images that get their label."""
+    return float(answered_right(model, data, device).double().mean())

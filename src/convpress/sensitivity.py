@@ -123,13 +123,17 @@ def ranks_for(kind: str, shape: Sequence[int], compression: float) -> Ranks:
     Raises:
         ConvpressError: not even ranks of one are that small, or there is no such kind or compression.
     """
-    if kind not in FAMILIES or not 0 < compression < math.inf:
-        raise ConvpressError(f"{kind} at compression {compression}: one of {', '.join(FAMILIES)} above 0 is allowed")
+    _check_ranks_asked(kind, compression)
     t, s, h, w = shape
     ranks = FAMILIES[kind].ranks(s, h * w, t, math.prod(shape) / compression)
     if min(ranks if isinstance(ranks, tuple) else (ranks,)) < 1:
         raise ConvpressError(f"compression {compression:g} is too much for {kind} on a kernel {tuple(shape)}")
     return ranks
+
+
+def _check_ranks_asked(kind: str, compression: float) -> None:
+    if kind not in FAMILIES or not 0 < compression < math.inf:
+        raise ConvpressError(f"{kind} at compression {compression}: one of {', '.join(FAMILIES)} above 0 is allowed")
 
 
 def ranks_of_layers(
@@ -142,6 +146,7 @@ def ranks_of_layers(
     Raises:
         ConvpressError: not even ranks of one are that small, or ranks of another kind than tucker are to be allocated.
     """
+    _check_ranks_asked(kind, compression)
     kernels = {name: find_conv(model, name).weight.detach() for name in factorised_layers(model)}
     if not allocate:
         return {name: _layer_ranks(name, kind, kernel.shape, compression) for name, kernel in kernels.items()}

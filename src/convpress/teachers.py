@@ -1,4 +1,4 @@
-"""Teachers for distillation: run on each batch, or asked once about every view of every image."""
+"""The teacher of distillation: asked once about every view of every image."""
 
 from __future__ import annotations
 
@@ -12,30 +12,15 @@ BATCH = 125
 """Images a pass: larger batches leave the cache and are a third slower on CPUs."""
 
 
-class CachedTeacher:
-    """A teacher's logits for every view of every training image, computed once: (views, images, classes)."""
+class Teacher:
+    """A network's logits for every view of every training image, computed once: (views, images, classes)."""
 
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits
 
-    def __call__(self, indices: Tensor, view: int, images: Tensor) -> Tensor:
-        """Logits of the images at `indices` under view number `view`."""
-        return self.logits[view % len(self.logits)][indices].to(images.device, torch.float32)
-
-
-class LiveTeacher:
-    """A teacher that is run on each batch."""
-
-    def __init__(self, model: nn.Module, compute: Compute) -> None:
-        self.model = prepare(model, compute).eval()
-
-    @torch.no_grad()
-    def __call__(self, indices: Tensor, view: int, images: Tensor) -> Tensor:
-        """Logits of `images`."""
-        return self.model(images).float()
-
-
-Teacher = CachedTeacher | LiveTeacher
+    def __call__(self, indices: Tensor, view: int) -> Tensor:
+        """Logits (n, classes) of the images at `indices` (n,) under view number `view`."""
+        return self.logits[view][indices].float()
 
 
 @torch.no_grad()

@@ -24,8 +24,8 @@ from convpress.data import Dataset, crop_and_flip, draw_view
 from convpress.errors import ConvpressError
 from convpress.objectives import Batch, Objective, Penalty, classification
 from convpress.optimizers import make_optimizer, parameter_groups, schedule_factor
-from convpress.predict import predict
-from convpress.teachers import CachedTeacher, Teacher
+from convpress.predict import accuracy_of
+from convpress.teachers import Teacher
 
 log = logging.getLogger(__name__)
 
@@ -76,14 +76,14 @@ class Trainer:
         """
         epoch = self.first_epoch + self.epoch
         order = torch.randperm(len(self.data), generator=_generator(self.seed, epoch))
-        view = epoch if not isinstance(self.teacher, CachedTeacher) else epoch % len(self.teacher.logits)
+        view = epoch if self.teacher is None else epoch % len(self.teacher.logits)
         draw = draw_view(len(self.data), self.view_seed, view, self.recipe.crop_padding, self.recipe.flip)
         for step in range(self.steps_per_epoch):
             indices = order[step * self.recipe.batch_size : (step + 1) * self.recipe.batch_size]
             pixels = crop_and_flip(self.data.images[indices], draw.at(indices), self.recipe.crop_padding)
             images = self.data.normalise(pixels.to(self.compute.device))
             labels = self.data.labels[indices].to(self.compute.device)
-            yield Batch(images, labels, self.teacher(indices, view, images) if self.teacher else None)
+            yield Batch(images, labels, self.teacher(indices, view).to(images.device) if self.teacher else None)
 
     def run_epoch(self, progress: Callable[[], object] = lambda: None) -> dict[str, float]:
         """One pass; gives back the mean loss and the training accuracy."""
@@ -213,6 +213,5 @@ def _observe(
 ) -> dict[str, float]:
     row = dict(record(trainer.result))
     if validation is not None:
-        logits = predict(trainer.result, validation, device=trainer.compute.device)
-        row["validation_accuracy"] = float((logits.argmax(1) == validation.labels).double().mean())
+        row["validation_accuracy"] = accuracy_of(trainer.result, validation, trainer.compute.device)
     return row

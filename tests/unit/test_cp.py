@@ -199,12 +199,6 @@ def test_a_good_start_is_not_made_worse():
     assert cp_nls(tensor, 4, start=good.factors).relative_error <= good.relative_error * (1 + 1e-12)
 
 
-def test_time_limit_returns_the_best_so_far():
-    result = cp_decompose(noisy((16, 16, 3, 3), 12, 3), 8, max_seconds=0.0)
-    assert result.iterations == 1
-    assert 0 < result.relative_error < 1
-
-
 def test_zero_tensor():
     result = cp_decompose(torch.zeros(4, 3, 2), 2)
     assert all(bool((factor == 0).all()) for factor in result.factors)

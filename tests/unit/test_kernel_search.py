@@ -261,3 +261,14 @@ def test_new_layers_lie_where_the_old_ones_did(monkeypatch):
 def test_a_penalty_wants_searched_layers():
     with pytest.raises(ConvpressError, match="mac_penalty: Linear has no searched layers"):
         mac_penalty(1.0)(nn.Linear(2, 2))
+
+
+def test_no_kernel_costs_more_than_its_extent():
+    model = searched_network()
+    for _, layer in searched_layers(model):
+        layer.extent = 5
+        layer.sigma.data.fill_(3.0)
+    penalty = mac_penalty(1.0)(model)
+    assert penalty.item() == pytest.approx(25 / 9)
+    penalty.backward()
+    assert all(float(layer.sigma.grad) == 0 for _, layer in searched_layers(model))

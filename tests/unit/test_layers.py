@@ -270,3 +270,9 @@ def test_mistakes_get_one_clear_sentence(call, message):
     with pytest.raises(ConvpressError, match=message):
         call(model)
     assert surgeries(model) == []
+
+
+@pytest.mark.parametrize("family", [SeparableCPConv2d, CPConv2d])
+def test_a_strided_layer_takes_one_image_without_a_batch(family):
+    layer, x = family(3, 4, 2, 3, stride=2, padding=1).eval(), torch.randn(3, 8, 8)
+    assert torch.allclose(layer(x), layer(x[None])[0], atol=1e-6)

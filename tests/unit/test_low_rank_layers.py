@@ -186,6 +186,11 @@ def test_layers_compute_what_their_kernel_says(geometry, decomposed):
     for layer in layers:
         dense = nn.functional.conv2d(x, layer.kernel(), conv.bias, conv.stride, conv.padding, conv.dilation)
         assert torch.allclose(layer(x), dense, rtol=0, atol=1e-10)
+    if not decomposed:
+        layers[0].spatial.bias.data.normal_()  # as it learns
+    bias = layers[0].dense_bias()
+    dense = nn.functional.conv2d(x, layers[0].kernel(), bias, conv.stride, conv.padding, conv.dilation)
+    assert torch.allclose(layers[0](x), dense, rtol=0, atol=1e-10)
     if decomposed:
         assert torch.linalg.svdvals(layers[0].basis())[..., 1:].max() < 1e-12
 

@@ -191,3 +191,12 @@ def test_layers_that_are_not_there_are_named():
         freeze_all_but(narrow(), ["features.66"])
     with pytest.raises(ConvpressError, match=r"has no layer 'features\.66'"):
         output_distances(narrow(), {"one": narrow()}, toy_data(4), ["features.66"])
+
+
+def test_distances_of_networks_in_float64_are_those_in_float32():
+    original, other = narrow(), narrow()
+    expand(other, LAYERS, [2] * 4, expansion("grouped"), 2.0)
+    single = output_distances(original, {"other": other}, toy_data(8), LAYERS)
+    double = output_distances(original.double(), {"other": other.double()}, toy_data(8), LAYERS)
+    assert [row["relative"] for row in single] == pytest.approx([row["relative"] for row in double], rel=1e-3)
+    assert min(row["relative"] for row in single) > 0.01

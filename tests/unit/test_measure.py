@@ -146,3 +146,13 @@ def test_times_are_those_after_the_warmup():
 def test_a_latency_is_median_and_quartiles(times):
     q1, median, q3 = np.percentile(times, [25, 50, 75])
     assert Latency.of(times) == Latency(median, q1, q3, len(times))
+
+
+def test_attention_is_counted_in_inference_as_well():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+    model = nn.Sequential(nn.Flatten(2), layer)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.train()(torch.zeros(1, 5, 8))
+    before = torch.backends.mha.get_fastpath_enabled()
+    assert 2 * count_macs(model, (5, 8)) == counter.get_total_flops()
+    assert torch.backends.mha.get_fastpath_enabled() == before

@@ -3,6 +3,7 @@
 import copy
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -274,3 +275,10 @@ def test_a_fit_with_all_channels_finds_the_same_layer():
     left = fit_second(old, new, x)
     assert float(left.max()) < 1e-4 * run(old, x).var().item()
     assert torch.allclose(run(new, x).std((0, 2, 3)), run(old, x).std((0, 2, 3)), rtol=0.01)
+
+
+def test_what_is_no_batch_norm_of_images_is_named_and_numpys_integers_are_integers():
+    conv1, bn, conv2 = triple(4)
+    with pytest.raises(ConvpressError, match="between the convolutions stands a ReLU; a BatchNorm2d is needed"):
+        merge_channels(conv1, nn.ReLU(), conv2, 2)
+    assert merge_channels(conv1, bn, conv2, np.int64(2))[0].out_channels == 2

@@ -217,3 +217,49 @@ def test_numbers_that_are_not_finite_are_named():
         model.get_submodule("layer1.0").conv1.weight[0, 0, 0, 0] = float("nan")
     with pytest.raises(ConvpressError, match="not finite"):
         share_network(model, 0.5)
+
+
+class Bottleneck(nn.Module):
+    """A block of three convolutions as torchvision's: the second has the stride."""
+
+    def __init__(self, channels=8, stride=2):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, channels, 1), nn.BatchNorm2d(channels)
+        self.conv2, self.bn2 = nn.Conv2d(channels, channels, 3, stride, 1), nn.BatchNorm2d(channels)
+        self.conv3, self.bn3 = nn.Conv2d(channels, 2 * channels, 1), nn.BatchNorm2d(2 * channels)
+        self.downsample = nn.Conv2d(3, 2 * channels, 1, stride)
+
+    def forward(self, x):
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = self.bn3(self.conv3(F.relu(self.bn2(self.conv2(y)))))
+        return F.relu(y + self.downsample(x))
+
+
+def test_candidates_count_each_convolutions_own_pixels():
+    torch.manual_seed(0)
+    model, x = nn.Sequential(Bottleneck()), torch.randn(8, 3, 16, 16)
+    before = count_macs(model, (3, 16, 16))
+    choices = candidates(model[0], x)
+    small = choices[-2]
+    merge_network(model, {"0": small.channels})
+    assert choices[0].macs - small.macs == before - count_macs(model, (3, 16, 16))
+
+
+def test_errors_in_a_block_of_three_convolutions_are_relative_to_what_the_third_gets():
+    torch.manual_seed(0)
+    block, x = Bottleneck(), torch.randn(8, 3, 16, 16)
+    errors = [candidate.error for candidate in candidates(block, x)]
+    with torch.no_grad():
+        block.conv3.weight.mul_(100)  # changes the stream, not what goes into the third
+    assert [candidate.error for candidate in candidates(block, x)] == errors
+    assert not block.bn2._forward_hooks
+
+
+def test_nothing_is_merged_where_one_block_is_refused():
+    model = small()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ConvpressError, match="k is 0"):
+        merge_network(model, {"layer1.0": 2, "layer2.0": 3, "layer3.0": 0})
+    after = model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)

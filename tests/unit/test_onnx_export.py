@@ -153,8 +153,12 @@ def test_what_cannot_be_exported_is_said(tmp_path):
         def forward(self, x):
             return x if float(x.sum()) > 0 else -x
 
-    with pytest.raises(ConvpressError, match=r"Odd with input .* cannot be exported"):
+    with pytest.raises(ConvpressError, match=r"Odd with input .* cannot be exported") as said:
         export(Odd(), tmp_path / "odd.onnx")
+    assert "\x1b" not in str(said.value)
+    with pytest.raises(ConvpressError, match=r"\(1, 32, 32\) cannot be exported to ONNX \(.*[Gg]iven groups=1") as said:
+        export(nn.Conv2d(3, 2, 3), tmp_path / "odd.onnx", input_shape=(1, 32, 32))
+    assert "\x1b" not in str(said.value)
     assert not list(tmp_path.iterdir())
 
 

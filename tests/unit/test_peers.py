@@ -101,6 +101,10 @@ def test_what_cannot_be_reached_is_said(model):
         peers.compress(model, "magnitude", "params", 0.01)
     with pytest.raises(ConvpressError, match="method is 'magic'"):
         peers.compress(model, "magic", "params", 0.5)
+    with pytest.raises(ConvpressError, match="cost is 'parameters'; params, macs are allowed"):
+        peers.compress(model, "tucker", "parameters", 0.5)
+    with pytest.raises(ConvpressError, match="fraction is 50; above 0 and at most 1"):
+        peers.compress(model, "tucker", "params", 50)
 
 
 def test_a_missing_library_is_named(model, monkeypatch):

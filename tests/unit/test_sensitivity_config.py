@@ -4,8 +4,8 @@ import math
 
 import pytest
 import yaml
+from made_config import PARAMS, ROOT, changed
 from pydantic import ValidationError
-from test_config import PARAMS, ROOT, changed
 
 from convpress.config.schema import load_config
 from convpress.config.sensitivity import STARTS, SensitivityConfig

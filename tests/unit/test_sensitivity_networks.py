@@ -87,6 +87,13 @@ def test_too_much_compression_is_a_clear_error(kind):
         ranks_for(kind, (4, 4, 3, 3), 100)
 
 
+@pytest.mark.parametrize("compression", [0, math.nan, math.inf])
+@pytest.mark.parametrize("allocate", [False, True])
+def test_a_compression_that_is_none_is_refused(compression, allocate):
+    with pytest.raises(ConvpressError, match=f"tucker at compression {compression}"):
+        ranks_of_layers(create_model("resnet8"), "tucker", compression, allocate=allocate)
+
+
 def test_the_layer_set_is_all_but_the_first_convolution():
     layers = factorised_layers(create_model("resnet20"))
     assert len(layers) == 18

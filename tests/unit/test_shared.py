@@ -15,6 +15,7 @@ from convpress.filters import cluster
 from convpress.layers.shared import SharedFilterConv2d, copies
 from convpress.layers.shared_kernels import SharedKernelConv2d
 from convpress.layers.surgery import find_conv, put_layer
+from convpress.merging.networks import share_network
 
 LABELS = torch.tensor([0, 1, 0, 2, 1, 0])
 
@@ -258,3 +259,22 @@ def test_the_mode_of_the_whole_network_reaches_what_was_prepared():
         shared(x)
         model._apply(lambda tensor: tensor.mul_(2) if tensor.is_floating_point() else tensor)
         assert torch.allclose(model(x), F.conv2d(x, shared.kernel(), shared.bias, padding=1), atol=1e-4)
+
+
+def test_a_network_without_memory_is_filled_by_assignment(tmp_path):
+    model = convpress.create_model("resnet8", width=4)
+    share_network(model, 0.5)
+    convpress.save_model(model, tmp_path / "shared.safetensors")
+    with torch.device("meta"):
+        empty = convpress.create_model("resnet8", width=4)
+        share_network_like(empty, model)
+    empty.load_state_dict(model.state_dict(), assign=True)
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.equal(empty.eval()(x), model.eval()(x))
+
+
+def share_network_like(empty, model):
+    """Put layers without weights where `model` shares its filters."""
+    for name, module in model.named_modules():
+        if isinstance(module, SharedFilterConv2d):
+            put_layer(empty, name, SharedFilterConv2d(**module.arguments()))

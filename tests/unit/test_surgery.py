@@ -7,11 +7,13 @@ import pytest
 import torch
 from torch import nn
 
+from convpress.checkpoints import load, save_model
 from convpress.errors import ConvpressError
 from convpress.layers import (
     LAYERS,
     CPConv2d,
     LowRankConv2d,
+    SearchedConv2d,
     SharedFilterConv2d,
     SharedKernelConv2d,
     Surgery,
@@ -24,6 +26,7 @@ from convpress.layers import (
     replace_conv,
     surgeries,
 )
+from convpress.models import create_model
 from small_network import Small
 
 
@@ -129,3 +132,29 @@ def test_a_convolution_in_a_block_with_two_names_is_replaced_in_both():
     model = nn.Sequential(block, nn.ReLU(), block)
     layer = replace_conv(model, "2.0", TuckerConv2d, ranks=(2, 2))
     assert model[0][0] is model[2][0] is layer
+
+
+def test_a_batch_norm_without_bias_comes_back(tmp_path):
+    model = create_model("resnet8", width=4)
+    put_layer(model, "bn1", nn.BatchNorm2d(4, bias=False))
+    save_model(model, tmp_path / "model.safetensors")
+    again = load(tmp_path / "model.safetensors")
+    assert again.bn1.bias is None
+    assert "bias" not in layer_arguments(nn.BatchNorm2d(4)), "older versions of torch do not know it"
+
+
+def test_a_compiled_network_is_changed_by_the_names_of_the_one_inside(tmp_path):
+    model = create_model("resnet8", width=4)
+    compiled = torch.compile(model)
+    replace_conv(compiled, "layer1.0.conv1", CPConv2d, rank=2)
+    assert isinstance(model.layer1[0].conv1, CPConv2d)
+    assert surgeries(compiled) == surgeries(model) != []
+    save_model(compiled, tmp_path / "model.safetensors")
+    assert isinstance(load(tmp_path / "model.safetensors").layer1[0].conv1, CPConv2d)
+
+
+def test_classes_that_cannot_be_made_of_a_convolution_are_named():
+    with pytest.raises(ConvpressError, match=r"layer 'stem': SearchedConv2d has no from_conv"):
+        replace_conv(Small(), "stem", SearchedConv2d, rank=3)
+    with pytest.raises(ConvpressError, match="rank is 0"):
+        SearchedConv2d(3, 4, 0)

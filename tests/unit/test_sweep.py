@@ -86,3 +86,48 @@ def test_the_range_of_a_sweep_ends_with_the_distinct_filters():
     with_twins = filters[torch.tensor([0, 1, 2, 0])]
     assert sweep.cluster_range([with_twins], 1) == [2, 3]
     assert sweep.cluster_range([filters[:4], with_twins], 1) == [2, 3], "each layer needs as many distinct filters"
+
+
+class Grouped(nn.Module):
+    """Depthwise filters see different inputs, so that their means mix nothing that makes sense."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(8, 8, 3, groups=8)
+
+    def forward(self, x):
+        return self.conv(x).mean((2, 3))
+
+
+def test_layers_with_groups_are_refused():
+    data, settings = images(4), SweepConfig()
+    with pytest.raises(ConvpressError, match=r"layer 'conv': .*groups=8"):
+        sweep.sweep_together(Grouped(), ["conv"], data, settings, seed=0)
+    with pytest.raises(ConvpressError, match=r"layer 'conv': .*groups=8"):
+        sweep.evaluate_plan(Grouped(), {"conv": 2}, data, settings, seed=0)
+
+
+def test_a_network_that_cannot_be_traced_is_named():
+    alexnet = convpress.create_model("alexnet", width=4, hidden=[16, 12], input_size=64)
+    with pytest.raises(ConvpressError, match=r"AlexNet cannot be split before a layer, because torch\.fx cannot trace"):
+        sweep.cut(alexnet, ["features.3"])
+
+
+def test_other_layers_may_be_factorised_or_shared_already():
+    model, data = network(), images()
+    convpress.replace_conv(model, "layer2.0.conv1", convpress.CPConv2d, rank=3)
+    share_filters(model, {"layer3.0.conv1": 4}, FROZEN, seed=0)
+    shared = copy.deepcopy(model)
+    share_filters(shared, {"layer2.0.conv2": 3}, FROZEN, seed=0)
+    with torch.no_grad():
+        right = shared(data.normalise(data.images)).argmax(1) == data.labels
+    found = sweep.evaluate_plan(model, {"layer2.0.conv2": 3}, data, SweepConfig(), seed=0)
+    assert found == pytest.approx(right.float().mean().item(), abs=1e-6)
+
+
+def test_a_network_in_float64_is_swept_as_one_in_float32():
+    single, double = ({}, {})
+    for model, found in ((network(), single), (network().double(), double)):
+        found |= sweep.sweep_together(model, ["layer2.0.conv2"], images(), SweepConfig(), seed=0)
+        found["plan"] = sweep.evaluate_plan(model, {"layer2.0.conv2": 3}, images(), SweepConfig(), seed=0)
+    assert single == double

@@ -8,8 +8,10 @@ from torch import nn
 
 from convpress.clustering.budget import proportional
 from convpress.clustering.remedies import sizes_of
+from convpress.clustering.sweep import cut
 from convpress.config.clustering import ClusteringConfig
 from convpress.errors import ConvpressError
+from convpress.layers.base import conv_geometry
 from convpress.layers.surgery import find_conv
 
 
@@ -20,6 +22,10 @@ def check_clustering(config: ClusteringConfig, model: nn.Module) -> None:
         ConvpressError: naming the key and what is possible.
     """
     _check_layers("clustering.layers", config.layers, model)
+    try:
+        cut(model, config.layers)
+    except ConvpressError as error:
+        raise ConvpressError(f"clustering.model: {error}") from None
     for number, group in enumerate(config.groups):
         _check_equal(f"clustering.groups.{number}", group.layers, model)
     plans = config.plans
@@ -44,7 +50,7 @@ def _check_layers(place: str, layers: Iterable[str], model: nn.Module) -> list[i
     filters = []
     for number, layer in enumerate(layers):
         try:
-            filters.append(find_conv(model, layer).out_channels)
+            filters.append(conv_geometry(find_conv(model, layer))["out_channels"])
         except ConvpressError as error:
             raise ConvpressError(f"{place}.{number}: {error}") from None
     return filters

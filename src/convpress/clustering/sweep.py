@@ -7,16 +7,27 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.proxy import TraceError
 
 from convpress.config.clustering import SweepConfig
 from convpress.data import Dataset
 from convpress.errors import ConvpressError
 from convpress.filters import cluster
+from convpress.layers.base import conv_geometry
 from convpress.layers.shared import cluster_means
-from convpress.layers.surgery import find_conv
+from convpress.layers.surgery import LAYERS, find_conv
+from convpress.predict import input_type
 
 Kernels = Mapping[str, Tensor]
 """Dense kernels (T, S, h, w) by the name of the convolution that they are put into."""
+
+
+class _Tracer(fx.Tracer):
+    """Takes the layers that stand for convolutions as single steps, as it does torch's own."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whether a module is one step."""
+        return type(m).__name__ in LAYERS or super().is_leaf_module(m, module_qualified_name)
 
 
 def cut(model: nn.Module, layers: Collection[str]) -> tuple[fx.GraphModule, fx.GraphModule]:
@@ -26,9 +37,16 @@ def cut(model: nn.Module, layers: Collection[str]) -> tuple[fx.GraphModule, fx.G
     `model`. Works for each network that torch.fx can trace and that uses a convolution once.
 
     Raises:
-        ConvpressError: no layer of that name is computed, or one of them more than once.
+        ConvpressError: no layer of that name is computed, or one of them more than once, or what the network computes
+            depends on its values, so that torch.fx cannot trace it.
     """
-    graph = fx.symbolic_trace(model).graph
+    try:
+        graph = _Tracer().trace(model)
+    except (TraceError, TypeError, RuntimeError) as error:  # the last two are what a foreign forward makes of proxies
+        raise ConvpressError(
+            f"{type(model).__name__} cannot be split before a layer, because torch.fx cannot trace it "
+            f"({str(error)[:200]}); its filters can be clustered, but not swept."
+        ) from error
     nodes = list(graph.nodes)
     called = [node.target for node in nodes if node.op == "call_module"]
     for layer in layers:
@@ -56,7 +74,7 @@ def with_mixing(model: nn.Module, layer: str) -> tuple[nn.Module, str]:
     """
     model = copy.deepcopy(model)
     conv = find_conv(model, layer)
-    mix = nn.Conv2d(conv.out_channels, conv.out_channels, 1, bias=conv.bias is not None)
+    mix = nn.Conv2d(conv.out_channels, conv.out_channels, 1, bias=conv.bias is not None).to(conv.weight)
     with torch.no_grad():
         mix.weight.copy_(torch.eye(conv.out_channels)[:, :, None, None])
     mix.bias, conv.bias = conv.bias, None
@@ -94,13 +112,15 @@ def accuracies(
         raise ConvpressError("a sweep needs at least one point, and all its points must name the same layers.")
     model = copy.deepcopy(model).to(device).eval().to(memory_format=torch.channels_last)
     head, tail = cut(model, points[0].keys())
+    dtype = input_type(model)
     weights = [{name: kernel.to(device) for name, kernel in point.items()} for point in points]
     correct = [0] * len(points)
     for start in range(0, len(data), batch_size):
         labels = data.labels[start : start + batch_size].to(device)
         # Without autocast's cache, for the kernels change in place.
         with torch.autocast(device, torch.bfloat16, enabled=bf16, cache_enabled=False):
-            values = head(data.normalise(data.images[start : start + batch_size].to(device)))
+            images = data.normalise(data.images[start : start + batch_size].to(device))
+            values = head(images.to(dtype))
             for number, point in enumerate(weights):
                 for name, kernel in point.items():
                     model.get_parameter(f"{name}.weight").copy_(kernel)
@@ -129,9 +149,9 @@ def sweep_together(
     Filters become the means of their clusters (k-means, Euclidean). One layer alone is swept by mixing its outputs.
 
     Raises:
-        ConvpressError: no such convolution.
+        ConvpressError: no such convolution, or one with groups, whose filters see different inputs.
     """
-    kernels = {layer: find_conv(model, layer).weight.detach() for layer in layers}
+    kernels = _kernels(model, layers)
     counts = cluster_range(kernels.values(), sweep.step)
     labels = [{layer: cluster(kernel, k, seed=seed) for layer, kernel in kernels.items()} for k in counts]
     if len(layers) == 1:
@@ -156,9 +176,10 @@ def evaluate_plan(
     """Accuracy on `data` when each layer of `plan` shares its filters in so many clusters.
 
     Raises:
-        ConvpressError: no such convolution, or more clusters than distinct filters; the message names the layer.
+        ConvpressError: no such convolution, one with groups, or more clusters than distinct filters; the message names
+            the layer.
     """
-    kernels = {layer: find_conv(model, layer).weight.detach() for layer in plan}
+    kernels = _kernels(model, plan)
     labels = {}
     for layer, clusters in plan.items():
         try:
@@ -167,6 +188,19 @@ def evaluate_plan(
             raise ConvpressError(f"layer {layer!r}: {error}") from error
     point = _with_means(kernels, labels)
     return accuracies(model, [point], data, batch_size=sweep.batch_size, device=device, bf16=bf16)[0]
+
+
+def _kernels(model: nn.Module, layers: Iterable[str]) -> dict[str, Tensor]:
+    """The kernels of layers whose filters can share centroids."""
+    kernels = {}
+    for layer in layers:
+        conv = find_conv(model, layer)
+        try:
+            conv_geometry(conv)
+        except ConvpressError as error:
+            raise ConvpressError(f"layer {layer!r}: {error}") from error
+        kernels[layer] = conv.weight.detach()
+    return kernels
 
 
 def _with_means(kernels: Kernels, labels: Mapping[str, Tensor]) -> Kernels:

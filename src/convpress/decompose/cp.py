@@ -106,13 +106,13 @@ def _stuck(history: Sequence[Array], tolerance: float) -> bool:
     return len(history) > _PATIENCE and bool((history[-1] >= (1 - tolerance) * history[-1 - _PATIENCE]).all())
 
 
-def _tournament(problem: Problem, U: Array, limit: int, tolerance: float, deadline: float) -> tuple[Descent, int]:
+def _tournament(problem: Problem, U: Array, limit: int, tolerance: float) -> tuple[Descent, int]:
     """Advance all starts, dropping the worse half every `_LEG` iterations; return the best finalist and its index."""
     descent, alive = Descent(problem, U), np.arange(len(U))
     finalists = max(1, len(U) // _STARTS_A_FINALIST)
     for iteration in range(1, limit + 1):
         descent.iterate()
-        over = iteration == limit or time.perf_counter() > deadline or descent.error().min() < _ZERO
+        over = iteration == limit or descent.error().min() < _ZERO
         over = over or _stuck(descent.history, tolerance)
         if over or (iteration % _LEG == 0 and len(alive) > finalists):
             best = np.argsort(descent.error(), kind="stable")[: 1 if over else max(finalists, (len(alive) + 1) // 2)]
@@ -145,7 +145,7 @@ def cp_nls(
     Raises:
         ConvpressError: impossible rank, not finite, unknown start, or a start that does not fit the tensor.
     """
-    return _solve(_check(tensor, rank), rank, [(start, seed)], max_iterations, tolerance, None)
+    return _solve(_check(tensor, rank), rank, [(start, seed)], max_iterations, tolerance)
 
 
 def cp_decompose(
@@ -157,14 +157,13 @@ def cp_decompose(
     seed: int = 0,
     max_iterations: int = 300,
     tolerance: float = 1e-5,
-    max_seconds: float | None = None,
 ) -> CPResult:
     """CP decomposition from several starts, the best kept.
 
     starts * scouts seeds compete; every 20 iterations the worse half goes, until one in eight is left.
 
     The error surface has many local minima: of single starts on the `layer1.0.conv2` of a ResNet-32 one in six
-    finds the best one. The same arguments give the same bits, unless `max_seconds` cuts the work short.
+    finds the best one. The same arguments give the same bits.
 
     Args:
         tensor: any real tensor of order 2 or more, (I_1, ..., I_N); computed in float64 on the CPU.
@@ -174,13 +173,12 @@ def cp_decompose(
         seed: of the first start.
         max_iterations: upper bound of Gauss-Newton iterations of the kept start.
         tolerance: stop when ten iterations lower the error by less than this part of it.
-        max_seconds: stop then, with the best so far.
 
     Raises:
         ConvpressError: impossible rank, not finite, or less than one start.
     """
     tensor = _check(tensor, rank)
-    return _solve(tensor, rank, competing_starts(tensor, starts, scouts, seed), max_iterations, tolerance, max_seconds)
+    return _solve(tensor, rank, competing_starts(tensor, starts, scouts, seed), max_iterations, tolerance)
 
 
 def competing_starts(tensor: Tensor, starts: int, scouts: int | None, seed: int) -> list[Start]:
@@ -198,16 +196,14 @@ def _solve(
     starts: Sequence[Start],
     max_iterations: int,
     tolerance: float,
-    max_seconds: float | None,
 ) -> CPResult:
     if max_iterations < 1:
         raise ConvpressError(f"CP needs at least one iteration, not {max_iterations}.")
     begin = time.perf_counter()
-    deadline = begin + max_seconds if max_seconds is not None else math.inf
     with threadpool_limits(1):  # the matrices are too small to share, and the bits must not depend on the cores
         problem = Problem(tensor.numpy(), rank)
         U = problem.pack([[factor.numpy() for factor in start_factors(tensor, rank, *start)] for start in starts])
-        descent, index = _tournament(problem, U, max_iterations, tolerance, deadline)
+        descent, index = _tournament(problem, U, max_iterations, tolerance)
     start, seed = starts[index]
     errors = [float(error[0]) for error in descent.history]
     return CPResult(

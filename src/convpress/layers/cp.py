@@ -27,10 +27,10 @@ def _depthwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
     The gradient of a strided depthwise convolution is far slower there (benchmarks/strided_gradient.py).
     """
-    if conv.stride == (1, 1) or x.device.type != "cpu" or not torch.is_grad_enabled():
+    if conv.stride == (1, 1) or not torch.is_grad_enabled() or conv.weight.device.type != "cpu":
         return conv(x)
     every = F.conv2d(x, conv.weight, conv.bias, 1, conv.padding, conv.dilation, conv.groups)
-    return every[:, :, :: conv.stride[0], :: conv.stride[1]]
+    return every[..., :: conv.stride[0], :: conv.stride[1]]
 
 
 def _check(factors: Sequence[Tensor], order: int, name: str) -> None:

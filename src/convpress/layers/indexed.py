@@ -46,5 +46,8 @@ class IndexedConv2d(ConvLayer):
         elif state_dict[key].shape != self.index.shape:
             error_msgs.append(f"{key}: shape {tuple(state_dict[key].shape)} is not {tuple(self.index.shape)}.")
         else:
-            self.index = state_dict[key].detach().to(self.index).clone()
+            given = state_dict[key].detach()
+            # As torch does with parameters: assign=True takes the state's place, which is how a meta network is filled.
+            place = given.device if local_metadata.get("assign_to_params_buffers", False) else self.index.device
+            self.index = given.to(place, self.index.dtype).clone()
         unexpected_keys[:] = [name for name in unexpected_keys if name != key]

@@ -123,8 +123,15 @@ class LowRankConv2d(_Expansion):
         return filters[:, 0].unflatten(0, (self.in_channels, self.bases))
 
     def kernel(self) -> Tensor:
-        """The dense kernel (N, C, h, w); differentiable."""
+        """The dense kernel (N, C, h, w); differentiable. Its convolution has the bias `dense_bias`."""
         return expanded(self.basis(), self.expand.weight[:, :, 0, 0].unflatten(1, (self.in_channels, self.bases)))
+
+    def dense_bias(self) -> Tensor | None:
+        """The bias (N,) beside `kernel`: that of the 1x1 convolution, and what it makes of those of the filters."""
+        if self.decomposed:
+            return self.expand.bias
+        inner = self.expand.weight[:, :, 0, 0] @ self.spatial.get_parameter("bias")
+        return inner if self.expand.bias is None else self.expand.bias + inner
 
     def arguments(self) -> dict[str, Any]:
         """Constructor arguments, for the surgery."""

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
-from convpress.layers.base import pair
+from convpress.layers.base import check_rank, pair
 from convpress.layers.surgery import register_layer
 
 MASK_FLOOR = 1e-3
@@ -72,7 +72,8 @@ class SearchedConv2d(nn.Module):
             raise ConvpressError(f"mask is {mask!r}; {', '.join(get_args(Mask))} are allowed.")
         if dense_size < 0 or (dense_size and dense_size % 2 == 0):
             raise ConvpressError(f"dense_size is {dense_size}; 0 (no dense kernel) or an odd number is allowed.")
-        self.in_channels, self.out_channels, self.rank = in_channels, out_channels, rank
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.rank = rank = check_rank(rank, "rank", in_channels * out_channels)
         self.stride = pair(stride, "stride", 1)
         self.extent, self.mask_kind, self.dense_size = extent, mask, dense_size
         self.reduce = nn.Conv2d(in_channels, rank, 1, bias=False)

@@ -51,9 +51,14 @@ class Surgery:
     arguments: dict[str, Any]
 
 
+def uncompiled(model: nn.Module) -> nn.Module:
+    """The network inside ``torch.compile``, which wraps it and puts a prefix before all names; others as they are."""
+    return getattr(model, "_orig_mod", model)
+
+
 def surgeries(model: nn.Module) -> list[Surgery]:
     """Return the surgeries done on `model`, oldest first (a new list)."""
-    return list(getattr(model, "convpress_surgeries", []))
+    return list(getattr(uncompiled(model), "convpress_surgeries", []))
 
 
 def layer_arguments(module: nn.Module) -> dict[str, Any]:
@@ -73,6 +78,8 @@ def layer_arguments(module: nn.Module) -> dict[str, Any]:
     values = {name: getattr(module, name) for name in _PLAIN_ARGUMENTS[kind]}
     if "bias" in values:
         values["bias"] = values["bias"] is not None
+    elif kind is nn.BatchNorm2d and module.affine and module.bias is None:
+        values["bias"] = False  # noted where it says something, for older versions of torch do not know the argument
     # Lists, because that is what JSON gives back: a surgery equals itself after a round trip.
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
@@ -86,6 +93,7 @@ def put_layer(model: nn.Module, name: str, module: nn.Module) -> None:
     Raises:
         ConvpressError: there is no such submodule, or the class of `module` is not registered.
     """
+    model = uncompiled(model)
     replaced = find_module(model, name)
     surgery = Surgery(name, type(module).__name__, layer_arguments(module))
     kept = [old for old in surgeries(model) if old.layer != name and not old.layer.startswith(name + ".")]
@@ -100,6 +108,7 @@ def find_conv(model: nn.Module, name: str) -> nn.Conv2d:
     Raises:
         ConvpressError: there is none; the message names convolutions with similar names.
     """
+    model = uncompiled(model)
     convolutions = [key for key, module in model.named_modules() if isinstance(module, nn.Conv2d)]
     module = find_module(model, name, convolutions)
     if not isinstance(module, nn.Conv2d):
@@ -118,11 +127,14 @@ def replace_conv(
     `factors`, if given, are an option as well. Example: ``replace_conv(model, "layer1.1.conv2", CPConv2d, rank=10)``.
 
     Raises:
-        ConvpressError: no such convolution or one with several names, a grouped one, an impossible rank, or factors
-            that do not fit.
+        ConvpressError: no such convolution or one with several names, a grouped one, a class without ``from_conv``, an
+            impossible rank, or factors that do not fit.
     """
+    model = uncompiled(model)
     conv = find_conv(model, name)
     _check_one_name(model, name, conv)
+    if not hasattr(cls, "from_conv"):
+        raise ConvpressError(f"layer {name!r}: {cls.__name__} has no from_conv that would make it of a convolution.")
     if factors is not None:
         options["factors"] = factors
     try:
@@ -157,6 +169,7 @@ def _freeze_like(conv: nn.Conv2d, layer: nn.Module) -> None:
 
 def find_module(model: nn.Module, name: str, candidates: Sequence[str] | None = None) -> nn.Module:
     """The module `name`; raises `ConvpressError` that names similar ones, of `candidates` if given."""
+    model = uncompiled(model)
     modules = dict(model.named_modules(remove_duplicate=False))
     if name and name in modules:
         return modules[name]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
 from convpress.measure import evaluating
-from convpress.merging.blocks import inner
+from convpress.merging.blocks import channel_macs, inner
 from convpress.merging.channels import merge_channels
 from convpress.merging.networks import fit_second
 
@@ -32,19 +32,24 @@ class Candidate:
 def candidates(block: nn.Module, x: Tensor, *, seed: int = 0) -> list[Candidate]:
     """What each number of inner channels would cost, from all to few.
 
-    The error is that of the fitted block's branch, after its last batch norm, relative to the mean square of the
-    block's output: how much it disturbs the stream.
+    The error is that of the fitted convolutions, after the batch norm behind them, relative to the mean square of what
+    they go into: the block's output, the stream, or in blocks of three convolutions the input of the third.
     """
     old, bn2 = inner(block), block.get_submodule("bn2")
     assert isinstance(bn2, nn.BatchNorm2d)
     assert bn2.running_var is not None
     channels = old[0].out_channels
-    with evaluating(block):
-        output = block(x)
+    disturbed, seen = (bn2 if hasattr(block, "conv3") else block), []
+    handle = disturbed.register_forward_hook(lambda module, inputs, output: seen.append(output.clone()))
+    try:
+        with evaluating(block):
+            block(x)
+    finally:
+        handle.remove()
     scale = (bn2.weight / (bn2.running_var + bn2.eps).sqrt()).double()
-    power = output.double().square().mean((0, 2, 3)).sum()
+    power = seen[0].double().square().mean((0, 2, 3)).sum()
     each = old[0].weight[0].numel() + old[2].weight[:, 0].numel()
-    pixels = output.shape[2] * output.shape[3]
+    macs = channel_macs(block, x)
     found = []
     for k in sorted({max(1, round(level * channels)) for level in LEVELS}, reverse=True):
         error = 0.0
@@ -52,7 +57,7 @@ def candidates(block: nn.Module, x: Tensor, *, seed: int = 0) -> list[Candidate]
             merged = merge_channels(*old, k, seed=seed)
             k = merged[0].out_channels
             error = float((fit_second(old, merged, x) * scale.square()).sum() / power)
-        found.append(Candidate(k, error, k * (each + 2), k * each * pixels))
+        found.append(Candidate(k, error, k * (each + 2), k * macs))
     return found
 
 

@@ -44,6 +44,15 @@ def inner(block: nn.Module) -> Inner:
 
 
 @torch.no_grad()
+def channel_macs(block: nn.Module, x: Tensor) -> int:
+    """Multiply-accumulates for one image that each inner channel of a block costs; `x` (N, S, H, W) comes in."""
+    conv1, _, conv2 = inner(block)
+    middle = conv1(x[:1])
+    first, second = middle[0, 0].numel(), conv2(middle)[0, 0].numel()
+    return first * conv1.weight[0].numel() + second * conv2.weight[:, 0].numel()
+
+
+@torch.no_grad()
 def check_order(name: str, block: nn.Module, x: Tensor | None = None) -> None:
     """See by one pass in eval mode that the block `name` runs conv1, bn1, ReLU, conv2; `x` (N, S, H, W) may come in.
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
 from convpress.filters import cluster
-from convpress.layers.base import check_plain
+from convpress.layers.base import check_plain, check_rank
 from convpress.layers.shared import SharedFilterConv2d, cluster_means
 from convpress.merging.blocks import Inner
 from convpress.merging.folded import NO_STATISTICS, TINY, Folded
@@ -99,7 +99,7 @@ def merge_channels(
         ConvpressError: the three do not follow each other, have groups, the batch norm keeps no running statistics,
             or k, rule or features are impossible.
     """
-    _check_pair(conv1, bn, conv2, k)
+    k = _check_pair(conv1, bn, conv2, k)
     if rule == "seed":
         labels = group(filter_features(conv1, features or "raw", bn), k, seed=seed)
         return _merge_as_seed(conv1, bn, conv2, labels)
@@ -123,8 +123,11 @@ def _group_multiples(rows: Tensor, first: Tensor, k: int, seed: int, weights: Te
     return labels if len(found) <= k else group(rows[first], k, seed=seed, weights=weights)
 
 
-def _check_pair(conv1: nn.Conv2d, bn: nn.BatchNorm2d, conv2: nn.Conv2d, k: int) -> None:
+def _check_pair(conv1: nn.Conv2d, bn: nn.BatchNorm2d, conv2: nn.Conv2d, k: int) -> int:
+    """`k` as an int, if the three layers can be merged to so many channels."""
     check_plain(conv1, conv2)
+    if not isinstance(bn, nn.BatchNorm2d):
+        raise ConvpressError(f"between the convolutions stands a {type(bn).__name__}; a BatchNorm2d is needed.")
     if conv1.groups != 1 or conv2.groups != 1:
         raise ConvpressError("channels are merged between convolutions with groups=1 only.")
     if not conv1.out_channels == bn.num_features == conv2.in_channels:
@@ -134,8 +137,7 @@ def _check_pair(conv1: nn.Conv2d, bn: nn.BatchNorm2d, conv2: nn.Conv2d, k: int) 
         )
     if bn.running_mean is None or bn.running_var is None:
         raise ConvpressError(NO_STATISTICS)
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= conv1.out_channels:
-        raise ConvpressError(f"k is {k!r}; an integer from 1 to {conv1.out_channels} is allowed.")
+    return check_rank(k, "k", conv1.out_channels)
 
 
 def _smaller(conv1: nn.Conv2d, bn: nn.BatchNorm2d, conv2: nn.Conv2d, k: int, bias: bool) -> Inner:
@@ -253,6 +255,5 @@ def share_filters(
     Raises:
         ConvpressError: impossible k or features, or a grouped convolution.
     """
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= conv.out_channels:
-        raise ConvpressError(f"k is {k!r}; an integer from 1 to {conv.out_channels} is allowed.")
+    k = check_rank(k, "k", conv.out_channels)
     return SharedFilterConv2d.from_conv(conv, group(filter_features(conv, features, bn), k, seed=seed))

@@ -88,8 +88,8 @@ def merge_network(
     convolution is fitted to give what it gave before; re-estimate the batch norms afterwards.
 
     Raises:
-        ConvpressError: there is no such block, or it does not run conv1, bn1, ReLU, conv2 in this order; nothing is
-            merged then. Else see `merge_channels`.
+        ConvpressError: there is no such block, it does not run conv1, bn1, ReLU, conv2 in this order, or
+            `merge_channels` refuses it; nothing is merged then.
     """
     found = residual_blocks(model)
     if unknown := sorted(counts.keys() - found.keys()):
@@ -101,10 +101,13 @@ def merge_network(
     }
     for name, block in blocks.items():
         check_order(name, block, None if inputs is None else inputs[name][:1])
-    for name, block in blocks.items():
-        merged = merge_channels(*inner(block), counts[name], rule=rule, features=features, seed=seed)
+    all_merged = {
+        name: merge_channels(*inner(block), counts[name], rule=rule, features=features, seed=seed)
+        for name, block in blocks.items()
+    }
+    for name, merged in all_merged.items():
         if inputs is not None:
-            fit_second(inner(block), merged, inputs[name])
+            fit_second(inner(blocks[name]), merged, inputs[name])
         for part, layer in zip(INNER, merged, strict=True):
             put_layer(model, f"{name}.{part}", layer)
 

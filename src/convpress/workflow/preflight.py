@@ -20,9 +20,9 @@ from convpress.errors import ConvpressError
 from convpress.files import sha256_file
 from convpress.layers.base import check_rank, conv_geometry
 from convpress.layers.surgery import find_conv
-from convpress.measure import count_macs, evaluating
+from convpress.measure import count_macs
 from convpress.merging.allocation import LEVELS
-from convpress.merging.blocks import inner, residual_blocks
+from convpress.merging.blocks import channel_macs, inner, residual_blocks
 from convpress.merging.networks import block_inputs
 from convpress.models.registry import create_model
 from convpress.sensitivity import ranks_of_layers
@@ -122,11 +122,8 @@ def _largest_divisor(model: nn.Module, shape: tuple[int, ...] = (3, 32, 32)) -> 
     inputs = block_inputs(model, torch.zeros(1, *shape), list(blocks))
     saved = 0
     for name, block in blocks.items():
-        conv1, _, conv2 = inner(block)
-        with evaluating(block):
-            pixels = block(inputs[name])[0, 0].numel()
-        gone = conv1.out_channels - max(1, round(min(LEVELS) * conv1.out_channels))
-        saved += gone * pixels * (conv1.weight[0].numel() + conv2.weight[:, 0].numel())
+        channels = inner(block)[0].out_channels
+        saved += (channels - max(1, round(min(LEVELS) * channels))) * channel_macs(block, inputs[name])
     total = count_macs(model, shape)
     return total / (total - saved)
 
