@@ -15,6 +15,13 @@ def architecture_code(wildcards):
     return code(home) if home else ""
 
 
+# Jobs find networks by name as well; they compare their code with that of the run's start.
+config["network_code"] = {
+    str(home): code(home)
+    for home in sorted({NETWORKS_AT.get(model["architecture"]) for model in config["models"].values()} - {None})
+}
+
+
 def checksum(wildcards):
     """Of a user's own file, which may be exchanged for an older one; others have theirs in their name."""
     return sha256_file(OWN[wildcards.model]) if wildcards.model in OWN else ""

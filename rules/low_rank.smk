@@ -25,6 +25,12 @@ def lr_source(wildcards):
     return LR_MODEL.format(variant=LR_CHAINS[wildcards.variant][0])
 
 
+def lr_size(wildcards):
+    """What says how small an expansion is; the other schemes' number is none of its business."""
+    key = "compression" if LR["expansions"][wildcards.expansion]["scheme"] == "separable" else "bases"
+    return {key: LR[key]}
+
+
 def lr_before(wildcards):
     """Epochs of the trainings before this one."""
     return LR_STUDY.spent(LR_CHAINS[wildcards.variant][0])
@@ -48,8 +54,7 @@ rule expand_low_rank:
     params:
         expansion=lambda w: LR["expansions"][w.expansion],
         layers=LR["layers"],
-        bases=LR["bases"],
-        compression=LR["compression"],
+        size=lr_size,
         cpu={"threads": THREADS},
         code=code("expand_low_rank.py"),
     script:

@@ -10,9 +10,13 @@ MG_VARIANTS = {
     for replicate in MG["variants"][name]["replicates"]
 }
 MG_MODELS = MergingConfig(**MG).models()
-MG_COMMON = {key: MG[key] for key in ("images", "recalibration", "drop")}
-# The images that mergers look at are cropped and flipped as in the trainings before and after.
-MG_COMMON["view"] = {"padding": config["control"]["crop_padding"], "flip": config["control"]["flip"]}
+
+
+def mg_common(method):
+    """What jobs of a method share; the images they look at are cropped and flipped as in trainings before and after."""
+    view = {"padding": config["control"]["crop_padding"], "flip": config["control"]["flip"]}
+    drop = {"drop": MG["drop"]} if method == "kernels" else {}
+    return {"images": MG["images"], "recalibration": MG["recalibration"], "view": view} | drop
 
 
 def merged_network(wildcards):
@@ -36,7 +40,7 @@ rule merge_sweep:
     params:
         method=lambda w: MG["sweep"][w.series],
         ratios=MG["ratios"],
-        common=MG_COMMON,
+        common=lambda w: mg_common(MG["sweep"][w.series]["method"]),
         data=config["data"],
         compute=config["compute"],
         seed=config["seed"],
@@ -58,7 +62,7 @@ rule merge:
     threads: THREADS
     params:
         surgery=lambda w: {k: v for k, v in MG_VARIANTS[w.variant][0].items() if k not in ("replicates", "training")},
-        common=MG_COMMON,
+        common=lambda w: mg_common(MG_VARIANTS[w.variant][0]["method"]),
         data=config["data"],
         compute=config["compute"],
         seed=lambda w: config["seed"] + MG_VARIANTS[w.variant][1],

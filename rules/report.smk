@@ -44,7 +44,7 @@ rule report_page:
         records=made("metrics", ".json"),
         histories=made("histories", ".csv"),
         captions=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("report/*.rst")),
-        reference=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("report/reference/*")),
+        reference=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("report/reference/*.csv")),
         attempts=[path for path in ["results/attempts.csv"] if Path(path).exists()],
         templates=sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("src/convpress/report/templates/*")),
     output:

@@ -2,9 +2,18 @@
 
 from typing import get_args
 
-from convpress.config.sensitivity import ALLOCATED, PENALISED, STARTS, Decomposition, SensitivityConfig
+from convpress.config.sensitivity import (
+    ALLOCATED,
+    PENALISED,
+    STARTS,
+    Decomposition,
+    ProbeConfig,
+    SelectionConfig,
+    SensitivityConfig,
+)
 
 FAMILIES = "|".join(get_args(Decomposition))
+SELECTION = set(SelectionConfig.model_fields)  # which networks, families and compressions there are
 SENS = SensitivityConfig(**config["sensitivity"])
 SENS_VARIANTS = SENS.variants()
 SENS_FACTORS = sorted({variant.factors for variant in SENS_VARIANTS.values()})
@@ -92,7 +101,7 @@ rule sensitivity_probe:
         compression=r"\d+",
     threads: THREADS
     params:
-        probe=config["sensitivity"]["probe"],
+        probe={key: config["sensitivity"]["probe"][key] for key in sorted(set(ProbeConfig.model_fields) - SELECTION)},
         recipe=config["sensitivity"]["training"],
         data=config["data"],
         compute=config["compute"],

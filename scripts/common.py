@@ -52,11 +52,14 @@ def job(snakemake: Any) -> Iterator[None]:
 def _check_code(snakemake: Any) -> None:
     """Refuse code that was edited after the run started: the result would be recorded as that of the old code."""
     script = SCRIPTS / Path(sys.modules["__main__"].__file__ or "").name
-    loads = snakemake.params.get("loads") or ()
-    if code_hash(script, ROOTS, loads, known=Path(".snakemake", "code")) != snakemake.params.code:
+    loads, known = snakemake.params.get("loads") or (), Path(".snakemake", "code")
+    networks = getattr(snakemake, "config", {}).get("network_code", {})
+    same = [code_hash(script, ROOTS, loads, known=known) == snakemake.params.code]
+    same += [code_hash(Path(file), ROOTS, known=known) == before for file, before in networks.items()]
+    if not all(same):
         raise ConvpressError(
-            f"the code of {script.name}, or what it imports or loads, has changed since this run started; "
-            "call the same command again"
+            f"the code of {script.name}, of what it imports or loads, or of a network has changed since this run "
+            "started; call the same command again"
         )
 
 

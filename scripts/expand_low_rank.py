@@ -13,5 +13,5 @@ with job(snakemake):
     params = snakemake.params
     torch.set_num_threads(params.cpu["threads"])
     model = load(snakemake.input.model)
-    expand(model, params.layers, params.bases, ExpansionConfig(**params.expansion), params.compression)
+    expand(model, params.layers, ExpansionConfig(**params.expansion), **params.size)
     save_model(model, Path(snakemake.output.model))

@@ -11,4 +11,5 @@ with job(snakemake):
     config = ModelConfig(**snakemake.params.model)
     model = create_model(config.architecture, **config.arguments)
     import_pretrained(Path(snakemake.input.checkpoint), model, prefix=config.key_prefix)
-    save_model(model, Path(snakemake.output.model))
+    # Another code makes another file, so that what was computed with the old one runs again, whenever a run stops.
+    save_model(model, Path(snakemake.output.model), extra={"network_code": snakemake.params.architecture})

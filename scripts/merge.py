@@ -16,7 +16,7 @@ with job(snakemake):
     resolve(settings["compute"])
     surgery, model, common = MergeSurgery(**params.surgery), load(snakemake.input.model), params.common
     seen = augmented(train, max(common["images"], common["recalibration"]), params.seed, **common["view"])
-    compress_variant(model, surgery, Settings(seen, common["images"], common["drop"], params.seed))
+    compress_variant(model, surgery, Settings(seen, common["images"], common.get("drop", 0.0), params.seed))
     if surgery.recalibrate:
         recalibrate(model, seen, images=common["recalibration"])
     save_model(model, Path(snakemake.output.model))

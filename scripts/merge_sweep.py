@@ -20,7 +20,7 @@ with job(snakemake):
     compute = resolve(settings["compute"])
     common = params.common
     seen = augmented(train, max(common["images"], common["recalibration"]), params.seed, **common["view"])
-    look = Settings(seen, common["images"], common["drop"], params.seed)
+    look = Settings(seen, common["images"], common.get("drop", 0.0), params.seed)
 
     rows, method = [], MergeMethod(**params.method)
     for ratio, path in zip(params.ratios, map(Path, snakemake.output.models), strict=True):

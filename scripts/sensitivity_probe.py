@@ -1,6 +1,7 @@
 """How fragile the factors are before any training: under noise, at large rates, corrected with other slacks."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 
@@ -8,7 +9,6 @@ from common import job, sections
 from convpress.checkpoints import load
 from convpress.compute import resolve
 from convpress.config.sections import TrainingConfig
-from convpress.config.sensitivity import ProbeConfig
 from convpress.data import load_dataset
 from convpress.files import write_csv
 from convpress.fragility import noise_curve, slack_curve, try_rates
@@ -17,7 +17,7 @@ from factors import read_factors, with_factors
 
 with job(snakemake):
     settings, params, inputs, names = sections(snakemake), snakemake.params, snakemake.input, snakemake.wildcards
-    probe, recipe = ProbeConfig(**params.probe), TrainingConfig(**params.recipe)
+    probe, recipe = SimpleNamespace(**params.probe), TrainingConfig(**params.recipe)
     train, validation, _ = load_dataset(inputs.data, settings["data"])
     some = validation.subset(torch.arange(min(probe.images, len(validation))))
     compute = resolve(settings["compute"])

@@ -34,7 +34,9 @@ def run_training(snakemake: Any, model: nn.Module, recipe: TrainingConfig, recor
     resume = Path(params.resume)
     history = fit(trainer, validation=validation, record=record or (lambda model: {}), state_path=resume, key=key)
     write_csv(history, Path(snakemake.output.history))
-    save_model(trainer.result, Path(snakemake.output.model))
+    # As for imported networks: a baseline whose code is another is another file.
+    extra = {"network_code": params.architecture} if params.get("architecture") else None
+    save_model(trainer.result, Path(snakemake.output.model), extra)
     resume.unlink(missing_ok=True)
 
 

@@ -1,6 +1,7 @@
 """convpress: compress convolutional networks in five ways and compare them honestly."""
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 _HOME = {
@@ -26,6 +27,8 @@ __all__ = sorted(_HOME)
 
 def __getattr__(name: str) -> Any:
     # Late, so that reading a configuration does not wait for torch.
-    if name not in _HOME:
-        raise AttributeError(f"module 'convpress' has no attribute {name!r}; it offers {', '.join(__all__)}")
-    return getattr(import_module(_HOME[name]), name)
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    if find_spec(f"{__name__}.{name}"):
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module 'convpress' has no attribute {name!r}; it offers {', '.join(__all__)}")

@@ -25,20 +25,26 @@ Rows = list[dict[str, Any]]
 
 
 def expand(
-    model: nn.Module, layers: Sequence[str], bases: Sequence[int], expansion: ExpansionConfig, compression: float
+    model: nn.Module,
+    layers: Sequence[str],
+    expansion: ExpansionConfig,
+    *,
+    bases: Sequence[int] = (),
+    compression: float = 1.0,
 ) -> None:
     """Replace `layers` of `model` by their low-rank form, in place.
 
     Scheme 1 takes ``bases[i]`` filters for each input channel of the i-th layer; scheme 2 the rank that leaves
     1 / `compression` of the layer's multiply-accumulates.
     """
-    for layer, count in zip(layers, bases, strict=True):
-        if expansion.scheme == "separable":
+    if expansion.scheme == "separable":
+        for layer in layers:
             rank = SeparableConv2d.rank_for(find_conv(model, layer), compression)
             replace_conv(model, layer, SeparableConv2d, rank=rank)
-        else:
-            split = expansion.scheme == "decomposed"
-            replace_conv(model, layer, LowRankConv2d, bases=count, choice=expansion.bases, decomposed=split)
+        return
+    for layer, count in zip(layers, bases, strict=True):
+        split = expansion.scheme == "decomposed"
+        replace_conv(model, layer, LowRankConv2d, bases=count, choice=expansion.bases, decomposed=split)
 
 
 def freeze_all_but(model: nn.Module, layers: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """Sentences of the study clustering and its section, from made-up tables whose story is known."""
 
+import json
 import re
 
 import numpy as np
@@ -98,6 +99,8 @@ def test_the_best_two_are_those_on_validation_images(replicated, words):
 def test_the_best_of_whole_filters_stands_beside_values_clustered_each_by_itself():
     assert whole_filters(finetuned()) == []
     (text,) = map(plain, whole_filters(pd.concat([finetuned(), pd.DataFrame([ELEMENTWISE])])))
+    one = pd.concat([finetuned(), pd.DataFrame([ELEMENTWISE])]).query("target_ratio != 0.5")
+    assert "the best on validation images is tied-087 with" in plain(whole_filters(one)[0])
     assert text.endswith(
         "at each ratio are tied-087 with 86.00 % and 800 kB (elementwise: +5.50 points, 900 kB) and tied-050 with "
         "82.30 % and 800 kB (without elementwise)."
@@ -212,6 +215,17 @@ def test_the_seeds_figures_stand_beside_ours_chosen_on_validation(run):
         ["Plan 17, fine-tuned with frozen filters", "89.00 %", "87.00 %", "86.00 % (tied-087)", "p"],
     ]
     assert _ours("baseline_accuracy", finetuned())["best"] == wording.MISSING
+
+
+@pytest.mark.parametrize(("network", "noted"), [("resnet20", False), ("resnet32", True)])
+def test_the_seeds_network_is_that_of_the_study_not_any_of_the_run(network, noted, run):
+    inputs = [{"file": "resnet20-12fca82f.th"}, {"file": "resnet32-d509ac18.th"}]
+    (run.folder / "provenance.json").write_text(json.dumps({"inputs": inputs}))
+    other = {"resnet20": "resnet32", "resnet32": "resnet20"}[network]
+    frame = pd.DataFrame({"model": [network, other], "variant": "baseline", "params": [2e5, 5e5]})
+    frame.to_csv(run.folder / "tables" / "baselines.csv", index=False)
+    note = CLUSTERING.build(Run(run.folder, run.report_folder)).seed_note
+    assert ("cannot be compared" in note) == noted
 
 
 def test_an_empty_run_names_what_is_missing(tmp_path):

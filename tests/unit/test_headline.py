@@ -23,13 +23,20 @@ def said(*rows: dict) -> list[str]:
 
 def test_what_was_tried_kept_and_won():
     tried, kept, fast = said(WORSE, EQUAL, row("peer", 0.01, 0.001, 9.0, peer=True))
-    assert tried.startswith("2 compressed versions of resnet20 are compared, 2 of them fine-tuned, for 1 to 3 epochs")
+    assert tried == (
+        "2 compressed versions of resnet20 are compared, those of other libraries aside, 2 of them fine-tuned, for 1 "
+        "to 3 epochs, half of these for 2 epochs or less."
+    )
     assert kept.startswith("None of them is more accurate than the control")
     assert kept.endswith("1 of 2 cannot be told apart from it or are better.")
     assert fast == (
         "1 of the fine-tuned is at least 1.25 times as fast as the uncompressed network in float32 (merging), with "
         "\N{MINUS SIGN}3.00 points against the control."
     )
+
+
+def test_half_of_the_trainings_may_be_as_short_as_the_shortest():
+    assert said(WORSE, EQUAL, EQUAL)[0].endswith("for 1 to 3 epochs, half of these for 1 epoch.")
 
 
 @pytest.mark.parametrize(("p", "begins"), [(0.001, "1 of them is"), (0.2, "None of them is")])

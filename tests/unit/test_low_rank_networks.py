@@ -88,7 +88,7 @@ def test_expanded_alexnet_has_exactly_its_parameters_and_operations(decomposed, 
 @pytest.mark.parametrize("scheme", ["grouped", "decomposed", "separable"])
 def test_an_expanded_network_comes_back_from_its_file(tmp_path, scheme):
     model = narrow().eval()
-    expand(model, LAYERS, [2, 2, 2, 2], expansion(scheme), compression=2.0)
+    expand(model, LAYERS, expansion(scheme), bases=[2, 2, 2, 2], compression=2.0)
     convpress.save_model(model, tmp_path / "m.safetensors")
     again = convpress.load(tmp_path / "m.safetensors")
     x = torch.randn(2, 3, 32, 32)
@@ -97,7 +97,7 @@ def test_an_expanded_network_comes_back_from_its_file(tmp_path, scheme):
 
 def test_only_replaced_layers_learn_from_matching_and_they_come_nearer():
     original, model, data = narrow().eval(), narrow(), toy_data()
-    expand(model, LAYERS, [2, 2, 2, 2], expansion("grouped"), compression=2.0)
+    expand(model, LAYERS, expansion("grouped"), bases=[2, 2, 2, 2], compression=2.0)
     before = {name: value.clone() for name, value in model.named_parameters()}
     far = output_distances(original, {"x": model}, data, LAYERS)
     freeze_all_but(model, LAYERS)
@@ -172,7 +172,7 @@ def test_hooks_are_gone_and_outputs_are_those_before_the_activation():
 
 def test_costs_have_a_row_a_network_and_no_gpu_time_without_a_gpu():
     original, model = narrow(), narrow()
-    expand(model, LAYERS, [1, 1, 1, 1], expansion("grouped"), compression=2.0)
+    expand(model, LAYERS, expansion("grouped"), bases=[1, 1, 1, 1], compression=2.0)
     rows = measure_costs(
         {"a": original, "b": model},
         (3, 64, 64),
@@ -195,7 +195,7 @@ def test_layers_that_are_not_there_are_named():
 
 def test_distances_of_networks_in_float64_are_those_in_float32():
     original, other = narrow(), narrow()
-    expand(other, LAYERS, [2] * 4, expansion("grouped"), 2.0)
+    expand(other, LAYERS, expansion("grouped"), bases=[2] * 4, compression=2.0)
     single = output_distances(original, {"other": other}, toy_data(8), LAYERS)
     double = output_distances(original.double(), {"other": other.double()}, toy_data(8), LAYERS)
     assert [row["relative"] for row in single] == pytest.approx([row["relative"] for row in double], rel=1e-3)

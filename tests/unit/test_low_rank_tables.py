@@ -150,7 +150,7 @@ def test_twice_as_fast_is_a_speedup_of_two(table):
 
 def test_every_expansion_says_how_many_filters_it_has(table, original):
     network = load(original)
-    expand(network, LAYERS, STUDY.bases, STUDY.expansions["separable"], STUDY.compression)
+    expand(network, LAYERS, STUDY.expansions["separable"], bases=STUDY.bases, compression=STUDY.compression)
     layers = [network.get_submodule(layer) for layer in LAYERS]
     assert all(isinstance(layer, SeparableConv2d) for layer in layers)
     assert table.loc["10", "bases"] == " ".join(str(layer.rank) for layer in layers)
@@ -171,7 +171,7 @@ def test_filters_are_those_of_the_strongest_channel_before_and_after(tmp_path, o
         network.get_submodule(LAYERS[0]).weight[:, 1] *= 10
         network.get_submodule(LAYERS[1]).weight[:, 2] *= 10
     save_model(network, tmp_path / "strong.safetensors")
-    expand(network, LAYERS, STUDY.bases, STUDY.expansions["replaced"], STUDY.compression)
+    expand(network, LAYERS, STUDY.expansions["replaced"], bases=STUDY.bases, compression=STUDY.compression)
     before = {layer: network.get_submodule(layer).basis().detach().clone() for layer in LAYERS}
     with torch.no_grad():
         network.get_submodule(LAYERS[0]).spatial.weight.add_(1.0)

@@ -152,8 +152,8 @@ def test_networks_of_one_verdict_share_a_sentence_with_the_epochs_of_both():
         f"from {MINUS}7.00 points (merged-80-s1, trained from 30.00 % to 84.00 %) to {MINUS}9.00 points "
         "(merged-seed-80, trained from 30.00 % to 80.00 %), after 3 to 5 epochs; the controls trained 6 epochs."
     ) in text
-    assert "1 of 5 fine-tuned networks: is better than its control, +3.00 points (merged-50" in text
-    assert f"1 of 5 fine-tuned networks: cannot be told apart from its control, {MINUS}2.00 points (shared-50" in text
+    assert "One of 5 fine-tuned networks is better than its control, +3.00 points (merged-50" in text
+    assert f"One of 5 fine-tuned networks cannot be told apart from its control, {MINUS}2.00 points (shared-50" in text
 
 
 def test_one_verdict_of_all_is_said_of_each():
@@ -180,6 +180,21 @@ def test_ours_is_the_mean_of_all_seeds(tmp_path, monkeypatch):
     found = rows["Merged channels, ratio 0.8, accuracy"]
     assert found[2:4] == [f"80.00{SPACE}%", f"83.00{SPACE}% (mean of 2 seeds)"]
     assert rows["Baseline, accuracy"][2:4] == [f"90.00{SPACE}%", "\N{EN DASH}"]
+
+
+@pytest.mark.parametrize(("network", "noted"), [("resnet20", False), ("resnet32", True)])
+def test_the_seeds_network_is_that_of_the_study_not_any_of_the_run(network, noted, tmp_path):
+    run = folder_of(study().assign(model=network), tmp_path)
+    (run.folder / "provenance.json").write_text('{"inputs": [{"file": "resnet20-12fca82f.th"}]}')
+    note = MERGING.build(Run(run.folder, run.report_folder)).seed_note
+    assert ("cannot be compared" in note) == noted
+
+
+def test_one_network_is_told_as_one(tmp_path):
+    frame = study()
+    one = frame[(frame["stage"] != "finetuned") | (frame["variant"] == "merged-50")]
+    text = " ".join(merging_findings.findings(one, pd.DataFrame(columns=PAIRS)))
+    assert "The one fine-tuned network " in text
 
 
 @pytest.mark.parametrize("gone", ["speedup", "validation_accuracy", "epochs", "all"])

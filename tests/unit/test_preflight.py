@@ -51,6 +51,10 @@ from convpress.workflow.preflight import check_layers
             r"variants\.resnet56-allocated\.macs_divisor: 40 is too much for resnet56; .* it has 1\d\.\d+ times",
         ),
         ("models.resnet20.checkpoint", "/nowhere/my.th", r"models\.resnet20\.checkpoint: there is no file /nowhere/my"),
+        ("models.alexnet.arguments.hidden", [64], r"models\.alexnet: .*hidden is \[64\]; AlexNet has two hidden"),
+        ("models.alexnet.arguments.hidden", {}, r"models\.alexnet: .*hidden is \{\}; AlexNet has two hidden"),
+        ("models.alexnet.arguments.dropout", -1, r"models\.alexnet: .*dropout is -1; 0 or more and less than 1"),
+        ("models.alexnet.arguments.dropout", "x", r"models\.alexnet: model alexnet: cannot be built with .*'x'"),
         ("models.resnet20.architecture", "resnet21", r"models\.resnet20: there is no model 'resnet21'.*resnet20"),
     ],
 )

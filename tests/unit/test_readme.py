@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,3 +114,12 @@ def test_each_study_is_told_in_short():
 def test_only_the_marked_part_changes():
     text = "a\n<!-- results:begin x -->\nold\n<!-- results:end -->\nz\n"
     assert with_results(text, "new") == "a\n<!-- results:begin x -->\nnew\n<!-- results:end -->\nz\n"
+
+
+def test_the_names_that_documents_call_are_there():
+    """In a process of its own, where no other test has imported the modules."""
+    texts = [path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))]
+    names = sorted({name for text in texts for name in re.findall(r"\bconvpress((?:\.[a-z]\w*)+)\(", text)})
+    assert {".sensitivity.ranks_for", ".merging.merge_channels", ".load"} <= set(names)
+    calls = "\n".join(f"convpress{name}" for name in names)
+    subprocess.run([sys.executable, "-c", f"import convpress\n{calls}"], check=True)

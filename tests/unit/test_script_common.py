@@ -49,7 +49,7 @@ def test_the_code_that_the_run_started_with_does_the_work(common):
 def test_code_that_was_edited_since_the_run_started_does_not(common, caplog):
     with pytest.raises(SystemExit), common.job(a_job("another")):
         pytest.fail("the job went on")
-    assert "summary.py, or what it imports or loads, has changed since this run started" in caplog.text
+    assert "the code of summary.py, of what it imports or loads, or of a network has changed since" in caplog.text
 
 
 def test_layers_that_are_found_by_name_count_as_well(common):
@@ -57,6 +57,17 @@ def test_layers_that_are_found_by_name_count_as_well(common):
     with common.job(a_job(code_hash(SCRIPTS / "summary.py", ROOTS, loads), loads=loads)):
         assert gc.isenabled()
     with pytest.raises(SystemExit), common.job(a_job(code_hash(SCRIPTS / "summary.py", ROOTS), loads=loads)):
+        pytest.fail("the job went on")
+
+
+def test_networks_that_are_found_by_name_count_as_well(common):
+    file = SCRIPTS.parent / "src" / "convpress" / "models" / "alexnet.py"
+    work = a_job(code_hash(SCRIPTS / "summary.py", ROOTS))
+    work.config = {"network_code": {str(file): code_hash(file, ROOTS)}}
+    with common.job(work):
+        assert gc.isenabled()
+    work.config["network_code"][str(file)] = "another"
+    with pytest.raises(SystemExit), common.job(work):
         pytest.fail("the job went on")
 
 

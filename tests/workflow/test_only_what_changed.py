@@ -9,13 +9,14 @@ from __future__ import annotations
 import ast
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from following import dependents, following, written
 from rules_read import script_of, scripts_importing
 
 from conftest import ROOT, TINY, Job, Project, tiny_project
@@ -77,26 +78,6 @@ def own_checkpoint(project: Project, name: str, **arguments: int) -> None:
     torch.save(create_model(name, **arguments).state_dict(), path)
 
 
-def following(jobs: list[Job], changed: list[Job]) -> set[Job]:
-    """The `changed` jobs and those that read, directly or not, what they write."""
-    found = set(changed)
-    dirty = {path for job in found for path in job.outputs}
-    while more := {job for job in jobs if job.rule != "all" and dirty & set(job.inputs)} - found:
-        found |= more
-        dirty |= {path for job in more for path in job.outputs}
-    return found
-
-
-def dependents(jobs: list[Job], changed: set[str]) -> set[str]:
-    """Rules with a job that reads, directly or not, what the `changed` rules write."""
-    return changed | {job.rule for job in following(jobs, [job for job in jobs if job.rule in changed])}
-
-
-def written(jobs: Iterable[Job]) -> set[str]:
-    """All outputs."""
-    return {path for job in jobs for path in job.outputs}
-
-
 def test_second_run_has_nothing_to_do(finished):
     assert finished.jobs(overlay=TINY) == []  # how quickly: benchmarks/dag_build.py
 
@@ -149,6 +130,32 @@ def test_what_only_a_peer_takes(finished, all_jobs):
     assert peers
     assert written(jobs) == written(following(all_jobs, peers))
     assert not {"decompose_cp", "finetune_cp", "evaluate"} & {job.rule for job in jobs}
+
+
+# A number that one method or scheme reads, and the words in the files of the others, which are not made anew for it.
+OF_ONE_METHOD = {
+    "drop": ({"merging": {"drop": 0.5}}, "merging/", ("/shared-", "/merged-", "/seed", "/folded", "/fitted")),
+    "compression": ({"low_rank": {"compression": 3.0}}, "models/low_rank/", ("/replaced",)),
+    "bases": ({"low_rank": {"bases": [3, 3, 3, 3]}}, "models/low_rank/", ("/separable",)),
+}
+
+
+@pytest.mark.parametrize("name", OF_ONE_METHOD)
+def test_what_only_one_method_reads(finished, name):
+    parameter, folder, others = OF_ONE_METHOD[name]
+    finished.write("small.yaml", json.dumps(parameter))
+    made = {path for path in written(finished.jobs(overlay=(*TINY, "small.yaml"))) if folder in path}
+    assert made
+    assert not {path for path in made if any(word in path for word in others) and "latency" not in path}
+
+
+def test_a_new_entry_of_the_probe(finished):
+    """Of its networks, families and compressions: those that are there are not probed again."""
+    probe = {"decompositions": ["cp", "tensor_chain"]}
+    finished.write("small.yaml", json.dumps({"sensitivity": {"probe": probe}}))
+    probes = [job for job in finished.jobs(overlay=(*TINY, "small.yaml")) if job.rule == "sensitivity_probe"]
+    assert len(probes) == 1
+    assert all("tensor_chain" in path for path in probes[0].outputs)
 
 
 def test_threads_of_one_network(finished, all_jobs):

@@ -25,6 +25,18 @@ def test_one_core_and_two_give_the_same_bits(unbroken, tmp_path):
     assert different == []
 
 
+def test_what_was_computed_with_the_former_code_of_a_network_runs_again(unbroken, tmp_path):
+    """Also when the run in between stopped after the network itself, whose weights need not differ."""
+    project = unbroken.copy(tmp_path / "project")
+    network, metrics = "results/tiny/models/baseline/resnet8.safetensors", "results/tiny/metrics/baseline/resnet8.json"
+    assert project.jobs(metrics, overlay=TINY) == []
+    path = project.folder / "src" / "convpress" / "models" / "resnet_cifar.py"
+    path.write_text(path.read_text() + "\n\nNEW = 1\n")
+    project.done(network, "--cores", "2", overlay=TINY)
+    assert project.rules(metrics, overlay=TINY) == {"evaluate"}
+    assert project.jobs(network, overlay=TINY) == []
+
+
 @pytest.mark.long
 @pytest.mark.timeout(2400)
 def test_the_whole_quickstart_on_one_core_gives_the_same_numbers(quickstart, tmp_path):

@@ -56,7 +56,9 @@ class LowRankConfig(Section):
         description="Pixels to which the images are enlarged, in training and evaluation; the same as "
         "arguments.input_size of the model. Costs are for cost_size."
     )
-    cost_size: Count = Field(224, description="Pixels of the images for which operations and times are given.")
+    cost_size: Count = Field(
+        224, description="Pixels of the images for which operations and times are given; at least input_size."
+    )
     layers: list[str] = Field(min_length=1, description="Convolutions that are expanded.")
     bases: list[Count] = Field(min_length=1, description="Filters for each input channel, one number a layer.")
     compression: Annotated[float, Field(gt=1)] = Field(
@@ -79,6 +81,11 @@ class LowRankConfig(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> LowRankConfig:
+        if self.cost_size < self.input_size:
+            raise ValueError(
+                f"cost_size is {self.cost_size}, but the network enlarges images below input_size {self.input_size}, "
+                "so that its costs would be those there; give at least as much"
+            )
         if len(self.bases) != len(self.layers):
             raise ValueError(f"bases has {len(self.bases)} numbers for {len(self.layers)} layers; give one a layer")
         if taken := {"original", "control"} & set(self.expansions):

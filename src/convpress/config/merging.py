@@ -80,7 +80,9 @@ class MergingConfig(Section):
         description="Part of the 2-D kernels, the weakest, that the method kernels drops, as far as the ratio lets it.",
     )
     ratios: list[Ratio] = Field(min_length=1, description="Ratios of the sweep.")
-    sweep: dict[str, MergeMethod] = Field(min_length=1, description="Methods of the sweep by name.")
+    sweep: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], MergeMethod] = Field(
+        min_length=1, description="Methods of the sweep by name (small letters, digits and _)."
+    )
     variants: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")], MergeVariant] = Field(
         min_length=1, description="Variants that can be fine-tuned, by name."
     )

@@ -54,6 +54,10 @@ class AlexNet(nn.Module):
         super().__init__()
         if input_size < SMALLEST_INPUT:
             raise ConvpressError(f"input_size is {input_size}; AlexNet needs {SMALLEST_INPUT} or more.")
+        if len(hidden) != 2:
+            raise ConvpressError(f"hidden is {hidden!r}; AlexNet has two hidden linear layers, give a size for each.")
+        if not 0 <= dropout < 1:
+            raise ConvpressError(f"dropout is {dropout!r}; 0 or more and less than 1 is allowed.")
         self.input_size = input_size
         self.features = nn.Sequential(
             *(nn.Conv2d(3, width, 11, stride=4, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2)),

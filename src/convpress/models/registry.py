@@ -52,7 +52,7 @@ def create_model(name: str, **arguments: Any) -> nn.Module:
     factory = _factory(name)
     try:
         model = factory(**arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, LookupError, RuntimeError) as error:
         raise ConvpressError(f"model {name}: cannot be built with {arguments} ({error}).") from error
     if pretrained:
         # With weights, two of torchvision's models set these themselves; without them a reload must be told.

@@ -166,9 +166,10 @@ def whole_filters(frame: pd.DataFrame) -> list[str]:
     ]
     if not told:
         return []
+    best = "the best on validation images at each ratio are" if len(told) > 1 else "the best on validation images is"
     return [
         "Elementwise clustering shares single values and stores an index for each. Of the remedies that share whole "
-        f"filters, the best on validation images at each ratio are {say.listing(told)}."
+        f"filters, {best} {say.listing(told)}."
     ]
 
 

@@ -137,8 +137,10 @@ def build(run: Run) -> Content:
 
 
 def comparable(run: Run) -> bool:
-    """Whether the seed's figures and the targets are for this run's network: its checkpoint was used."""
-    return run.used(REFERENCE_CHECKPOINT)
+    """Whether the seed's figures and the targets are for the study's network: its checkpoint was used, and for it."""
+    ours, known = variant_row(trained(run), "baseline"), run.table("baselines", ("model", "variant", "params"))
+    same = known[(known["variant"] == "baseline") & (known["params"] == ours["params"])] if ours else known[:0]
+    return run.used(REFERENCE_CHECKPOINT) and set(same["model"]) <= {"resnet20"}
 
 
 def _ours(figure: str, frame: pd.DataFrame) -> dict[str, str]:

@@ -20,17 +20,20 @@ def headline(frame: pd.DataFrame) -> list[str]:
     rows = frame[~frame["study"].isin(REFERENCES) & ~frame["peer"] & frame["delta_control"].notna()]
     if rows.empty:
         return []
-    return [_tried(rows), _kept(rows), *_fast(rows)]
+    return [_tried(rows, bool(frame["peer"].any())), _kept(rows), *_fast(rows)]
 
 
-def _tried(rows: pd.DataFrame) -> str:
+def _tried(rows: pd.DataFrame, peers: bool) -> str:
     epochs = rows.loc[rows["finetune_epochs"] > 0, "finetune_epochs"]
     trained = ""
     if len(epochs):
-        middle = f", half of these for {say.epochs(float(epochs.median()))} or less" if epochs.nunique() > 1 else ""
+        median = float(epochs.median())
+        less = " or less" if median > epochs.min() else ""
+        middle = f", half of these for {say.epochs(median)}{less}" if epochs.nunique() > 1 else ""
         trained = f", {len(epochs)} of them fine-tuned, for {say.span_of_epochs(epochs)}{middle}"
     versions = "1 compressed version" if len(rows) == 1 else f"{len(rows)} compressed versions"
-    return f"{versions} of {say.listing(networks(rows))} {'is' if len(rows) == 1 else 'are'} compared{trained}."
+    aside = ", those of other libraries aside" if peers else ""
+    return f"{versions} of {say.listing(networks(rows))} {'is' if len(rows) == 1 else 'are'} compared{aside}{trained}."
 
 
 def _kept(rows: pd.DataFrame) -> str:

@@ -155,7 +155,7 @@ def filters_table(study: LowRankConfig, original: str, trained: Mapping[str, str
     for name, path in trained.items():
         before, after = load(original), load(path)
         channels = {layer: _strongest(find_conv(before, layer).weight) for layer in study.layers}
-        expand(before, study.layers, study.bases, study.expansions[name], study.compression)
+        expand(before, study.layers, study.expansions[name], bases=study.bases, compression=study.compression)
         for when, model in (("before", before), ("after", after)):
             for layer in study.layers:
                 module = model.get_submodule(layer)

@@ -164,9 +164,9 @@ def _tuned(frame: pd.DataFrame) -> list[str]:
 
 
 def _of(count: int, total: int) -> str:
-    if count == total > 1:
-        return f"Each of the {total} fine-tuned networks"
-    return f"{count} of {total} fine-tuned networks:{' each' * (count > 1)}"
+    if count == total:
+        return f"Each of the {total} fine-tuned networks" if total > 1 else "The one fine-tuned network"
+    return f"One of {total} fine-tuned networks" if count == 1 else f"{count} of {total} fine-tuned networks: each"
 
 
 def _ends(part: pd.DataFrame) -> str:

@@ -143,7 +143,8 @@ def build(run: Run) -> Content:
         Column("Ours, the seed's method", lambda row: _ours(frame, row["figure"], own=False)),
         Column("Ours, our method", lambda row: _ours(frame, row["figure"], own=True)),
     )
-    network = "" if run.used(CHECKPOINT) else "a ResNet-20"
+    studied = set(frame.loc[frame["stage"] == "sweep", "model"])
+    network = "" if run.used(CHECKPOINT) and studied <= {"resnet20"} else "a ResNet-20"
     content.seed, content.seed_note = beside_seed(
         run, NAME, SEED_FIGURES, lambda row: _show(row["figure"], row["value"]), ours, network
     )
