@@ -52,7 +52,7 @@ def facts(provenance: dict[str, Any]) -> list[tuple[str, str]]:
     keys = ("run", "seed", "processor", "cores", "device", "threads", "precision", "git")
     processors = machines(provenance)
     names = {
-        "git": "Page drawn at (git)",
+        "git": "Code at the end of the run (git)",
         "cores": "Cores of the machine that drew it",
         "processor": "Processors" if len(processors) > 1 else "Processor",
     }
