@@ -100,6 +100,9 @@ onstart:
         check_whole(Path(RESULTS))
     except ConvpressError as error:
         sys.exit(f"convpress: {error}")
+    if workflow.local_exec:
+        # Snakemake looks at all open jobs again, a second after each look, as long as the rate of jobs has a limit.
+        workflow.scheduler.job_rate_limiter = None
 
 
 onerror:
