@@ -134,19 +134,21 @@ def searched_layers(model: nn.Module) -> Iterator[tuple[str, SearchedConv2d]]:
             yield name, module
 
 
+def _cost_size(layer: SearchedConv2d) -> Tensor:
+    """The size that a searched layer costs; sigma feels it beyond the extent too, or it would never come back."""
+    size = soft_size(layer.sigma).clamp_min(layer.dense_size)
+    return size - (size - max(layer.extent, layer.dense_size)).clamp_min(0).detach()
+
+
 def mac_penalty(weight: float) -> Callable[[nn.Module], Tensor]:
     """A penalty: `weight` times the multiply-accumulates of the recomposed kernels relative to 3x3 ones.
 
     Below the size of a dense kernel beside it, a branch costs nothing, and no kernel is larger than its extent. The
-    penalty raises `ConvpressError` for a
-    network without searched layers.
+    penalty raises `ConvpressError` for a network without searched layers.
     """
 
     def penalty(model: nn.Module) -> Tensor:
-        sizes = [
-            soft_size(layer.sigma).clamp(layer.dense_size, max(layer.extent, layer.dense_size))
-            for _, layer in searched_layers(model)
-        ]
+        sizes = [_cost_size(layer) for _, layer in searched_layers(model)]
         if not sizes:
             raise ConvpressError(
                 f"mac_penalty: {type(model).__name__} has no searched layers; put them in by extend_cp or add_branch, "

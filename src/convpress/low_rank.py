@@ -15,7 +15,7 @@ from convpress.data import Dataset
 from convpress.decompose.low_rank import Bases, alternate, expand_kernel, expanded, split_basis
 from convpress.decompose.tensors import relative_error
 from convpress.layers.low_rank import LowRankConv2d, SeparableConv2d
-from convpress.layers.surgery import find_conv, find_module, replace_conv
+from convpress.layers.surgery import find_conv, find_module, replace_conv, uncompiled, uncompiled_name
 from convpress.measure import count_macs, count_parameters, interleaved_latency
 from convpress.objectives import Batch
 from convpress.optimizers import freeze
@@ -52,9 +52,10 @@ def freeze_all_but(model: nn.Module, layers: Sequence[str]) -> None:
 
     Raises `ConvpressError` for a layer that is not there.
     """
+    model = uncompiled(model)
     for layer in layers:
         find_module(model, layer)
-    inside = tuple(f"{layer}." for layer in layers)
+    inside = tuple(f"{uncompiled_name(layer)}." for layer in layers)
     freeze(model, [name for name, _ in model.named_parameters() if not name.startswith(inside)])
 
 

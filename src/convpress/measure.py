@@ -38,7 +38,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def count_macs(model: nn.Module, input_shape: Sequence[int]) -> int:
-    """Multiply-accumulates of convolutions and linear layers for one image of `input_shape` (C, H, W)."""
+    """Multiply-accumulates of convolutions, linear layers and attention for one image of `input_shape` (C, H, W)."""
     probe = torch.zeros(1, *input_shape, device=next(model.parameters()).device, dtype=input_type(model))
     with _without_fused_attention(), _Operations() as counted, torch.no_grad(), evaluating(model):
         model(probe)
@@ -47,11 +47,14 @@ def count_macs(model: nn.Module, input_shape: Sequence[int]) -> int:
 
 @contextmanager
 def _without_fused_attention() -> Iterator[None]:
-    """Attention in its single steps: those inside the fused one cannot be seen."""
+    """Attention in its single products: those inside fused operations cannot be seen."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel  # here alone, where networks are measured
+
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
 

@@ -226,6 +226,8 @@ def test_the_seeds_network_is_that_of_the_study_not_any_of_the_run(network, note
     frame.to_csv(run.folder / "tables" / "baselines.csv", index=False)
     note = CLUSTERING.build(Run(run.folder, run.report_folder)).seed_note
     assert ("cannot be compared" in note) == noted
+    (run.folder / "provenance.json").write_text(json.dumps({"inputs": inputs[1:]}))
+    assert "cannot be compared" in CLUSTERING.build(Run(run.folder, run.report_folder)).seed_note
 
 
 def test_an_empty_run_names_what_is_missing(tmp_path):

@@ -44,6 +44,10 @@ def test_more_accurate_is_what_the_test_calls_so(p, begins):
     assert said(row("a", 0.01, p, 1.0))[1].startswith(begins)
 
 
+def test_only_what_was_trained_counts_as_fast():
+    assert said(row("a", -0.1, 0.01, 3.0, finetune_epochs=0))[2].startswith("None that was fine-tuned is")
+
+
 def test_what_was_not_measured_is_not_said():
     assert said() == []
     assert len(said(row("a", -0.1, 0.01, None))) == 2

@@ -271,4 +271,4 @@ def test_no_kernel_costs_more_than_its_extent():
     penalty = mac_penalty(1.0)(model)
     assert penalty.item() == pytest.approx(25 / 9)
     penalty.backward()
-    assert all(float(layer.sigma.grad) == 0 for _, layer in searched_layers(model))
+    assert all(float(layer.sigma.grad) > 0 for _, layer in searched_layers(model)), "or sigma would never come back"

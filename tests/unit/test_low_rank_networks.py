@@ -193,6 +193,30 @@ def test_layers_that_are_not_there_are_named():
         output_distances(narrow(), {"one": narrow()}, toy_data(4), ["features.66"])
 
 
+def test_the_compression_gives_the_rank():
+    for compression in (2.0, 4.0):
+        model = narrow()
+        before = find_conv(model, "features.3").weight.numel()
+        expand(model, ["features.3"], expansion("separable"), compression=compression)
+        layer = model.get_submodule("features.3")
+        after = layer.vertical.weight.numel() + layer.horizontal.weight.numel()
+        assert 0.7 * before / compression < after <= before / compression
+
+
+def test_distances_are_those_of_single_images():
+    original, other, data = narrow(), narrow(), toy_data(3)
+    find_conv(other, "features.3").weight.data.mul_(1.5)
+    images = data.normalise(data.images)
+    with captured(original.eval(), ["features.3"]) as theirs, torch.no_grad():
+        original(images)
+    with captured(other.eval(), ["features.3"]) as ours, torch.no_grad():
+        other(images)
+    (row,) = output_distances(original, {"other": other}, data, ["features.3"])
+    difference = ours["features.3"] - theirs["features.3"]
+    assert row["distance"] == pytest.approx(float(sum(image.norm() for image in difference)) / 3, rel=1e-4)
+    assert row["relative"] == pytest.approx(float(difference.norm() / theirs["features.3"].norm()), rel=1e-4)
+
+
 def test_distances_of_networks_in_float64_are_those_in_float32():
     original, other = narrow(), narrow()
     expand(other, LAYERS, expansion("grouped"), bases=[2] * 4, compression=2.0)

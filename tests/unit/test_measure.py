@@ -148,11 +148,10 @@ def test_a_latency_is_median_and_quartiles(times):
     assert Latency.of(times) == Latency(median, q1, q3, len(times))
 
 
-def test_attention_is_counted_in_inference_as_well():
-    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
-    model = nn.Sequential(nn.Flatten(2), layer)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.train()(torch.zeros(1, 5, 8))
+def test_attention_is_counted_by_hand():
+    """Four projections of 5 x 8 x 8, two heads of 5 x 5 x 4 twice, and 5 x 8 x 16 twice."""
+    model = nn.Sequential(nn.Flatten(2), nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True))
+    assert count_macs(model, (5, 8)) == 4 * 5 * 8 * 8 + 2 * 2 * 5 * 5 * 4 + 2 * 5 * 8 * 16 == 2960
     before = torch.backends.mha.get_fastpath_enabled()
-    assert 2 * count_macs(model, (5, 8)) == counter.get_total_flops()
+    count_macs(model, (5, 8))
     assert torch.backends.mha.get_fastpath_enabled() == before

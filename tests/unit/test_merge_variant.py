@@ -1,12 +1,13 @@
 """Variants from their descriptions: what the allocation may spend, and what it then spends."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
 import convpress
-from convpress.config.merging import MergeSurgery
+from convpress.config.merging import MergeMethod, MergeSurgery
 from convpress.data import Dataset
 from convpress.errors import ConvpressError
 from convpress.layers.shared import SharedFilterConv2d
@@ -15,8 +16,8 @@ from convpress.measure import count_macs, count_parameters
 from convpress.merging.allocation import Candidate, allocate
 from convpress.merging.blocks import inner, residual_blocks
 from convpress.merging.channels import kept
-from convpress.merging.networks import merge_network
-from convpress.merging.variant import Settings, compress_variant, limits
+from convpress.merging.networks import block_inputs, merge_network
+from convpress.merging.variant import Settings, compress, compress_variant, limits
 
 SHAPE = (3, 32, 32)
 
@@ -102,3 +103,50 @@ def test_other_methods_replace_both_convolutions(model, method, kind):
     compress_variant(model, variant(method=method, ratio=0.5), settings())
     layers = [block.get_submodule(name) for block in blocks.values() for name in ("conv1", "conv2")]
     assert all(type(layer) is kind for layer in layers)
+
+
+def direct(model, rule, features):
+    """What a sweep's method stands for, called by itself."""
+    blocks, look = residual_blocks(model), settings()
+    counts = {name: kept(inner(block)[0].out_channels, 0.5) for name, block in blocks.items()}
+    fitted = block_inputs(model, look.data.normalise(look.data.images[: look.images]), list(blocks))
+    merge_network(
+        model,
+        counts,
+        rule="seed" if rule == "seed" else "folded",
+        features=features,
+        inputs=fitted if rule == "fitted" else None,
+    )
+
+
+METHODS = [("seed", None), ("folded", None), ("folded", "raw"), ("fitted", None)]
+
+
+@pytest.mark.parametrize(("rule", "features"), METHODS)
+def test_a_method_is_the_function_of_its_name(model, rule, features):
+    other = copy.deepcopy(model)
+    compress(model, MergeMethod(method="merged", rule=rule, features=features), 0.5, settings())
+    direct(other, rule, features)
+    assert answers(model).equal(answers(other))
+
+
+def test_methods_differ(trained):
+    found = []
+    ways = [{"method": "merged", "rule": rule, "features": features} for rule, features in METHODS]
+    for way in [*ways, {"method": "shared"}, {"method": "shared", "features": "pca"}, {"method": "kernels"}]:
+        model = copy.deepcopy(trained)
+        compress(model, MergeMethod(**way), 0.5, settings())
+        found.append(answers(model))
+    assert all(not a.equal(b) for place, a in enumerate(found) for b in found[:place])
+
+
+def test_the_weakest_kernels_are_dropped_by_the_number_that_is_given(model):
+    compress(model, MergeMethod(method="kernels"), 0.5, replace(settings(), drop=0.4))
+    layers = [module for module in model.modules() if isinstance(module, SharedKernelConv2d)]
+    gone = [float((layer.kernel() == 0).flatten(2).all(2).double().mean()) for layer in layers]
+    assert gone == pytest.approx([0.4] * len(layers), abs=0.07)
+
+
+def answers(model):
+    with torch.no_grad():
+        return model(torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(3)))

@@ -188,6 +188,8 @@ def test_the_seeds_network_is_that_of_the_study_not_any_of_the_run(network, note
     (run.folder / "provenance.json").write_text('{"inputs": [{"file": "resnet20-12fca82f.th"}]}')
     note = MERGING.build(Run(run.folder, run.report_folder)).seed_note
     assert ("cannot be compared" in note) == noted
+    (run.folder / "provenance.json").write_text('{"inputs": []}')
+    assert "cannot be compared" in MERGING.build(Run(run.folder, run.report_folder)).seed_note
 
 
 def test_one_network_is_told_as_one(tmp_path):

@@ -173,8 +173,27 @@ def test_the_allocation_takes_the_cheapest_steps_and_stays_below_the_limit():
     assert allocate({"a": cheap, "b": dear}, {"params": 50}) == {"a": 1, "b": 4}
     assert allocate({"a": cheap, "b": dear}, {"params": 80, "macs": 300}) == {"a": 1, "b": 2}
     assert allocate({"a": cheap, "b": dear}, {"params": 80}) == {"a": 4, "b": 4}
+    small = [Candidate(4, 0.0, 4, 400), Candidate(2, 0.05, 2, 200)]  # the smaller error, for a tenth of the numbers
+    assert allocate({"a": cheap, "b": small}, {"params": 40}) == {"a": 2, "b": 4}
     with pytest.raises(ConvpressError, match="merge less"):
         allocate({"a": cheap}, {"params": 5})
+
+
+def test_the_error_of_a_candidate_is_what_it_does_to_the_stream():
+    model, x = small(), torch.randn(64, 3, 32, 32)
+    name, block = list(residual_blocks(model).items())[1]
+    inputs = block_inputs(model, x, [name])[name]
+    block.bn2.weight.data.mul_(3.0)
+    with torch.no_grad():
+        before, output = block.bn2(block.conv2(F.relu(block.bn1(block.conv1(inputs))))), block(inputs)
+    candidate = candidates(block, inputs)[3]
+    merge_network(model, {name: candidate.channels}, inputs={name: inputs})
+    with torch.no_grad():
+        # The offset of each channel is for the re-estimated statistics to take away.
+        difference = block.bn2(block.conv2(F.relu(block.bn1(block.conv1(inputs))))) - before
+        left = difference.transpose(0, 1).flatten(1).var(1, unbiased=False).sum()
+        power = output.square().mean((0, 2, 3)).sum()
+    assert candidate.error == pytest.approx(float(left / power), rel=0.2)
 
 
 def test_bounded_activations_show_on_images_as_well():

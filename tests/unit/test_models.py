@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from convpress.errors import ConvpressError
 from convpress.models import MODELS, create_model, register_model
@@ -110,3 +111,9 @@ def test_weights_are_an_argument_like_others_in_a_network_of_ones_own(monkeypatc
     monkeypatch.setattr("convpress.models.registry.MODELS", MODELS.copy())
     register_model("mine")(lambda weights=4: torch.nn.Linear(2, weights))
     assert create_model("mine", weights=8).convpress_architecture["arguments"] == {"weights": 8}
+
+
+def test_arguments_that_a_network_looks_up_in_vain_are_said(monkeypatch):
+    monkeypatch.setitem(MODELS, "picky", lambda sizes: nn.Linear(sizes[0], sizes[1]))
+    with pytest.raises(ConvpressError, match=r"model picky: cannot be built with \{'sizes': \[3\]\}"):
+        create_model("picky", sizes=[3])

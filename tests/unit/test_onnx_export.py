@@ -166,3 +166,8 @@ def test_a_foreign_file_is_named(tmp_path):
     (tmp_path / "x.onnx").write_bytes(b"nothing of the kind")
     with pytest.raises(ConvpressError, match=r"x\.onnx: ONNX Runtime cannot read it"):
         OnnxModel(tmp_path / "x.onnx")
+
+
+def test_images_in_float64_are_compared_in_float32():
+    model = nn.Conv2d(3, 2, 3)
+    assert largest_difference(model, model, torch.randn(2, 3, 5, 5, dtype=torch.float64)) == 0.0

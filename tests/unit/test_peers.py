@@ -95,6 +95,14 @@ def test_the_skeleton_has_the_size_of_the_network(model, method):
     assert type(full.conv1) is nn.Conv2d
 
 
+@pytest.mark.parametrize("method", peers.LIBRARY)
+def test_networks_in_float64_stay_so(model, method):
+    pytest.importorskip("torch_pruning")
+    pytest.importorskip("tltorch")
+    found = peers.compress(copy.deepcopy(model).double(), method, "params", 0.5, iterations=2)
+    assert {parameter.dtype for parameter in found.model.parameters()} == {torch.float64}
+
+
 def test_what_cannot_be_reached_is_said(model):
     pytest.importorskip("torch_pruning")
     with pytest.raises(ConvpressError, match=r"magnitude cannot compress the network to .* is the least"):

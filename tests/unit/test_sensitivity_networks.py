@@ -152,6 +152,7 @@ def test_the_penaltys_gradient_meets_finite_differences(kind):
     model, found = network(kind, torch.float64)
     replace_all(model, kind, {layer: factors.plain for layer, factors in found.items()})
     penalty = sensitivity_penalty(1e-3)
+    assert float(penalty(model).detach()) == pytest.approx(1e-3 * float(total_sensitivity(model).detach()), rel=1e-12)
     penalty(model).backward()
     generator = torch.Generator().manual_seed(1)
     directions = {
@@ -201,6 +202,19 @@ def test_noise_has_the_size_that_sensitivity_foretells(kind):
     assert moved / level**2 == pytest.approx(float(total_sensitivity(model).detach()), rel=0.1)
 
 
+def test_noise_is_relative_to_each_factor():
+    model, found = network("cp", torch.float64)
+    scaled = {
+        layer: [factor * scale for factor, scale in zip(factors.plain, (100.0, 1.0, 0.01), strict=True)]
+        for layer, factors in found.items()
+    }
+    replace_all(model, "cp", scaled)
+    for noisy, plain in zip(factorised(perturbed(model, 0.1, 0)), factorised(model), strict=True):
+        for a, b in zip(noisy.factors(), plain.factors(), strict=True):
+            size = float(((a - b).square().mean() / b.square().mean()).sqrt().detach())
+            assert size == pytest.approx(0.1, rel=0.5)
+
+
 def test_noise_leaves_the_network_alone_and_repeats():
     model, found = network("cp")
     replace_all(model, "cp", {layer: factors.plain for layer, factors in found.items()})
@@ -208,6 +222,7 @@ def test_noise_leaves_the_network_alone_and_repeats():
     rows = noise_curve(model, images(), [0.1, 10.0], draws=2, seed=0)
     assert [(row["noise"], row["draw"]) for row in rows] == [(0.0, 0), (0.1, 0), (0.1, 1), (10.0, 0), (10.0, 1)]
     assert rows == noise_curve(model, images(), [0.1, 10.0], draws=2, seed=0)
+    assert len({row["accuracy"] for row in noise_curve(model, images(), [0.5], draws=6, seed=0)[1:]}) > 1
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not torch.equal(*(factorised(perturbed(model, 0.1, seed))[0].reduce.weight for seed in (0, 1)))
 

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import convpress
 from convpress.errors import ConvpressError
 from convpress.filters import cluster
-from convpress.layers.shared import SharedFilterConv2d, copies
+from convpress.layers.shared import SharedFilterConv2d, copies, index_type
 from convpress.layers.shared_kernels import SharedKernelConv2d
 from convpress.layers.surgery import find_conv, put_layer
 from convpress.merging.networks import share_network
@@ -259,6 +259,14 @@ def test_the_mode_of_the_whole_network_reaches_what_was_prepared():
         shared(x)
         model._apply(lambda tensor: tensor.mul_(2) if tensor.is_floating_point() else tensor)
         assert torch.allclose(model(x), F.conv2d(x, shared.kernel(), shared.bias, padding=1), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("clusters", "kind"), [(256, torch.uint8), (257, torch.int16), (1 << 15, torch.int16), ((1 << 15) + 1, torch.int32)]
+)
+def test_an_index_holds_its_largest_label(clusters, kind):
+    assert index_type(clusters) is kind
+    assert torch.tensor(clusters - 1).to(kind).item() == clusters - 1
 
 
 def test_a_network_without_memory_is_filled_by_assignment(tmp_path):

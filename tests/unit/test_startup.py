@@ -101,6 +101,11 @@ def test_the_networks_are_built_once_for_a_configuration(tmp_path, config, monke
     monkeypatch.undo()
     check_networks(config | {"seed": 7}, tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
+    monkeypatch.setattr(
+        "convpress.workflow.startup.code_hash", lambda file, *more, **options: f"new {Path(file).name == 'alexnet.py'}"
+    )
+    check_networks(config, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3, "the code of a network counts"
 
 
 def test_results_without_snakemakes_records_are_told(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from convpress.data import Dataset
 from convpress.errors import ConvpressError
 from convpress.objectives import Batch, classification
 from convpress.optimizers import freeze, schedule_factor
+from convpress.predict import predict
 from convpress.teachers import Teacher, teacher_logits
 from convpress.train import Trainer, _generator, fit, moving_average, run_key
 
@@ -84,6 +85,9 @@ def test_state_of_another_run_is_not_taken_up(data, tmp_path):
     second = trainer(data, recipe(epochs=2))
     history = fit(second, state_path=tmp_path / "s.pt", key="two")
     assert [row["epoch"] for row in history] == [0, 1, 2]
+    alone = trainer(data, recipe(epochs=2))
+    fit(alone)
+    assert torch.equal(weights(second), weights(alone)), "from its own start, not from the other's end"
 
 
 def test_same_seed_same_bits_other_seed_other_weights(data):
@@ -262,3 +266,22 @@ def test_an_average_of_weights_copies_integers():
 def test_a_recipe_that_would_learn_nothing_is_refused_by_itself(name):
     with pytest.raises(ValueError, match=f"{name} is 1, so that nothing would be learned; it must be below 1"):
         recipe(**{name: 1.0})
+
+
+def test_gradients_are_clipped_to_the_norm(data):
+    """Plain steps at a rate of one: the weights move by no more than the norm."""
+    still = {"momentum": 0.0, "weight_decay": 0.0, "lr": 1.0, "ema": 0.0, "schedule": "constant", "epochs": 1}
+    moved = []
+    for norm in (1e-3, 0.0):
+        run = trainer(data, recipe(**still, clip_norm=norm, batch_size=96))
+        before = [parameter.detach().clone() for parameter in run.model.parameters()]
+        run.run_epoch()
+        steps = zip(run.model.parameters(), before, strict=True)
+        moved.append(math.sqrt(sum(float((now.detach() - then).square().sum()) for now, then in steps)))
+    assert moved[0] == pytest.approx(1e-3, rel=1e-3)
+    assert moved[1] > 1e-2
+
+
+def test_predictions_are_those_of_inference_whatever_the_mode(data):
+    model = network()
+    assert torch.equal(predict(model.train(), data), predict(model.eval(), data))

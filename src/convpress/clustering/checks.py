@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from torch import nn
 
 from convpress.clustering.budget import proportional
 from convpress.clustering.remedies import sizes_of
-from convpress.clustering.sweep import cut
+from convpress.clustering.sweep import cut, traced
 from convpress.config.clustering import ClusteringConfig
 from convpress.errors import ConvpressError
 from convpress.layers.base import conv_geometry
@@ -21,11 +21,11 @@ def check_clustering(config: ClusteringConfig, model: nn.Module) -> None:
     Raises:
         ConvpressError: naming the key and what is possible.
     """
-    _check_layers("clustering.layers", config.layers, model)
     try:
-        cut(model, config.layers)
+        traced(model)
     except ConvpressError as error:
         raise ConvpressError(f"clustering.model: {error}") from None
+    _check_layers("clustering.layers", config.layers, model)
     for number, group in enumerate(config.groups):
         _check_equal(f"clustering.groups.{number}", group.layers, model)
     plans = config.plans
@@ -45,14 +45,18 @@ def check_clustering(config: ClusteringConfig, model: nn.Module) -> None:
             raise ConvpressError(f"clustering.ratios.{number}: {error}") from None
 
 
-def _check_layers(place: str, layers: Iterable[str], model: nn.Module) -> list[int]:
-    """The numbers of filters of the layers, which must all be there."""
+def _check_layers(place: str, layers: Sequence[str], model: nn.Module) -> list[int]:
+    """The numbers of filters of the layers, which must all be there, and computed once."""
     filters = []
     for number, layer in enumerate(layers):
         try:
             filters.append(conv_geometry(find_conv(model, layer))["out_channels"])
         except ConvpressError as error:
             raise ConvpressError(f"{place}.{number}: {error}") from None
+    try:
+        cut(model, list(layers))
+    except ConvpressError as error:
+        raise ConvpressError(f"{place}: {error}") from None
     return filters
 
 

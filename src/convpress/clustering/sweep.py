@@ -15,7 +15,7 @@ from convpress.errors import ConvpressError
 from convpress.filters import cluster
 from convpress.layers.base import conv_geometry
 from convpress.layers.shared import cluster_means
-from convpress.layers.surgery import LAYERS, find_conv
+from convpress.layers.surgery import LAYERS, find_conv, uncompiled, uncompiled_name
 from convpress.predict import input_type
 
 Kernels = Mapping[str, Tensor]
@@ -30,6 +30,21 @@ class _Tracer(fx.Tracer):
         return type(m).__name__ in LAYERS or super().is_leaf_module(m, module_qualified_name)
 
 
+def traced(model: nn.Module) -> fx.Graph:
+    """The operations of a network.
+
+    Raises:
+        ConvpressError: what it computes depends on its values, so that torch.fx cannot trace it.
+    """
+    try:
+        return _Tracer().trace(model)
+    except (TraceError, TypeError, RuntimeError) as error:  # the last two are what a foreign forward makes of proxies
+        raise ConvpressError(
+            f"{type(model).__name__} cannot be split before a layer, because torch.fx cannot trace it "
+            f"({str(error)[:200]}); its filters can be clustered, but not swept."
+        ) from error
+
+
 def cut(model: nn.Module, layers: Collection[str]) -> tuple[fx.GraphModule, fx.GraphModule]:
     """Split a network before the first of `layers` that is computed: ``tail(*head(x))`` is ``model(x)``.
 
@@ -37,16 +52,10 @@ def cut(model: nn.Module, layers: Collection[str]) -> tuple[fx.GraphModule, fx.G
     `model`. Works for each network that torch.fx can trace and that uses a convolution once.
 
     Raises:
-        ConvpressError: no layer of that name is computed, or one of them more than once, or what the network computes
-            depends on its values, so that torch.fx cannot trace it.
+        ConvpressError: no layer of that name is computed, one of them more than once, or torch.fx cannot trace it.
     """
-    try:
-        graph = _Tracer().trace(model)
-    except (TraceError, TypeError, RuntimeError) as error:  # the last two are what a foreign forward makes of proxies
-        raise ConvpressError(
-            f"{type(model).__name__} cannot be split before a layer, because torch.fx cannot trace it "
-            f"({str(error)[:200]}); its filters can be clustered, but not swept."
-        ) from error
+    model, layers = uncompiled(model), [uncompiled_name(layer) for layer in layers]
+    graph = traced(model)
     nodes = list(graph.nodes)
     called = [node.target for node in nodes if node.op == "call_module"]
     for layer in layers:
@@ -72,7 +81,7 @@ def with_mixing(model: nn.Module, layer: str) -> tuple[nn.Module, str]:
     A filter that is the mean of others gives the mean of their outputs. So clustering the filters of a layer is
     mixing its channels, which costs a ninth of the layer's own 3x3 kernels.
     """
-    model = copy.deepcopy(model)
+    model, layer = copy.deepcopy(uncompiled(model)), uncompiled_name(layer)
     conv = find_conv(model, layer)
     mix = nn.Conv2d(conv.out_channels, conv.out_channels, 1, bias=conv.bias is not None).to(conv.weight)
     with torch.no_grad():
@@ -110,10 +119,10 @@ def accuracies(
     """
     if not points or any(point.keys() != points[0].keys() for point in points):
         raise ConvpressError("a sweep needs at least one point, and all its points must name the same layers.")
-    model = copy.deepcopy(model).to(device).eval().to(memory_format=torch.channels_last)
+    model = copy.deepcopy(uncompiled(model)).to(device).eval().to(memory_format=torch.channels_last)
     head, tail = cut(model, points[0].keys())
     dtype = input_type(model)
-    weights = [{name: kernel.to(device) for name, kernel in point.items()} for point in points]
+    weights = [{uncompiled_name(name): kernel.to(device) for name, kernel in point.items()} for point in points]
     correct = [0] * len(points)
     for start in range(0, len(data), batch_size):
         labels = data.labels[start : start + batch_size].to(device)

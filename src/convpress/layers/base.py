@@ -25,14 +25,14 @@ def pair(value: Size, name: str, least: int) -> tuple[int, int]:
     return int(numbers[0]), int(numbers[1])
 
 
-def check_rank(rank: Any, name: str, largest: int) -> int:
+def check_rank(rank: Any, name: str, largest: int, owner: str = "this kernel") -> int:
     """Return `rank`, an int or one of NumPy, as an int in 1..`largest`.
 
     Raises:
         ConvpressError: it is something else.
     """
     if isinstance(rank, bool) or not isinstance(rank, Integral) or not 1 <= int(rank) <= largest:
-        raise ConvpressError(f"{name} is {rank!r}; this kernel allows an integer from 1 to {largest}.")
+        raise ConvpressError(f"{name} is {rank!r}; {owner} allows an integer from 1 to {largest}.")
     return int(rank)
 
 

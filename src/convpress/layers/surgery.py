@@ -51,9 +51,18 @@ class Surgery:
     arguments: dict[str, Any]
 
 
+COMPILED = "_orig_mod"
+"""Where ``torch.compile`` keeps the network that it wraps, and what it puts before all names."""
+
+
 def uncompiled(model: nn.Module) -> nn.Module:
-    """The network inside ``torch.compile``, which wraps it and puts a prefix before all names; others as they are."""
-    return getattr(model, "_orig_mod", model)
+    """The network inside ``torch.compile``; others as they are."""
+    return getattr(model, COMPILED, model)
+
+
+def uncompiled_name(name: str) -> str:
+    """The name that a layer of a compiled network has in the network inside."""
+    return name.removeprefix(f"{COMPILED}.")
 
 
 def surgeries(model: nn.Module) -> list[Surgery]:
@@ -93,7 +102,7 @@ def put_layer(model: nn.Module, name: str, module: nn.Module) -> None:
     Raises:
         ConvpressError: there is no such submodule, or the class of `module` is not registered.
     """
-    model = uncompiled(model)
+    model, name = uncompiled(model), uncompiled_name(name)
     replaced = find_module(model, name)
     surgery = Surgery(name, type(module).__name__, layer_arguments(module))
     kept = [old for old in surgeries(model) if old.layer != name and not old.layer.startswith(name + ".")]
@@ -130,7 +139,7 @@ def replace_conv(
         ConvpressError: no such convolution or one with several names, a grouped one, a class without ``from_conv``, an
             impossible rank, or factors that do not fit.
     """
-    model = uncompiled(model)
+    model, name = uncompiled(model), uncompiled_name(name)
     conv = find_conv(model, name)
     _check_one_name(model, name, conv)
     if not hasattr(cls, "from_conv"):
@@ -169,7 +178,7 @@ def _freeze_like(conv: nn.Conv2d, layer: nn.Module) -> None:
 
 def find_module(model: nn.Module, name: str, candidates: Sequence[str] | None = None) -> nn.Module:
     """The module `name`; raises `ConvpressError` that names similar ones, of `candidates` if given."""
-    model = uncompiled(model)
+    model, name = uncompiled(model), uncompiled_name(name)
     modules = dict(model.named_modules(remove_duplicate=False))
     if name and name in modules:
         return modules[name]

@@ -33,7 +33,7 @@ def candidates(block: nn.Module, x: Tensor, *, seed: int = 0) -> list[Candidate]
     """What each number of inner channels would cost, from all to few.
 
     The error is that of the fitted convolutions, after the batch norm behind them, relative to the mean square of what
-    they go into: the block's output, the stream, or in blocks of three convolutions the input of the third.
+    they go into: the block's output, the stream, or in blocks of three convolutions that batch norm's own output.
     """
     old, bn2 = inner(block), block.get_submodule("bn2")
     assert isinstance(bn2, nn.BatchNorm2d)

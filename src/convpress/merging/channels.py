@@ -137,7 +137,7 @@ def _check_pair(conv1: nn.Conv2d, bn: nn.BatchNorm2d, conv2: nn.Conv2d, k: int) 
         )
     if bn.running_mean is None or bn.running_var is None:
         raise ConvpressError(NO_STATISTICS)
-    return check_rank(k, "k", conv1.out_channels)
+    return check_rank(k, "k", conv1.out_channels, "this layer")
 
 
 def _smaller(conv1: nn.Conv2d, bn: nn.BatchNorm2d, conv2: nn.Conv2d, k: int, bias: bool) -> Inner:
@@ -255,5 +255,5 @@ def share_filters(
     Raises:
         ConvpressError: impossible k or features, or a grouped convolution.
     """
-    k = check_rank(k, "k", conv.out_channels)
+    k = check_rank(k, "k", conv.out_channels, "this layer")
     return SharedFilterConv2d.from_conv(conv, group(filter_features(conv, features, bn), k, seed=seed))

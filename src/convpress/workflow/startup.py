@@ -67,11 +67,13 @@ def check_networks(config: Mapping[str, Any], records: Path) -> None:
 
     Raises `ConvpressError` as the check does.
     """
-    code = code_hash(Path(__file__).with_name("preflight.py"), (SOURCES,), known=records.with_name("code"))
+    # Networks are found by name, not by import.
+    files = [Path(__file__).with_name("preflight.py"), *sorted((SOURCES / "convpress" / "models").glob("*.py"))]
+    code = "".join(code_hash(file, (SOURCES,), known=records.with_name("code")) for file in files)
     named = [entry["checkpoint"] for entry in config["models"].values() if entry["checkpoint"]]
     places = [path for checkpoint in named for path in checkpoint_places(checkpoint)]
-    files = [(str(path), path.stat().st_mtime_ns) for path in places if path.is_file()]
-    text = json.dumps([config, files], sort_keys=True) + code
+    checkpoints = [(str(path), path.stat().st_mtime_ns) for path in places if path.is_file()]
+    text = json.dumps([config, checkpoints], sort_keys=True) + code
     record = records / hashlib.sha256(text.encode()).hexdigest()[:16]
     if record.exists():
         return
