@@ -53,6 +53,16 @@ def test_attempts_at_one_target_stand_together_with_what_each_changed(build):
     assert column(targets, "Note") == ["met at attempt 2 of 2", "McNemar, p\xa0=\xa00.03; 1 attempt"]
 
 
+def test_an_attempt_that_meets_what_the_run_missed_is_told(build):
+    attempts = [tried("one", {}, 0.8), tried("one", {"seed": 1}, 0.9, measured=0.95), tried("two", {}, 0.9)]
+    rows = [("m", name, "not met", None, None) for name in ("one", "two")]
+    (targets, _) = build(rows, attempts, relation=">=").tables
+    assert column(targets, "Note") == [
+        "attempt 2 of 2 meets it, with other settings than this run's",
+        "1 attempt",
+    ]
+
+
 def test_what_is_missed_says_why(build):
     reason = {"reason": "too few images"}
     (table,) = build([("m", "one", "not met", 0.03, "McNemar")], [], **reason).tables

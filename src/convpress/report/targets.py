@@ -44,7 +44,7 @@ def targets_table(reference: Path, tables: Path) -> pd.DataFrame:
         try:
             measured = _measure(target, tables)
             test, p = _tested(target, tables)
-            met = "not measured" if measured is None else "met" if _holds(target, measured) else "not met"
+            met = "not measured" if measured is None else "met" if holds(target, measured) else "not met"
         except ConvpressError as error:
             raise ConvpressError(f"target {target['target']!r}: {error}") from error
         kept = {str(key): target[key] for key in ("study", "target", "relation", "limit", "unit")}
@@ -65,7 +65,8 @@ def _tested(target: dict[Any, Any], tables: Path) -> tuple[str, float | None]:
     return (test, p) if p is not None else ("", None)
 
 
-def _holds(target: dict[Any, Any], measured: float) -> bool:
+def holds(target: dict[Any, Any], measured: float) -> bool:
+    """Whether a figure meets a target by its relation and limit; `ConvpressError` for a relation there is not."""
     relation = target["relation"]
     if relation not in RELATIONS:
         raise ConvpressError(f"relation is {relation!r}; one of {', '.join(RELATIONS)} is allowed")

@@ -19,6 +19,7 @@ from convpress.report.contents import (
     Section,
 )
 from convpress.report.frames import records
+from convpress.report.targets import RELATIONS, holds
 
 COLUMNS = ("study", "target", "measured", "relation", "limit", "unit", "met", "test", "p", "reason")
 
@@ -46,6 +47,8 @@ def _note(row: dict[str, Any]) -> str:
     tried = [f"{count} attempt{'s' if count > 1 else ''}"] if count else []
     if count > 1 and used and row["met"] == "met":
         tried = [f"met at attempt {used} of {count}"]
+    if count and row["met"] == "not met" and row["better"]:
+        tried = [f"attempt {row['better']} of {count} meets it, with other settings than this run's"]
     why = [] if say.absent(row["reason"]) or not row["reason"] else [say.text(row["reason"])]
     return "; ".join([*tested, *tried, *why])
 
@@ -115,6 +118,14 @@ def _attempt_of(tried: pd.DataFrame, row: dict[str, Any]) -> int:
     return max(same, default=0)
 
 
+def _meeting(tried: pd.DataFrame, row: dict[str, Any]) -> int:
+    """The last attempt that meets a target, from 1 on, or 0 where none does."""
+    if row["relation"] not in RELATIONS:
+        return 0
+    figures = tried.loc[tried["target"] == row["target"], "measured"]
+    return max((number for number, figure in enumerate(figures, 1) if holds(row, figure)), default=0)
+
+
 def _against_validation(tried: pd.DataFrame, frame: pd.DataFrame) -> str:
     """Targets for which validation images would choose another attempt than the run's."""
     accuracies = tried.groupby("target")["validation_accuracy"]
@@ -146,6 +157,7 @@ def build(run: Run) -> Content:
     frame = frame.assign(
         attempts=[int(counts.get(target, 0)) for target in frame["target"]],
         attempt=[_attempt_of(tried, row) for row in records(frame)],
+        better=[_meeting(tried, row) for row in records(frame)],
     )
     content.tables.append(run.view("targets", "Targets and what came out.", frame, TABLE))
     if len(tried):
