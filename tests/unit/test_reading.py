@@ -85,6 +85,12 @@ def test_results_name_the_file(files, suffix):
         read_results([files[".json"]], [files[".npz"]])
 
 
+def test_answers_of_another_model_are_refused(files):
+    np.savez_compressed(files[".npz"], correct=~CORRECT)
+    with pytest.raises(ConvpressError, match=r"net\.npz does not belong to .*net\.json; their accuracies differ"):
+        read_results([files[".json"]], [files[".npz"]])
+
+
 def test_seconds_are_not_summed_over_a_part_of_a_history(files):
     with cut(files[".csv"], 40):
         stage_seconds([str(files[".csv"])])

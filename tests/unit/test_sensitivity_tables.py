@@ -102,7 +102,7 @@ def decomposed(rank, sensitivity, **others):
 
 
 def table_of(layers, **variants):
-    """The table of variants, given as (allocated, treatment, suffix); one rate was tried, at equal compression."""
+    """The table of variants, given as (allocated, treatment, suffix); three rates were tried, at equal compression."""
     metrics = dict.fromkeys(
         ("ci_low", "ci_high", "validation_accuracy", "accuracy_before", "params", "macs", "bytes"), 0.5
     )
@@ -113,19 +113,13 @@ def table_of(layers, **variants):
         name: Variant("m", "tucker", 2, allocated, treatment, 0, suffix, recipe)
         for name, (allocated, treatment, suffix) in variants.items()
     }
-    rates = {
-        "model": "m",
-        "decomposition": "tucker",
-        "compression": 2,
-        "start": "plain",
-        "rate": 0.1,
-        "diverged": False,
-    }
+    probed = {"model": "m", "decomposition": "tucker", "compression": 2, "start": "plain"}
+    rates = [probed | {"rate": rate, "diverged": rate > 0.1} for rate in (0.03, 0.1, 0.3)]
     results = {("sensitivity", name): result for name in made} | {("control", "m"): result, ("control", "m-1e"): other}
     files = dict.fromkeys(made, "")
     times = {("sensitivity", name): {"latency_ms": 2.0} for name in made} | {("baseline", "m"): {"latency_ms": 8.0}}
     controls = {"m": {"m": 6, "m-1e": 1}}
-    table = variants_table(made, results, pd.DataFrame(layers), pd.DataFrame([rates]), files, files, controls, times)
+    table = variants_table(made, results, pd.DataFrame(layers), pd.DataFrame(rates), files, files, controls, times)
     assert (table["speedup"] == 4).all()
     assert (table["control_epochs"] == 1).all()
     assert (table["delta_control"] == 0.5).all()
