@@ -67,13 +67,13 @@ def check_networks(config: Mapping[str, Any], records: Path) -> None:
 
     Raises `ConvpressError` as the check does.
     """
-    # Networks are found by name, not by import.
-    files = [Path(__file__).with_name("preflight.py"), *sorted((SOURCES / "convpress" / "models").glob("*.py"))]
-    code = "".join(code_hash(file, (SOURCES,), known=records.with_name("code")) for file in files)
+    # Found by name, not by import.
+    networks = [f"convpress.models.{file.stem}" for file in sorted((SOURCES / "convpress" / "models").glob("[!_]*.py"))]
+    code = code_hash(Path(__file__).with_name("preflight.py"), (SOURCES,), networks, known=records.with_name("code"))
     named = [entry["checkpoint"] for entry in config["models"].values() if entry["checkpoint"]]
     places = [path for checkpoint in named for path in checkpoint_places(checkpoint)]
-    checkpoints = [(str(path), path.stat().st_mtime_ns) for path in places if path.is_file()]
-    text = json.dumps([config, checkpoints], sort_keys=True) + code
+    files = [(str(path), path.stat().st_mtime_ns) for path in places if path.is_file()]
+    text = json.dumps([config, files], sort_keys=True) + code
     record = records / hashlib.sha256(text.encode()).hexdigest()[:16]
     if record.exists():
         return
