@@ -2,12 +2,18 @@
 
 import gc
 import logging
+import runpy
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+from made_model import same_answers
+from safetensors import safe_open
 
+from convpress.checkpoints import load
+from convpress.models import create_model
 from convpress.workflow.codehash import code_hash
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -69,6 +75,21 @@ def test_networks_that_are_found_by_name_count_as_well(common):
     work.config["network_code"][str(file)] = "another"
     with pytest.raises(SystemExit), common.job(work):
         pytest.fail("the job went on")
+
+
+def test_an_imported_network_names_the_code_that_reads_it(common, tmp_path, monkeypatch):
+    """Another code of the network makes another file, so that what was computed with the old one runs again."""
+    network = create_model("resnet8", width=4)
+    torch.save(network.state_dict(), tmp_path / "foreign.pt")
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__file__=str(SCRIPTS / "import_baseline.py")))
+    model = {"architecture": "resnet8", "arguments": {"width": 4}, "checkpoint": "foreign.pt", "key_prefix": ""}
+    work = a_job(code_hash(SCRIPTS / "import_baseline.py", ROOTS), model=model, architecture="hash of resnet_cifar.py")
+    work.input = SimpleNamespace(checkpoint="foreign.pt")
+    work.output = SimpleNamespace(model="imported.safetensors")
+    runpy.run_path(str(SCRIPTS / "import_baseline.py"), {"snakemake": work})
+    with safe_open("imported.safetensors", "pt") as file:
+        assert "hash of resnet_cifar.py" in str(file.metadata())
+    assert same_answers(load("imported.safetensors"), network.eval())
 
 
 def test_ctrl_c_is_no_failure_with_a_traceback(common, caplog):

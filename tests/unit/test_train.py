@@ -14,7 +14,7 @@ from convpress.data import Dataset
 from convpress.errors import ConvpressError
 from convpress.objectives import Batch, classification
 from convpress.optimizers import freeze, schedule_factor
-from convpress.predict import predict
+from convpress.predict import accuracy_of, predict
 from convpress.teachers import Teacher, teacher_logits
 from convpress.train import Trainer, _generator, fit, moving_average, run_key
 
@@ -100,9 +100,14 @@ def test_same_seed_same_bits_other_seed_other_weights(data):
     assert not torch.equal(weights(other), weights(runs[0]))
 
 
-def test_training_learns(data):
-    by_colour = Dataset((data.labels * 60).to(torch.uint8)[:, None, None, None].expand(96, 3, 8, 8).contiguous(),
-                        data.labels, data.mean, data.std, 4)  # fmt: skip
+@pytest.fixture
+def by_colour(data):
+    """Images that are as bright as their class says."""
+    pixels = (data.labels * 60).to(torch.uint8)[:, None, None, None].expand(96, 3, 8, 8).contiguous()
+    return Dataset(pixels, data.labels, data.mean, data.std, 4)
+
+
+def test_training_learns(by_colour):
     run = trainer(by_colour, recipe(epochs=30, crop_padding=0))
     history = fit(run, validation=by_colour)
     assert history[-1]["validation_accuracy"] > 0.9
@@ -219,6 +224,30 @@ def test_average_is_the_formula(data):
     run.optimizer.register_step_post_hook(follow)
     fit(run)
     assert torch.allclose(run.result[5].weight, expected, atol=1e-6)
+
+
+def test_batch_norms_are_averaged_with_the_weights(data):
+    run = trainer(data, recipe(ema=0.9, epochs=1, batch_size=48))
+    means = []
+    run.optimizer.register_step_post_hook(lambda *_: means.append(run.model[1].running_mean.clone()))
+    fit(run)
+    assert torch.allclose(run.result[1].running_mean, 0.9 * means[0] + 0.1 * means[1], atol=1e-6)
+    assert not torch.allclose(means[0], means[1], atol=1e-3)
+
+
+def test_history_tells_the_rate_that_an_epoch_began_with(data):
+    training = recipe(epochs=2, batch_size=48, schedule="one_cycle")
+    begun = [0.05 * schedule_factor(training, step, 4) for step in (0, 2)]
+    assert [row["lr"] for row in fit(trainer(data, training))[1:]] == pytest.approx(begun)
+    assert begun[0] != begun[1]
+
+
+def test_history_judges_the_average(by_colour):
+    """A heavy average has hardly left the start when the weights have learned."""
+    run = trainer(by_colour, recipe(ema=0.9999, epochs=30, crop_padding=0))
+    history = fit(run, validation=by_colour)
+    start, last = (accuracy_of(model, by_colour, "cpu") for model in (run.result, run.model))
+    assert history[-1]["validation_accuracy"] == start < last
 
 
 def test_divergence_is_said(data):
