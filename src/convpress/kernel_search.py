@@ -14,7 +14,7 @@ from convpress.errors import ConvpressError
 from convpress.layers.base import conv_geometry, pair
 from convpress.layers.cp import SeparableCPConv2d
 from convpress.layers.searched import Mask, SearchedConv2d, soft_size
-from convpress.layers.surgery import find_conv, find_module, put_layer
+from convpress.layers.surgery import exchange_layer, find_conv, find_module
 
 
 def extend_cp(layer: SeparableCPConv2d, *, extent: int, sigma: float, mask: Mask) -> SearchedConv2d:
@@ -24,7 +24,7 @@ def extend_cp(layer: SeparableCPConv2d, *, extent: int, sigma: float, mask: Mask
 
     Raises:
         ConvpressError: `mask` is neither scaled nor preserving, or the layer has other padding than half its odd
-            size, a dilation, or more taps than `extent`.
+            size, a dilation, more taps than `extent`, or taps where the mask of `sigma` is zero.
     """
     if mask == "branch":
         raise ConvpressError("mask is 'branch'; a CP layer takes scaled or preserving, add_branch makes branches.")
@@ -54,6 +54,8 @@ def extend_cp(layer: SeparableCPConv2d, *, extent: int, sigma: float, mask: Mask
         if mask == "preserving":
             inside = new.vertical.abs().sum(0) + new.horizontal.abs().sum(0) > 0
             compensation = torch.where(inside, 1 / new.mask(), 1.0)
+            if not compensation.isfinite().all():
+                raise ConvpressError(f"sigma is {sigma}; so narrow a mask cannot preserve what the layer computes.")
             new.vertical.mul_(compensation)
             new.horizontal.mul_(compensation)
     return new
@@ -124,7 +126,7 @@ def extend(model: nn.Module, layers: Sequence[str], search: SearchConfig, *, cp:
             if not isinstance(layer, SeparableCPConv2d):
                 raise ConvpressError(f"layer {name!r} is a {type(layer).__name__}, a search starts from CP layers")
             new = extend_cp(layer, extent=search.extent, sigma=search.sigma, mask=search.mask)
-        put_layer(model, name, new)
+        exchange_layer(model, name, new)
 
 
 def searched_layers(model: nn.Module) -> Iterator[tuple[str, SearchedConv2d]]:
@@ -187,5 +189,5 @@ def recompose(model: nn.Module) -> dict[str, int]:
             conv.weight.copy_(kernel)
             if layer.expand.bias is not None:
                 conv.get_parameter("bias").copy_(layer.expand.bias)
-        put_layer(model, name, conv)
+        exchange_layer(model, name, conv)
     return sizes

@@ -14,6 +14,7 @@ from convpress.config.low_rank import BasesConfig, ExpansionConfig
 from convpress.data import Dataset
 from convpress.decompose.low_rank import Bases, alternate, expand_kernel, expanded, split_basis
 from convpress.decompose.tensors import relative_error
+from convpress.errors import ConvpressError
 from convpress.layers.low_rank import LowRankConv2d, SeparableConv2d
 from convpress.layers.surgery import find_conv, find_module, replace_conv, uncompiled, uncompiled_name
 from convpress.measure import count_macs, count_parameters, interleaved_latency
@@ -35,13 +36,18 @@ def expand(
     """Replace `layers` of `model` by their low-rank form, in place.
 
     Scheme 1 takes ``bases[i]`` filters for each input channel of the i-th layer; scheme 2 the rank that leaves
-    1 / `compression` of the layer's multiply-accumulates.
+    1 / `compression` of the layer's parameters, and at stride 1 of its multiply-accumulates.
+
+    Raises:
+        ConvpressError: other than one of `bases` for each layer, or a layer that cannot be replaced.
     """
     if expansion.scheme == "separable":
         for layer in layers:
             rank = SeparableConv2d.rank_for(find_conv(model, layer), compression)
             replace_conv(model, layer, SeparableConv2d, rank=rank)
         return
+    if len(bases) != len(layers):
+        raise ConvpressError(f"{len(bases)} bases for {len(layers)} layers; one for each is needed.")
     for layer, count in zip(layers, bases, strict=True):
         split = expansion.scheme == "decomposed"
         replace_conv(model, layer, LowRankConv2d, bases=count, choice=expansion.bases, decomposed=split)

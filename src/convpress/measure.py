@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,15 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def count_macs(model: nn.Module, input_shape: Sequence[int]) -> int:
-    """Multiply-accumulates of convolutions, linear layers and attention for one image of `input_shape` (C, H, W)."""
-    probe = torch.zeros(1, *input_shape, device=next(model.parameters()).device, dtype=input_type(model))
+    """Multiply-accumulates of convolutions, linear layers and attention for one image of `input_shape` (C, H, W).
+
+    Those of inference in float32 on a CPU, whatever the network's own type and device: what shared filters compute
+    depends on both. On the meta device all their output channels count.
+    """
+    first = next(chain(model.parameters(), model.buffers()), torch.empty(0))
+    if first.device.type != "meta" and (first.device.type != "cpu" or input_type(model) != torch.float32):
+        model = copy.deepcopy(model).cpu().float()
+    probe = torch.zeros(1, *input_shape, device="meta" if first.is_meta else "cpu", dtype=input_type(model))
     with _without_fused_attention(), _Operations() as counted, torch.no_grad(), evaluating(model):
         model(probe)
     return counted.total // 2  # the formulas take a multiply-accumulate for two operations

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convpress.config.sections import TrainingConfig
+from convpress.predict import logits_of
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,11 @@ Penalty = Callable[[nn.Module], Tensor]
 def classification(recipe: TrainingConfig) -> Objective:
     """Cross-entropy with label smoothing, mixed with the distillation loss of Hinton et al. (2015), eq. 1."""
     if not recipe.distillation:
-        return lambda model, batch: _cross_entropy(model(batch.images).float(), batch, recipe)
+        return lambda model, batch: _cross_entropy(logits_of(model(batch.images)).float(), batch, recipe)
     weight, temperature = recipe.distillation, recipe.temperature
 
     def objective(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        hard, logits = _cross_entropy(model(batch.images).float(), batch, recipe)
+        hard, logits = _cross_entropy(logits_of(model(batch.images)).float(), batch, recipe)
         assert batch.teacher_logits is not None
         soft = F.kl_div(
             F.log_softmax(logits / temperature, dim=1),

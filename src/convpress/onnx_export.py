@@ -20,13 +20,15 @@ from convpress.errors import ConvpressError
 from convpress.files import atomic_path
 from convpress.layers.surgery import uncompiled
 from convpress.measure import file_bytes
+from convpress.models.registry import MODELS, TORCHVISION
+from convpress.predict import logits_of
 
 TOLERANCE = 1e-4
 """Largest difference of a logit that is allowed between PyTorch and ONNX Runtime, both in float32, unless told."""
 
 CHECKED_IMAGES = 100
 
-CIFAR_SHAPE, IMAGENET_SHAPE = (3, 32, 32), (3, 224, 224)
+CIFAR_SIZE, IMAGENET_SHAPE = 32, (3, 224, 224)
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,21 @@ class Export:
 
 
 def input_shape_of(model: nn.Module) -> tuple[int, int, int]:
-    """The images (C, H, W) a network is made for: 224 pixels for torchvision's, 32 for our own."""
-    name = str(getattr(model, "convpress_architecture", {}).get("name", ""))
-    return IMAGENET_SHAPE if name.startswith("torchvision/") else CIFAR_SHAPE
+    """The images (C, H, W) a network is made for: what its arguments say, 224 pixels for torchvision's, 32 for ours.
+
+    Raises:
+        ConvpressError: the network is somebody's own, or was not made by ``create_model``.
+    """
+    noted = getattr(uncompiled(model), "convpress_architecture", {"name": ""})
+    if noted["name"].startswith(TORCHVISION):
+        return IMAGENET_SHAPE
+    if not getattr(MODELS.get(noted["name"]), "__module__", "").startswith("convpress."):
+        raise ConvpressError(
+            f"{type(model).__name__}: the size of its images is not known; give images or their shape "
+            "(input_shape=(3, 32, 32), --input-shape of the command)."
+        )
+    size = noted["arguments"].get("input_size", CIFAR_SIZE)
+    return (3, size, size)
 
 
 def export(
@@ -92,6 +106,9 @@ def write_onnx(model: nn.Module, path: Path | str, input_shape: Sequence[int]) -
     network = copy.deepcopy(uncompiled(model)).cpu().float().eval()
     noise = torch.randn(2, *input_shape, generator=torch.Generator().manual_seed(0))
     try:
+        with torch.no_grad():
+            if not isinstance(network(noise), Tensor):
+                network = _LogitsAlone(network)
         with warnings.catch_warnings(), torch.no_grad(), _Quiet("torch.onnx", "onnxscript", "onnx_ir"):
             warnings.simplefilter("ignore")  # the exporter's thoughts on its own deprecations
             program = torch.onnx.export(
@@ -115,6 +132,17 @@ def write_onnx(model: nn.Module, path: Path | str, input_shape: Sequence[int]) -
         raise ConvpressError(
             f"{type(model).__name__} with input {tuple(input_shape)} cannot be exported to ONNX ({reason})."
         ) from error
+
+
+class _LogitsAlone(nn.Module):
+    """A network that answers with more than logits, without the rest."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return logits_of(self.network(x))
 
 
 class OnnxModel(nn.Module):
@@ -153,15 +181,15 @@ class OnnxModel(nn.Module):
 @torch.inference_mode()
 def rounding_difference(model: nn.Module, images: Tensor) -> float:
     """Largest absolute difference of a logit between float32 and float64 in PyTorch: what rounding alone does."""
-    exact = copy.deepcopy(model).cpu().double().eval()
-    return float((copy.deepcopy(model).cpu().float().eval()(images) - exact(images.double())).abs().max())
+    near, exact = copy.deepcopy(model).cpu().float().eval(), copy.deepcopy(model).cpu().double().eval()
+    return float((logits_of(near(images)) - logits_of(exact(images.double()))).abs().max())
 
 
 @torch.inference_mode()
 def largest_difference(model: nn.Module, exported: nn.Module, images: Tensor) -> float:
     """Largest absolute difference of a logit between two networks, in float32 on the CPU; NaN when one has NaN."""
     reference, images = copy.deepcopy(model).cpu().float().eval(), images.float()
-    return float((reference(images) - exported(images)).abs().max())
+    return float((logits_of(reference(images)) - exported(images)).abs().max())
 
 
 def _rounding(model: nn.Module, images: Tensor) -> str:

@@ -34,7 +34,15 @@ def parameter_groups(model: nn.Module, recipe: TrainingConfig, rates: Mapping[st
     """Optimiser groups. `rates` maps name patterns (as in shell globs) to their own peak rates, without decay.
 
     One-dimensional parameters (batch norms, biases) are decayed like all others, as the checkpoints' author does.
+
+    Raises:
+        ConvpressError: nothing learns, or a pattern matches none of what does.
     """
+    learning = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    if not learning:
+        raise ConvpressError(f"{type(model).__name__} has no parameter that learns; unfreeze some (requires_grad_).")
+    for unused in (rate for rate in rates if not any(fnmatch(name, rate) for name in learning)):
+        raise ConvpressError(f"rates: no parameter that learns matches {unused!r}; names look like {learning[0]!r}")
     groups: dict[str | None, list[Tensor]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

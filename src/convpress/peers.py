@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from convpress.errors import ConvpressError
 from convpress.layers.base import conv_geometry
 from convpress.layers.cp import SeparableCPConv2d
-from convpress.layers.surgery import put_layer
+from convpress.layers.surgery import exchange_layer, naming, put_layer
 from convpress.layers.tucker import TuckerConv2d
 from convpress.measure import count_macs, count_parameters
+from convpress.merging.blocks import residual_blocks
 from convpress.predict import input_type
 
 Cost = Literal["params", "macs"]
@@ -136,18 +137,17 @@ def _unreachable(method: str, target: int, least: int) -> ConvpressError:
 def make_pruner(model: nn.Module, method: str, input_shape: Sequence[int]) -> Callable[[float], nn.Module]:
     """A function from a pruning ratio to the pruned network.
 
-    Only channels inside a residual block go, for shortcuts without weights fix the others; all blocks' channels
-    are ranked together. `magnitude` scores a channel by the norm of its own filter, `group_norm` by the norm of
-    all weights that go with it (the filter, its batch norm, the next layer's inputs).
+    Only channels behind the first convolution of a residual block go (see `residual_blocks`), for shortcuts without
+    weights fix the others; all blocks' channels are ranked together. `magnitude` scores a channel by the norm of its
+    own filter, `group_norm` by the norm of all weights that go with it (the filter, its batch norm, the next layer's
+    inputs).
     """
     pruning = _need("torch_pruning", "torch-pruning")
     importance = {
         "magnitude": lambda: pruning.importance.MagnitudeImportance(p=2, group_reduction="first"),
         "group_norm": lambda: pruning.importance.GroupMagnitudeImportance(p=2),
     }[method]
-    inner = [name for name, _ in inner_convolutions(model)]
-    if not inner:
-        raise ConvpressError(f"{type(model).__name__} has no residual blocks whose inner channels could be pruned.")
+    inner = [f"{name}.conv1" for name in residual_blocks(model)]
 
     def prune(ratio: float) -> nn.Module:
         pruned = copy.deepcopy(model).eval()
@@ -172,14 +172,6 @@ def make_pruner(model: nn.Module, method: str, input_shape: Sequence[int]) -> Ca
     return prune
 
 
-def inner_convolutions(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:
-    """The first convolution of each residual block (a module with ``conv1``, ``conv2`` and ``shortcut``)."""
-    for name, module in model.named_modules():
-        children = dict(module.named_children())
-        if {"conv1", "conv2", "shortcut"} <= children.keys() and isinstance(children["conv1"], nn.Conv2d):
-            yield f"{name}.conv1", children["conv1"]
-
-
 def _into_copy(model: nn.Module, pruned: nn.Module) -> nn.Module:
     """A copy of `model` with the layers of `pruned` that have another shape, noted as surgeries."""
     result = copy.deepcopy(model).eval()
@@ -187,7 +179,7 @@ def _into_copy(model: nn.Module, pruned: nn.Module) -> nn.Module:
         after = pruned.get_submodule(name)
         if not isinstance(before, nn.Conv2d | nn.BatchNorm2d | nn.Linear) or before.weight.shape == after.weight.shape:
             continue
-        put_layer(result, name, after)
+        exchange_layer(result, name, after)
     return result
 
 
@@ -202,7 +194,8 @@ def factorised_skeleton(model: nn.Module, method: str, fraction: float) -> nn.Mo
     result = copy.deepcopy(model).eval()
     for name, conv in factorised_convolutions(model):
         layer, rank = _ranks(method, tuple(conv.weight.shape), fraction)
-        put_layer(result, name, layer(**conv_geometry(conv), **{layer.rank_name: rank}))
+        with naming(name):
+            put_layer(result, name, layer(**conv_geometry(conv), **{layer.rank_name: rank}))
     return result
 
 
@@ -218,7 +211,9 @@ def factorise(model: nn.Module, method: str, fraction: float, *, iterations: int
     """A copy of `model` with tensorly-torch's factors of `fraction` of each layer's numbers."""
     result = copy.deepcopy(model).eval()
     for name, conv in factorised_convolutions(model):
-        put_layer(result, name, factorise_conv(conv, method, fraction, iterations=iterations, seed=seed)[0])
+        with naming(name):
+            layer = factorise_conv(conv, method, fraction, iterations=iterations, seed=seed)[0]
+        exchange_layer(result, name, layer)
     return result
 
 

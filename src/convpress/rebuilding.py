@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
@@ -80,7 +81,10 @@ def take_type(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def check_comes_back(path: Path | str, model: nn.Module, noted: Mapping[str, Any]) -> None:
-    """Check that what is noted gives a network with the names, shapes and types of `model`'s weights.
+    """Check that what is noted gives `model` but for its numbers.
+
+    That is modules of the same classes that say the same of themselves (stride, padding, slope and so on), weights of
+    the same names, shapes and types, and the same sharing of weights.
 
     Raises:
         ConvpressError: it does not; the message names the first differences and the way out.
@@ -95,6 +99,50 @@ def check_comes_back(path: Path | str, model: nn.Module, noted: Mapping[str, Any
     if differences:
         way_out = _way_out(next(iter(differences)), state, found)
         raise ConvpressError(f"{path}: not saved, the file could not be loaded: {_first(differences)}; {way_out}.")
+    if other := _other_modules(model, found):
+        name, what = other
+        raise ConvpressError(
+            f"{path}: not saved, another network would come back: {name} {what}; {_way_to_note(name, model)}."
+        )
+
+
+def _other_modules(model: nn.Module, found: nn.Module) -> tuple[str, str] | None:
+    """The first module that is another in `found`, and how, if there is one."""
+    here, there = (dict(network.named_modules(remove_duplicate=False)) for network in (model, found))
+    for name in (*there, *here):
+        ours, theirs = here.get(name), there.get(name)
+        if isinstance(theirs, LazyModuleMixin):
+            continue
+        if ours is None or theirs is None:
+            return name, "was removed" if ours is None else "was added"
+        if (type(ours).__name__, ours.extra_repr()) != (type(theirs).__name__, theirs.extra_repr()):
+            return name or "the network", f"is {_said(ours)}, and was {_said(theirs)}"
+    for name, other in sorted(_twins(found) ^ _twins(model)):
+        return name, f"and {other} share their weights in one of the two networks alone"
+    return None
+
+
+def _said(module: nn.Module) -> str:
+    return f"{type(module).__name__}({module.extra_repr()})"
+
+
+def _twins(model: nn.Module) -> set[tuple[str, str]]:
+    """Pairs of names of one parameter, the first with each other."""
+    names: dict[int, str] = {}
+    return {
+        (names[id(p)], name)
+        for name, p in model.named_parameters(remove_duplicate=False)
+        if names.setdefault(id(p), name) != name
+    }
+
+
+def _way_to_note(name: str, model: nn.Module) -> str:
+    from convpress.layers.surgery import LAYERS
+
+    kind = type(dict(model.named_modules(remove_duplicate=False)).get(name))
+    if LAYERS.get(kind.__name__) is kind:
+        return f"put the layer there with convpress.put_layer(model, {name!r}, ...)"
+    return "register a function that makes the network as it is (convpress.register_model)"
 
 
 def _way_out(key: str, state: Mapping[str, Tensor], found: nn.Module) -> str:

@@ -22,7 +22,8 @@ IMAGES = 5000
 def recalibrate(model: nn.Module, data: Dataset, *, images: int = IMAGES, batch_size: int = 500) -> nn.Module:
     """Replace all running means and variances by the averages over the first `images` images; in place.
 
-    Every batch counts alike (momentum None, Ioffe and Szegedy 2015, algorithm 2). Parameters keep their values; the
+    Every batch counts alike (momentum None, Ioffe and Szegedy 2015, algorithm 2); they are as many as `batch_size` asks
+    for, and as equal in size as they can be. Parameters keep their values; the
     model is left in eval mode and channels-last. After an error its statistics and modes are what they were. Give
     images as the network's trainings saw them: `convpress.data.augmented`.
 
@@ -38,9 +39,8 @@ def recalibrate(model: nn.Module, data: Dataset, *, images: int = IMAGES, batch_
     device = next(chain(model.parameters(), model.buffers()), torch.empty(0)).device
     model.to(memory_format=torch.channels_last)
     with evaluating(model), _averaging(norms):
-        for start in range(0, images, batch_size):
-            batch = data.images[start : min(start + batch_size, images)].to(device)
-            model(data.normalise(batch).to(input_type(model)))
+        for batch in data.images[:images].tensor_split(-(-images // batch_size)):
+            model(data.normalise(batch.to(device)).to(input_type(model)))
     return model.eval()
 
 

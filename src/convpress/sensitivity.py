@@ -172,6 +172,8 @@ def factorise(
     kernel: Tensor, kind: str, ranks: Ranks, *, slack: float, starts: int, iterations: int, seed: int
 ) -> Factorisation:
     """Decompose a kernel (T, S, h, w) at the given ranks, and correct the factors at `slack` more error."""
+    if kind not in FAMILIES:
+        raise ConvpressError(f"kind is {kind!r}; {', '.join(FAMILIES)} are allowed")
     family = FAMILIES[kind]
     tensor = kernel_to_order3(kernel.detach().double())
     begin = time.perf_counter()

@@ -26,14 +26,15 @@ def staged_batch_norm(
 ) -> Tensor:
     """``F.batch_norm`` in training, of (N, C, H, W), with its arguments; the running statistics change in place.
 
-    The variance is that of the differences from one pixel of the channel, which keeps it exact where pixels are large
-    beside their spread. From the running mean would not do: compiled gradients would take it as it is after this pass.
+    The variance is that of the differences from the channel's mean in the first image, which keeps it exact where
+    pixels are large beside their spread. From the running mean would not do: compiled gradients would take it as it is
+    after this pass.
     """
     n, channels, height, width = x.shape
     count = n * height * width
     exact = torch.promote_types(torch.promote_types(x.dtype, running_mean.dtype), torch.float32)
     values = x.to(exact)
-    centre = values[:1, :, :1, :1].detach()
+    centre = values[:1].mean((2, 3), keepdim=True).detach()
     differences = values - centre
     offset = differences.sum((2, 3)).sum(0) / count
     variance = differences.square().sum((2, 3)).sum(0) / count - offset.square()

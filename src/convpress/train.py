@@ -9,6 +9,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,10 @@ class Trainer:
 
     def run_epoch(self, progress: Callable[[], object] = lambda: None) -> dict[str, float]:
         """One pass; gives back the mean loss and the training accuracy."""
+        with self._own_noise():
+            return self._epoch(progress)
+
+    def _epoch(self, progress: Callable[[], object]) -> dict[str, float]:
         self.model.train()
         loss_sum, correct, seen = 0.0, 0, 0
         for batch in self.batches():
@@ -111,6 +116,13 @@ class Trainer:
         if not math.isfinite(mean) or not all(bool(p.isfinite().all()) for p in self.model.parameters()):
             raise ConvpressError(f"training diverged in epoch {self.epoch} (loss {mean}); lower lr {self.recipe.lr}")
         return {"loss": mean, "train_accuracy": correct / seen}
+
+    @contextmanager
+    def _own_noise(self) -> Iterator[None]:
+        """What layers draw from torch's own generator (dropout) is by (seed, epoch); the process keeps its state."""
+        with torch.random.fork_rng([torch.cuda.current_device()] if self.compute.device == "cuda" else []):
+            torch.manual_seed(_digest("noise", self.seed, self.first_epoch + self.epoch))
+            yield
 
     @property
     def result(self) -> nn.Module:
@@ -138,12 +150,16 @@ class Trainer:
 
 
 def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Any], None]:
-    """The update of an exponential moving average, in place; integers (counters, indices) are copied, not averaged."""
-    average_floats = get_ema_multi_avg_fn(decay)
+    """The update of an exponential moving average, in place; integers (counters, indices) are copied, not averaged.
+
+    After t steps the decay is at most (1 + t) / (10 + t), so that short trainings forget their start: statistics of
+    batch norms that a surgery made wrong by orders of magnitude would outlive hundreds of steps at 0.99.
+    """
 
     def update(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Any) -> None:
         if averaged[0].is_floating_point():
-            average_floats(averaged, current, count)
+            seen = int(count)
+            get_ema_multi_avg_fn(min(decay, (1 + seen) / (10 + seen)))(averaged, current, count)
         else:
             for old, new in zip(averaged, current, strict=True):
                 old.copy_(new)
@@ -152,8 +168,12 @@ def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor]
 
 
 def _generator(seed: int, epoch: int) -> torch.Generator:
-    digest = hashlib.sha256(f"order {seed} {epoch}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+    return torch.Generator().manual_seed(_digest("order", seed, epoch))
+
+
+def _digest(what: str, seed: int, epoch: int) -> int:
+    digest = hashlib.sha256(f"{what} {seed} {epoch}".encode()).digest()
+    return int.from_bytes(digest[:7], "big")
 
 
 def run_key(recipe: TrainingConfig, *ingredients: object) -> str:
@@ -172,10 +192,18 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train to the end of the schedule and return the history, a row an epoch.
 
-    With `state_path`, the state is saved after every epoch; a later call with the same `key` goes on from there and
-    ends with the same weights as an unbroken training. Rows hold epoch, lr, loss, train_accuracy,
+    With `state_path`, the state is saved after every epoch; a later call with the same `key` (see `run_key`) goes on
+    from there and ends with the same weights as an unbroken training. Rows hold epoch, lr, loss, train_accuracy,
     validation_accuracy, seconds, and what `record(model)` adds; row 0 is the start.
+
+    Raises:
+        ConvpressError: the training diverges, or `state_path` is given without a `key`.
     """
+    if state_path is not None and not key:
+        raise ConvpressError(
+            "state_path= needs key=, which tells this training from others (run_key makes one of the recipe and the "
+            "seeds); without it the state of another would be taken up."
+        )
     history = _take_up(trainer, state_path, key)
     if not history:
         history = [{"epoch": 0} | _observe(trainer, validation, record)]

@@ -272,3 +272,8 @@ def test_no_kernel_costs_more_than_its_extent():
     assert penalty.item() == pytest.approx(25 / 9)
     penalty.backward()
     assert all(float(layer.sigma.grad) > 0 for _, layer in searched_layers(model)), "or sigma would never come back"
+
+
+def test_a_mask_too_narrow_to_preserve_anything_is_refused():
+    with pytest.raises(ConvpressError, match=r"sigma is -30\.0; so narrow a mask cannot preserve"):
+        extend_cp(cp_layer().float(), extent=21, sigma=-30.0, mask="preserving")

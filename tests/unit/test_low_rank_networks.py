@@ -224,3 +224,10 @@ def test_distances_of_networks_in_float64_are_those_in_float32():
     double = output_distances(original.double(), {"other": other.double()}, toy_data(8), LAYERS)
     assert [row["relative"] for row in single] == pytest.approx([row["relative"] for row in double], rel=1e-3)
     assert min(row["relative"] for row in single) > 0.01
+
+
+def test_bases_that_are_not_one_for_each_layer_are_said_before_anything_changes():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))
+    with pytest.raises(ConvpressError, match="1 bases for 2 layers"):
+        expand(model, ["0", "1"], ExpansionConfig(scheme="grouped"), bases=[2])
+    assert type(model[0]) is nn.Conv2d

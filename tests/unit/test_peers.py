@@ -11,6 +11,7 @@ import convpress
 from convpress import peers
 from convpress.errors import ConvpressError
 from convpress.measure import count_macs, count_parameters
+from convpress.merging.blocks import residual_blocks
 
 SHAPE = (3, 32, 32)
 COUNT = {"params": count_parameters, "macs": lambda model: count_macs(model, SHAPE)}
@@ -59,11 +60,11 @@ def test_pruning_removes_inner_channels_that_weigh_least(model, method):
             for vector in (block.bn1.weight, block.bn1.bias, block.bn1.running_mean):
                 vector[channels] = 0
             block.conv2.weight[:, channels] = 0
-    inner = sum(conv.out_channels for _, conv in peers.inner_convolutions(model))
+    blocks = residual_blocks(model)
+    inner = sum(block.conv1.out_channels for block in blocks.values())
     pruned = peers.make_pruner(model, method, SHAPE)(sum(map(len, dead.values())) / inner)
-    for name, before in peers.inner_convolutions(model):
-        gone = len(dead.get(name.removesuffix(".conv1"), []))
-        assert pruned.get_submodule(name).out_channels == before.out_channels - gone
+    for name, block in blocks.items():
+        assert pruned.get_submodule(name).conv1.out_channels == block.conv1.out_channels - len(dead.get(name, []))
     x = torch.randn(4, *SHAPE)
     with torch.no_grad():  # channels that say nothing are not missed, shortcuts included
         torch.testing.assert_close(pruned(x), model(x), atol=1e-4, rtol=1e-4)
@@ -123,3 +124,13 @@ def test_a_missing_library_is_named(model, monkeypatch):
     for method, package in peers.LIBRARY.items():
         with pytest.raises(ConvpressError, match=rf"{package} is not installed; .*convpress\[peers\]"):
             peers.compress(model, method, "params", 0.5)
+
+
+def test_blocks_of_torchvision_are_pruned():
+    pytest.importorskip("torch_pruning")
+    resnet = convpress.create_model("torchvision/resnet18", num_classes=10)
+    pruned = peers.make_pruner(resnet, "magnitude", SHAPE)(0.5)
+    assert pruned.layer4[1].conv1.out_channels < 512
+    assert pruned.layer4[1].conv2.out_channels == 512
+    with pytest.raises(ConvpressError, match="VGG has no blocks of conv1, bn1, conv2, bn2"):
+        peers.make_pruner(convpress.create_model("torchvision/vgg11"), "magnitude", SHAPE)

@@ -1,5 +1,7 @@
 """Layer after layer: what is clustered stays, what follows goes on learning, and a stopped training goes on."""
 
+from unittest.mock import Mock
+
 import pytest
 import torch
 from torch import nn
@@ -164,3 +166,19 @@ def test_what_another_training_left_is_not_taken_up(tmp_path):
     progress.clear()
     assert progress.take_up(nn.Identity())[1] == []
     assert [path.name for path in tmp_path.iterdir()] == ["start.safetensors"]
+
+
+def test_a_save_that_fails_loses_nothing_that_was_noted(tmp_path, monkeypatch):
+    model, progress = network(), Progress(tmp_path / "state.pt", "k")
+    progress.save(model, [{"epoch": 0.0}, {"epoch": 1.0}])
+    for failing in ("save_model", "save_state"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"convpress.clustering.progressive.{failing}", Mock(side_effect=OSError("disk full")))
+            with pytest.raises(OSError, match="full"):
+                progress.save(model, [{"epoch": 0.0}, {"epoch": 1.0}, {"epoch": 2.0}])
+        assert progress.take_up(network())[1] == [{"epoch": 0.0}, {"epoch": 1.0}]
+    progress.save(model, [{"epoch": 0.0}, {"epoch": 1.0}, {"epoch": 2.0}])
+    assert len(progress.take_up(network())[1]) == 3
+    assert len(list(tmp_path.iterdir())) == 2, "the network of the part before is gone"
+    progress.clear()
+    assert list(tmp_path.iterdir()) == []

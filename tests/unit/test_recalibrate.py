@@ -77,3 +77,17 @@ def test_images_come_in_the_networks_own_type(dtype):
     recalibrate(model, dataset(4))
     assert model[1].running_mean.dtype == dtype
     assert model[1].running_mean.abs().max() > 0
+
+
+def test_batches_are_as_equal_as_they_can_be_so_that_no_image_weighs_more():
+    data, model = dataset(41), nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5)).eval()
+    recalibrate(model, data, batch_size=40)
+    with torch.no_grad():
+        means = [part.mean((0, 2, 3)) for part in model[0](data.normalise(data.images)).split([21, 20])]
+    torch.testing.assert_close(model[1].running_mean, torch.stack(means).mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_no_batch_is_left_with_a_single_value_for_each_channel():
+    model = nn.Sequential(nn.Conv2d(3, 5, 32), nn.BatchNorm2d(5))
+    recalibrate(model, dataset(21), batch_size=10)
+    assert model[1].running_mean.isfinite().all()

@@ -92,3 +92,12 @@ def test_only_norms_of_images_in_training_are_staged(monkeypatch):
         layer.eval()(torch.randn(4, 5, 6, 6, dtype=torch.float64))
         nn.BatchNorm1d(5)(torch.randn(4, 5))
     assert len(staged) == 1
+
+
+def test_one_odd_pixel_at_the_corner_does_not_spoil_the_variance():
+    torch.manual_seed(0)
+    x = torch.randn(64, 3, 56, 56).relu()
+    x[0, :, 0, 0] = 1000.0
+    mean, var = torch.zeros(3), torch.ones(3)
+    staged_batch_norm(x, mean, var, torch.ones(3), torch.zeros(3), True, 1.0)
+    torch.testing.assert_close(var.double(), x.double().var((0, 2, 3)), rtol=1e-5, atol=0)

@@ -2,10 +2,12 @@
 
 import copy
 import json
+import warnings
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, prune, weight_norm
 
 from convpress.checkpoints import load, save_model
 from convpress.errors import ConvpressError
@@ -26,7 +28,7 @@ from convpress.layers import (
     replace_conv,
     surgeries,
 )
-from convpress.models import create_model
+from convpress.models import MODELS, create_model, register_model
 from small_network import Small
 
 
@@ -114,17 +116,115 @@ def test_a_new_head_learns_on_a_frozen_network():
     assert not model.head.training
 
 
-def test_a_convolution_with_two_names_is_not_parted_from_itself():
-    conv = nn.Conv2d(4, 4, 3, padding=1)
-    model = nn.Sequential(conv, nn.ReLU(), conv)
-    for name in ("0", "2"):
-        with pytest.raises(ConvpressError, match=f"layer '{name}': one convolution has the names 0, 2"):
-            replace_conv(model, name, TuckerConv2d, ranks=(2, 2))
-    assert model[0] is model[2] is conv
-    layer = TuckerConv2d.from_conv(conv, ranks=(2, 2))  # the way out that the message names
-    for name in ("0", "2"):
-        put_layer(model, name, layer)
-    assert model[0] is model[2] is layer
+@pytest.fixture
+def twice():
+    """A network that uses one convolution twice, and is known."""
+
+    @register_model("twice")
+    def twice(channels=4):
+        conv = nn.Conv2d(channels, channels, 3, padding=1)
+        return nn.Sequential(conv, nn.ReLU(), conv)
+
+    yield create_model("twice")
+    del MODELS["twice"]
+
+
+@pytest.mark.parametrize("name", ["0", "2"])
+def test_a_convolution_with_two_names_is_replaced_under_both_and_comes_back(twice, name, tmp_path):
+    layer = replace_conv(twice, name, TuckerConv2d, ranks=(2, 2))
+    assert twice[0] is twice[2] is layer
+    save_model(twice, tmp_path / "twice.safetensors")
+    again = load(tmp_path / "twice.safetensors")
+    assert again[0] is again[2]
+    x = torch.randn(1, 4, 5, 5)
+    assert torch.equal(again(x), twice.eval()(x))
+
+
+def test_weights_that_no_longer_are_one_are_not_saved(twice, tmp_path):
+    twice[2] = copy.deepcopy(twice[0])
+    with pytest.raises(ConvpressError, match=r"not saved, another network would come back: 0\.bias and 2\.bias share"):
+        save_model(twice, tmp_path / "twice.safetensors")
+
+
+def test_a_layer_without_weights_is_replaced_under_its_name_alone():
+    shared = nn.ReLU()
+    model = nn.Sequential(shared, shared)
+    put_layer(model, "0", nn.Conv2d(1, 1, 1))
+    assert model[1] is shared
+
+
+@pytest.mark.parametrize("change", [
+    lambda m: setattr(m, "maxpool", nn.Identity()),
+    lambda m: setattr(m, "relu", nn.GELU()),
+    lambda m: setattr(m.conv1, "stride", (1, 1)),
+    lambda m: setattr(m.conv1, "padding_mode", "circular"),
+    lambda m: setattr(m.bn1, "eps", 1e-3),
+    lambda m: m.add_module("more", nn.ReLU()),
+])  # fmt: skip
+def test_changes_that_weights_do_not_show_are_not_lost_by_saving(change, tmp_path):
+    model = create_model("torchvision/resnet18", num_classes=10)
+    change(model)
+    words = (
+        r"not saved, another network would come back: (maxpool is Identity|relu is GELU|conv1 is Conv|bn1 is|more was)"
+    )
+    with pytest.raises(ConvpressError, match=words):
+        save_model(model, tmp_path / "changed.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_way_out_keeps_the_change(tmp_path):
+    model = create_model("torchvision/resnet18", num_classes=10).eval()
+    stem = nn.Conv2d(3, 64, 7, stride=1, padding=3, bias=False)
+    stem.load_state_dict(model.conv1.state_dict())
+    model.conv1.stride = (1, 1)
+    with pytest.raises(ConvpressError, match=r"convpress\.put_layer\(model, 'conv1', \.\.\.\)"):
+        save_model(model, tmp_path / "changed.safetensors")
+    put_layer(model, "conv1", stem)
+    save_model(model, tmp_path / "changed.safetensors")
+    assert load(tmp_path / "changed.safetensors").conv1.stride == (1, 1)
+
+
+def masked(conv):
+    prune.l1_unstructured(conv, "weight", 0.5)
+
+
+def normed(conv):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        weight_norm(conv)
+
+
+@pytest.mark.parametrize("reparametrise", [masked, normed])
+def test_a_weight_that_hooks_compute_is_not_read(reparametrise):
+    model = nn.Sequential(nn.Conv2d(4, 4, 3))
+    reparametrise(model[0])
+    with pytest.raises(ConvpressError, match=r"layer '0': hooks compute the weight.*prune\.remove"):
+        replace_conv(model, "0", CPConv2d, rank=2)
+
+
+def test_hooks_are_not_lost():
+    model = nn.Sequential(nn.Conv2d(4, 4, 3))
+    handle = model[0].register_forward_hook(lambda *_: None)
+    with pytest.raises(ConvpressError, match="layer '0' has hooks, which would be lost"):
+        replace_conv(model, "0", CPConv2d, rank=2)
+    handle.remove()
+    replace_conv(model, "0", CPConv2d, rank=2)
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_a_parametrised_convolution_learns_on_whatever_the_mode(learns):
+    model = nn.Sequential(parametrizations.weight_norm(nn.Conv2d(4, 8, 3))).requires_grad_(learns)
+    with torch.no_grad():
+        layer = replace_conv(model, "0", CPConv2d, rank=2)
+    assert all(parameter.requires_grad == learns for parameter in layer.parameters())
+
+
+def test_a_network_inside_data_parallel_is_asked_for_itself(tmp_path):
+    model = nn.DataParallel(create_model("resnet8", width=4))
+    with pytest.raises(ConvpressError, match=r"inside DataParallel; give the network itself, model\.module"):
+        replace_conv(model, "module.layer1.0.conv1", CPConv2d, rank=2)
+    with pytest.raises(ConvpressError, match=r"model\.module"):
+        save_model(model, tmp_path / "model.safetensors")
 
 
 def test_a_convolution_in_a_block_with_two_names_is_replaced_in_both():

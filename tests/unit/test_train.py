@@ -5,51 +5,21 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from made_training import CPU, network, random_images, recipe, trainer, weights
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
-from convpress.compute import Compute
-from convpress.config.sections import TrainingConfig
 from convpress.data import Dataset
 from convpress.errors import ConvpressError
 from convpress.objectives import Batch, classification
 from convpress.optimizers import freeze, schedule_factor
-from convpress.predict import accuracy_of, predict
+from convpress.predict import predict
 from convpress.teachers import Teacher, teacher_logits
-from convpress.train import Trainer, _generator, fit, moving_average, run_key
-
-CPU = Compute("cpu", "fp32", False, True, 1)
+from convpress.train import Trainer, _generator, fit, run_key
 
 
 @pytest.fixture
 def data():
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (96, 3, 8, 8), dtype=torch.uint8, generator=generator)
-    return Dataset(images, torch.arange(96) % 4, (0.5,) * 3, (0.25,) * 3, 4)
-
-
-def network():
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(8, 4),
-    )
-
-
-def recipe(**changes):
-    return TrainingConfig(**({"epochs": 4, "batch_size": 16, "lr": 0.05, "ema": 0.9, "crop_padding": 2} | changes))
-
-
-def trainer(data, training, model=None, **options):
-    return Trainer(model or network(), data, training, CPU, seed=1, view_seed=2, **options)
-
-
-def weights(run):
-    return torch.cat([value.flatten().double() for value in run.result.state_dict().values()])
+    return random_images()
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
@@ -77,6 +47,33 @@ def test_resumed_equals_unbroken(data, tmp_path, optimizer):
     assert torch.equal(weights(resumed), weights(whole))
     timeless = [[row[k] for k in row if k != "seconds"] for row in history]
     assert timeless == [[row[k] for k in row if k != "seconds"] for row in resumed_history]
+
+
+def noisy():
+    return nn.Sequential(*network()[:5], nn.Dropout(0.5), nn.Linear(8, 4))
+
+
+def test_networks_that_draw_noise_resume_with_the_same_bits_and_leave_the_generator_alone(data, tmp_path):
+    before = torch.get_rng_state()
+    torch.manual_seed(3)
+    whole = trainer(data, recipe(), noisy())
+    torch.manual_seed(4)
+    state = torch.get_rng_state()
+    fit(whole)
+    assert torch.equal(torch.get_rng_state(), state)
+    first = trainer(data, recipe(), noisy())
+    for _ in range(2):
+        first.run_epoch()
+    resumed = trainer(data, recipe(), noisy())
+    resumed.restore(first.state())
+    fit(resumed)
+    assert torch.equal(weights(resumed), weights(whole))
+    torch.set_rng_state(before)
+
+
+def test_a_state_without_a_key_would_be_taken_for_anothers(data, tmp_path):
+    with pytest.raises(ConvpressError, match="state_path= needs key="):
+        fit(trainer(data, recipe()), state_path=tmp_path / "s.pt")
 
 
 def test_state_of_another_run_is_not_taken_up(data, tmp_path):
@@ -212,42 +209,11 @@ def test_penalties_join_the_loss(data):
     assert heavy.result[5].weight.norm() < 0.5 * light.result[5].weight.norm()
 
 
-def test_average_is_the_formula(data):
-    run = trainer(data, recipe(ema=0.9, epochs=1, batch_size=48))
-    expected = None
-
-    def follow(optimizer, args, kwargs):
-        nonlocal expected
-        now = run.model[5].weight.detach().clone()
-        expected = now if expected is None else 0.9 * expected + 0.1 * now
-
-    run.optimizer.register_step_post_hook(follow)
-    fit(run)
-    assert torch.allclose(run.result[5].weight, expected, atol=1e-6)
-
-
-def test_batch_norms_are_averaged_with_the_weights(data):
-    run = trainer(data, recipe(ema=0.9, epochs=1, batch_size=48))
-    means = []
-    run.optimizer.register_step_post_hook(lambda *_: means.append(run.model[1].running_mean.clone()))
-    fit(run)
-    assert torch.allclose(run.result[1].running_mean, 0.9 * means[0] + 0.1 * means[1], atol=1e-6)
-    assert not torch.allclose(means[0], means[1], atol=1e-3)
-
-
 def test_history_tells_the_rate_that_an_epoch_began_with(data):
     training = recipe(epochs=2, batch_size=48, schedule="one_cycle")
     begun = [0.05 * schedule_factor(training, step, 4) for step in (0, 2)]
     assert [row["lr"] for row in fit(trainer(data, training))[1:]] == pytest.approx(begun)
     assert begun[0] != begun[1]
-
-
-def test_history_judges_the_average(by_colour):
-    """A heavy average has hardly left the start when the weights have learned."""
-    run = trainer(by_colour, recipe(ema=0.9999, epochs=30, crop_padding=0))
-    history = fit(run, validation=by_colour)
-    start, last = (accuracy_of(model, by_colour, "cpu") for model in (run.result, run.model))
-    assert history[-1]["validation_accuracy"] == start < last
 
 
 def test_divergence_is_said(data):
@@ -260,6 +226,10 @@ def test_mistakes_are_said(data):
         trainer(data, recipe(distillation=0.5))
     with pytest.raises(ConvpressError, match="larger than the 96"):
         trainer(data, recipe(batch_size=97))
+    with pytest.raises(ConvpressError, match="Sequential has no parameter that learns"):
+        trainer(data, recipe(), network().requires_grad_(False))
+    with pytest.raises(ConvpressError, match=r"rates: no parameter that learns matches '\*\.sigmma'; .* '0\.weight'"):
+        trainer(data, recipe(), rates={"*.sigmma": 0.1})
 
 
 def test_key_depends_on_every_ingredient():
@@ -277,18 +247,6 @@ def test_loss_is_finite_and_logged(data):
     assert history[0]["epoch"] == 0
     assert "norm" in history[0]
     assert math.isfinite(history[1]["loss"])
-
-
-def test_an_average_of_weights_copies_integers():
-    model = nn.Sequential(nn.Linear(1, 1))
-    model.register_buffer("choice", torch.tensor([3, 7]))
-    average = AveragedModel(model, multi_avg_fn=moving_average(0.9), use_buffers=True)
-    average.update_parameters(model)
-    with torch.no_grad():
-        model[0].weight.add_(1)
-    average.update_parameters(model)
-    assert average.module.choice.tolist() == [3, 7]
-    assert torch.allclose(average.module[0].weight, model[0].weight - 0.9)
 
 
 @pytest.mark.parametrize("name", ["warmup", "ema"])

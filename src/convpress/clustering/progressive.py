@@ -67,26 +67,31 @@ class Progress:
     def __init__(self, path: Path, key: str) -> None:
         """Keep the rows in `path` and the network beside it, for the training named `key` alone."""
         self.path, self.key = path, key
-        self.network = path.with_suffix(".safetensors")
+
+    def _network(self, rows: int) -> Path:
+        return self.path.with_suffix(f".{rows}.safetensors")
 
     def save(self, model: nn.Module, rows: Sequence[Mapping[str, float]]) -> None:
-        """Note the state after a part."""
-        self.path.unlink(missing_ok=True)  # never rows of one part beside the network of another
-        save_model(model, self.network)
+        """Note the state after a part; whenever it stops, this one or the one before is whole."""
+        save_model(model, self._network(len(rows)))
         save_state({"key": self.key, "rows": [dict(row) for row in rows]}, self.path)
+        self._network(len(rows) - 1).unlink(missing_ok=True)
 
     def take_up(self, model: nn.Module) -> tuple[nn.Module, list[dict[str, float]]]:
         """The noted network and rows, or `model` and none."""
         saved = load_state(self.path)
-        if saved is None or saved.get("key") != self.key or not self.network.is_file():
+        rows = saved["rows"] if saved is not None and saved.get("key") == self.key else []
+        network = self._network(len(rows))
+        if not rows or not network.is_file():
             return model, []
-        log.info("going on after layer %d", len(saved["rows"]) - 1)
-        return load(self.network), saved["rows"]
+        log.info("going on after layer %d", len(rows) - 1)
+        return load(network), rows
 
     def clear(self) -> None:
         """Delete what was noted."""
         self.path.unlink(missing_ok=True)
-        self.network.unlink(missing_ok=True)
+        for network in self.path.parent.glob(f"{self.path.stem}.*.safetensors"):
+            network.unlink()
 
 
 def fit_progressive(

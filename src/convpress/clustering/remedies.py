@@ -14,7 +14,7 @@ from convpress.data import Dataset
 from convpress.errors import ConvpressError
 from convpress.layers.elementwise import ElementwiseSharedConv2d
 from convpress.layers.shared import SharedFilterConv2d
-from convpress.layers.surgery import find_conv, put_layer
+from convpress.layers.surgery import exchange_layer, find_conv, find_module, naming
 from convpress.recalibrate import recalibrate
 
 
@@ -75,11 +75,9 @@ def share_filters(model: nn.Module, plan: Mapping[str, int], remedy: RemedyConfi
     group, layer_class = _grouping(remedy)
     for layer, clusters in plan.items():
         conv = find_conv(model, layer)
-        try:
-            labels = group(conv.weight.detach(), clusters, remedy, seed)
-        except ConvpressError as error:
-            raise ConvpressError(f"layer {layer!r}: {error}") from error
-        put_layer(model, layer, layer_class.from_conv(conv, labels))
+        with naming(layer):
+            shared = layer_class.from_conv(conv, group(conv.weight.detach(), clusters, remedy, seed))
+        exchange_layer(model, layer, shared)
 
 
 def _grouping(remedy: RemedyConfig) -> tuple[Grouping, type[SharedFilterConv2d]]:
@@ -94,14 +92,15 @@ def shared_layers(model: nn.Module) -> dict[str, SharedFilterConv2d]:
 
 
 def freeze_shared(model: nn.Module, remedy: RemedyConfig) -> None:
-    """Stop the learning of shared filters where the remedy wants that; all else goes on learning."""
-    for module in shared_layers(model).values():
-        module.weight.requires_grad_(remedy.filters == "tied")
+    """Stop the learning of shared filters where the remedy wants that; all else learns as before."""
+    if remedy.filters == "frozen":
+        for module in shared_layers(model).values():
+            module.weight.requires_grad_(False)
 
 
 def unique_parameters(model: nn.Module, layers: Sequence[str]) -> int:
     """Stored kernel parameters of `layers`: of their centroids where filters are shared."""
-    return sum(model.get_parameter(f"{layer}.weight").numel() for layer in layers)
+    return sum(_kernel(model, layer).numel() for layer in layers)
 
 
 def dense_parameters(model: nn.Module, layers: Sequence[str]) -> int:
@@ -113,10 +112,17 @@ def norm_penalty(layers: Sequence[str], weight: float) -> Callable[[nn.Module], 
     """A penalty: `weight` times the sum over all filters of the squared distance of their norm from 1."""
 
     def penalty(model: nn.Module) -> Tensor:
-        norms = torch.cat([model.get_parameter(f"{layer}.weight").flatten(1).norm(dim=1) for layer in layers])
+        norms = torch.cat([_kernel(model, layer).flatten(1).norm(dim=1) for layer in layers])
         return weight * (norms - 1).square().sum()
 
     return penalty
+
+
+def _kernel(model: nn.Module, layer: str) -> Tensor:
+    """The weight of a layer, which need not be a parameter: parametrisations compute theirs."""
+    weight = find_module(model, layer).weight
+    assert isinstance(weight, Tensor)
+    return weight
 
 
 def filter_norms(model: nn.Module, layer: str) -> list[float]:

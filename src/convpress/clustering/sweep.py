@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
+from torch.nn.utils.parametrize import is_parametrized
 
 from convpress.config.clustering import SweepConfig
 from convpress.data import Dataset
@@ -15,8 +16,8 @@ from convpress.errors import ConvpressError
 from convpress.filters import cluster
 from convpress.layers.base import conv_geometry
 from convpress.layers.shared import cluster_means
-from convpress.layers.surgery import LAYERS, find_conv, uncompiled, uncompiled_name
-from convpress.predict import input_type
+from convpress.layers.surgery import LAYERS, exchange_layer, find_conv, naming, uncompiled, uncompiled_name
+from convpress.predict import input_type, logits_of
 
 Kernels = Mapping[str, Tensor]
 """Dense kernels (T, S, h, w) by the name of the convolution that they are put into."""
@@ -119,7 +120,7 @@ def accuracies(
     """
     if not points or any(point.keys() != points[0].keys() for point in points):
         raise ConvpressError("a sweep needs at least one point, and all its points must name the same layers.")
-    model = copy.deepcopy(uncompiled(model)).to(device).eval().to(memory_format=torch.channels_last)
+    model = _plain_copy(model, points[0]).to(device).eval().to(memory_format=torch.channels_last)
     head, tail = cut(model, points[0].keys())
     dtype = input_type(model)
     weights = [{uncompiled_name(name): kernel.to(device) for name, kernel in point.items()} for point in points]
@@ -132,9 +133,21 @@ def accuracies(
             values = head(images.to(dtype))
             for number, point in enumerate(weights):
                 for name, kernel in point.items():
-                    model.get_parameter(f"{name}.weight").copy_(kernel)
-                correct[number] += int((tail(*values).argmax(1) == labels).sum())
+                    find_conv(model, name).weight.copy_(kernel)
+                correct[number] += int((logits_of(tail(*values)).argmax(1) == labels).sum())
     return [count / len(data) for count in correct]
+
+
+def _plain_copy(model: nn.Module, layers: Iterable[str]) -> nn.Module:
+    """A copy of `model` in which the kernels of `layers` can be set, whatever computed them."""
+    model = copy.deepcopy(uncompiled(model))
+    for name in layers:
+        conv = find_conv(model, name)
+        if is_parametrized(conv, "weight"):  # torch cannot undo that in a copy alone: both have one class
+            plain = nn.Conv2d(**conv_geometry(conv)).to(conv.weight)
+            plain.bias = conv.bias
+            exchange_layer(model, name, plain)
+    return model
 
 
 def cluster_range(layers: Iterable[Tensor], step: int) -> list[int]:
@@ -191,10 +204,8 @@ def evaluate_plan(
     kernels = _kernels(model, plan)
     labels = {}
     for layer, clusters in plan.items():
-        try:
+        with naming(layer):
             labels[layer] = cluster(kernels[layer], clusters, seed=seed)
-        except ConvpressError as error:
-            raise ConvpressError(f"layer {layer!r}: {error}") from error
     point = _with_means(kernels, labels)
     return accuracies(model, [point], data, batch_size=sweep.batch_size, device=device, bf16=bf16)[0]
 
@@ -204,10 +215,8 @@ def _kernels(model: nn.Module, layers: Iterable[str]) -> dict[str, Tensor]:
     kernels = {}
     for layer in layers:
         conv = find_conv(model, layer)
-        try:
+        with naming(layer):
             conv_geometry(conv)
-        except ConvpressError as error:
-            raise ConvpressError(f"layer {layer!r}: {error}") from error
         kernels[layer] = conv.weight.detach()
     return kernels
 

@@ -17,6 +17,8 @@ _OVERSHOOT = 0.01
 """Extra error of the first sweep. From a point that is too stable the search comes back to the bound along a
 well-conditioned path; from a plain decomposition at zero slack no single block can move at all."""
 _WINDOW = 10
+_ROUNDING = 1e-14
+"""Error relative to the norm of the tensor that computing with the blocks makes by itself."""
 
 
 class Factorisation(Protocol):
@@ -45,7 +47,8 @@ def lower_sensitivity(
 ) -> tuple[Tensor, ...]:
     """Return the least sensitive blocks found whose error is at most (1 + slack) times that of `start`.
 
-    Every iterate is checked: the result is never more sensitive than `start` and never beyond the bound.
+    Every iterate is checked: the result is never more sensitive than `start` and never beyond the bound, but for
+    rounding. Rescaling costs no error; the rest of the search needs one to preserve.
 
     Raises:
         ConvpressError: `slack` is negative or not finite.
@@ -58,14 +61,14 @@ def lower_sensitivity(
         # At a bound of ||X|| the zero kernel would do: half of what the start explains has to stay.
         return min((1.0 + growth) ** 2 * error2, norm2 - 0.5 * max(norm2 - error2, 0.01 * norm2))
 
-    limit2 = (1.0 + slack) ** 2 * error2 * (1.0 + 1e-13)  # the last factor is for rounding
+    limit2 = ((1.0 + slack) * math.sqrt(error2) + _ROUNDING * math.sqrt(norm2)) ** 2
     target2 = bound2(slack) - 1e-13 * norm2
     best, lowest = start, float(problem.sensitivity(start))
-    if target2 > 0.0:  # else the start is exact but for rounding: there is no error to preserve
-        for blocks in _sweeps(problem, start, target2, bound2(max(slack, _OVERSHOOT)), max_sweeps, tolerance):
-            value = float(problem.sensitivity(blocks))
-            if value < lowest and _error2(problem, blocks) <= limit2:
-                best, lowest = blocks, value
+    sweeps = max_sweeps if target2 > 0.0 else 0  # else the start is exact but for rounding
+    for blocks in _sweeps(problem, start, target2, bound2(max(slack, _OVERSHOOT)), sweeps, tolerance):
+        value = float(problem.sensitivity(blocks))
+        if value < lowest and _error2(problem, blocks) <= limit2:
+            best, lowest = blocks, value
     return tuple(block.clone() for block in best)
 
 
@@ -83,6 +86,8 @@ def _sweeps(
     norm2, last = float(problem.tensor.square().sum()), len(start) - 1
     blocks = problem.balance(start)
     yield blocks
+    if not max_sweeps:
+        return
     _, mu = problem.block(blocks, last).within(norm2, first2)
     previous, momentum, history = blocks, 0, [math.inf]
     for _ in range(max_sweeps):

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from convpress.errors import ConvpressError
 
@@ -114,9 +115,14 @@ def check_plain(*convs: nn.Conv2d) -> None:
     """Refuse convolutions that use their weight in another way than ``nn.Conv2d``; parametrised ones do not.
 
     Raises:
-        ConvpressError: the class or the object has a forward of its own.
+        ConvpressError: the class or the object has a forward of its own, or hooks compute its weight.
     """
     for conv in convs:
+        if "weight" not in conv._parameters and not is_parametrized(conv, "weight"):
+            raise ConvpressError(
+                "hooks compute the weight of this convolution anew in each pass, and what it holds may be old; make it "
+                "a parameter first (torch.nn.utils.prune.remove, remove_weight_norm or remove_spectral_norm)."
+            )
         for name in ("forward", "_conv_forward"):
             if getattr(getattr(conv, name, None), "__func__", None) is not getattr(nn.Conv2d, name):
                 raise ConvpressError(
@@ -129,7 +135,7 @@ def conv_geometry(conv: nn.Conv2d) -> dict[str, Any]:
     """Return the constructor arguments, except ranks and the like, of a layer in the place of `conv`.
 
     Raises:
-        ConvpressError: a forward of its own, a grouped convolution, or a padding mode other than zeros.
+        ConvpressError: see `check_plain`, or a grouped convolution, or a padding mode other than zeros.
     """
     check_plain(conv)
     if conv.groups != 1:

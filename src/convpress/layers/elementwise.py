@@ -36,7 +36,7 @@ class ElementwiseSharedConv2d(SharedFilterConv2d):
         the means of the clusters (0 where a cluster is empty) unless given. Raises `ConvpressError` for groups > 1,
         and for labels or centroids that do not fit.
         """
-        geometry = conv_geometry(conv)
+        geometry, labels = conv_geometry(conv), torch.as_tensor(labels)
         if labels.shape != conv.weight.shape or int(labels.min()) < 0:
             raise ConvpressError(f"labels must be integers from 0 of the kernel's shape {tuple(conv.weight.shape)}.")
         new = cls(**geometry, clusters=int(labels.max()) + 1).to(conv.weight.device, conv.weight.dtype)

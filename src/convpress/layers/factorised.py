@@ -10,9 +10,15 @@ from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
 from convpress.layers.base import ConvLayer, Padding, Size, check_given, conv_geometry
+from convpress.layers.surgery import has_hooks
 
 MOVING = 140
 """Multiply-accumulates that take a CPU as long as one value between two convolutions (benchmarks/dense_training.py)."""
+
+
+def runs_plainly(conv: nn.Conv2d) -> bool:
+    """Whether nothing is lost when a convolution does not run itself and its weight is read."""
+    return type(conv).forward is nn.Conv2d.forward and not has_hooks(conv)
 
 
 class FactorisedConv2d(ConvLayer, ABC):
@@ -54,7 +60,7 @@ class FactorisedConv2d(ConvLayer, ABC):
         convs = [part for part in self.children() if isinstance(part, nn.Conv2d)]
         return (
             len(convs) == len(list(self.children()))
-            and all(type(conv).forward is nn.Conv2d.forward and not _hooks(conv) for conv in convs)
+            and all(runs_plainly(conv) for conv in convs)
             and all(conv.bias is None for conv in convs if conv is not self.expand)
         )
 
@@ -195,7 +201,3 @@ class FactorisedConv2d(ConvLayer, ABC):
             with torch.no_grad():
                 layer.expand.bias.copy_(conv.bias)  # type: ignore[union-attr]
         return layer.train(conv.training)
-
-
-def _hooks(module: nn.Module) -> bool:
-    return any((module._forward_pre_hooks, module._forward_hooks, module._backward_pre_hooks, module._backward_hooks))

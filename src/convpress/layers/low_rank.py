@@ -90,7 +90,8 @@ class LowRankConv2d(_Expansion):
         """The layer nearest to `conv` with `bases` filters for each input channel, in closed form.
 
         `choice` says for what the filters are optimal, see :func:`expand_kernel`; `factors` are filters (C, M, h, w)
-        and coefficients (N, C, M) to be used instead.
+        and coefficients (N, C, M) to be used instead. `decomposed` splits each of the filters into the nearest vertical
+        and horizontal one and leaves the coefficients as they are, as the seed document does.
 
         Raises:
             ConvpressError: grouped convolution, padding mode other than zeros, an impossible number of filters, or

@@ -84,8 +84,8 @@ class SharedFilterConv2d(PreparedConv2d):
         clusters' filters unless given. Raises `ConvpressError` for groups > 1, and for labels or centroids that do
         not fit.
         """
-        geometry = conv_geometry(conv)
-        k = int(labels.max()) + 1
+        geometry, labels = conv_geometry(conv), torch.as_tensor(labels)
+        k = int(labels.max()) + 1 if labels.numel() else 0
         if labels.shape != (conv.out_channels,) or labels.unique().tolist() != list(range(k)):
             raise ConvpressError(f"labels must be {conv.out_channels} integers that cover 0..k-1.")
         new = cls(**geometry, clusters=k).to(conv.weight.device, conv.weight.dtype)

@@ -1,7 +1,8 @@
 """Replacing layers of any network, and remembering what was replaced."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -56,8 +57,15 @@ COMPILED = "_orig_mod"
 
 
 def uncompiled(model: nn.Module) -> nn.Module:
-    """The network inside ``torch.compile``; others as they are."""
-    return getattr(model, COMPILED, model)
+    """The network inside ``torch.compile``; others as they are.
+
+    Raises:
+        ConvpressError: the network is inside ``DataParallel``, which gives its layers other names.
+    """
+    model = getattr(model, COMPILED, model)
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise ConvpressError(f"the network is inside {type(model).__name__}; give the network itself, model.module.")
+    return model
 
 
 def uncompiled_name(name: str) -> str:
@@ -96,8 +104,10 @@ def layer_arguments(module: nn.Module) -> dict[str, Any]:
 def put_layer(model: nn.Module, name: str, module: nn.Module) -> None:
     """Put `module` in the place of the submodule called `name`, in its mode, and note the surgery on `model`.
 
-    A surgery noted earlier for the same layer, or for a part of it, is dropped: it no longer shows. Which parameters
-    of `module` learn is for the caller to say: a new head learns on a frozen network.
+    A layer with weights that has several names is replaced under all of them: its uses go on sharing their weights. A
+    surgery noted earlier for the same layer, or for a part of it, is dropped: it no longer shows. Which parameters of
+    `module` learn is for the caller to say (`exchange_layer` takes over what was frozen): a new head learns on a frozen
+    network.
 
     Raises:
         ConvpressError: there is no such submodule, or the class of `module` is not registered.
@@ -107,8 +117,59 @@ def put_layer(model: nn.Module, name: str, module: nn.Module) -> None:
     surgery = Surgery(name, type(module).__name__, layer_arguments(module))
     kept = [old for old in surgeries(model) if old.layer != name and not old.layer.startswith(name + ".")]
     parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, module.train(replaced.training))
+    uses = {(model.get_submodule(parent), child)}
+    if next(replaced.parameters(), None) is not None:
+        uses |= set(_uses(model, replaced))
+    for owner, key in uses:
+        setattr(owner, key, module)
+    module.train(replaced.training)
     model.convpress_surgeries = [*kept, surgery]  # type: ignore[assignment]
+
+
+def exchange_layer(model: nn.Module, name: str, module: nn.Module) -> None:
+    """As `put_layer`, and what was frozen stays so.
+
+    The biases of `module` learn only if that of the layer before did, and the rest only if its weights did.
+
+    Raises:
+        ConvpressError: as `put_layer`, or the layer before has hooks, which would be lost.
+    """
+    before = find_module(model, name)
+    if has_hooks(before):
+        raise ConvpressError(
+            f"layer {name!r} has hooks, which would be lost with it; remove them (their handles do that) and register "
+            "them again on the new layer."
+        )
+    put_layer(model, name, module)
+    learns: dict[bool, list[bool]] = {True: [], False: []}
+    for key, parameter in before.named_parameters():
+        learns[key.endswith("bias")].append(parameter.requires_grad)
+    for key, parameter in module.named_parameters():
+        of_its_kind = learns[key.endswith("bias")] or learns[False]
+        if of_its_kind and not any(of_its_kind):
+            parameter.requires_grad_(False)
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether something wants to see the module itself run."""
+    return any((module._forward_pre_hooks, module._forward_hooks, module._backward_pre_hooks, module._backward_hooks))
+
+
+def _uses(model: nn.Module, module: nn.Module) -> list[tuple[nn.Module, str]]:
+    """Where `module` is: its owners, each once, and the names that they have for it."""
+    return [(owner, key) for owner in model.modules() for key, child in owner._modules.items() if child is module]
+
+
+def check_one_use(model: nn.Module, name: str) -> None:
+    """Refuse a layer that has several names where only one of its uses would change its number of channels.
+
+    Raises:
+        ConvpressError: the layer has several names; the message tells them.
+    """
+    modules = dict(model.named_modules(remove_duplicate=False))
+    if len(_uses(model, modules[name])) > 1:
+        names = [other for other, module in modules.items() if module is modules[name]]
+        raise ConvpressError(f"layer {name!r}: one layer has the names {', '.join(names)}; leave it as it is.")
 
 
 def find_conv(model: nn.Module, name: str) -> nn.Conv2d:
@@ -133,47 +194,32 @@ def replace_conv(
 ) -> nn.Module:
     """Replace the convolution `name` by ``cls.from_conv(conv, **options)`` and return it; what was frozen stays so.
 
-    `factors`, if given, are an option as well. Example: ``replace_conv(model, "layer1.1.conv2", CPConv2d, rank=10)``.
+    A convolution with several names is replaced under all of them. `factors`, if given, are an option as well.
+    Example: ``replace_conv(model, "layer1.1.conv2", CPConv2d, rank=10)``.
 
     Raises:
-        ConvpressError: no such convolution or one with several names, a grouped one, a class without ``from_conv``, an
+        ConvpressError: no such convolution or a grouped one, one with hooks, a class without ``from_conv``, an
             impossible rank, or factors that do not fit.
     """
     model, name = uncompiled(model), uncompiled_name(name)
     conv = find_conv(model, name)
-    _check_one_name(model, name, conv)
     if not hasattr(cls, "from_conv"):
         raise ConvpressError(f"layer {name!r}: {cls.__name__} has no from_conv that would make it of a convolution.")
     if factors is not None:
         options["factors"] = factors
-    try:
+    with naming(name):
         layer = cls.from_conv(conv, **options)
-    except ConvpressError as error:
-        raise ConvpressError(f"layer {name!r}: {error}") from error
-    put_layer(model, name, layer)
-    _freeze_like(conv, layer)
+    exchange_layer(model, name, layer)
     return layer
 
 
-def _check_one_name(model: nn.Module, name: str, conv: nn.Conv2d) -> None:
-    """Refuse to replace one of several uses of a convolution, which would no longer share their weights."""
-    # Each owner counts once, so that a convolution in a block that itself has two names is no matter.
-    owners = dict(model.named_modules())
-    uses = [(owner, key) for owner in owners for key, child in owners[owner]._modules.items() if child is conv]
-    if len(uses) > 1:
-        names = ", ".join(".".join(filter(None, use)) for use in uses)
-        raise ConvpressError(
-            f"layer {name!r}: one convolution has the names {names}, and replacing one would part their weights; "
-            "make a layer with from_conv and put it there under each name with put_layer."
-        )
-
-
-def _freeze_like(conv: nn.Conv2d, layer: nn.Module) -> None:
-    """Let the biases of `layer` learn only if that of `conv` did, and the rest only if its weight did."""
-    bias = conv.weight if conv.bias is None else conv.bias
-    for name, parameter in layer.named_parameters():
-        if not (bias if name.endswith("bias") else conv.weight).requires_grad:
-            parameter.requires_grad_(False)
+@contextmanager
+def naming(name: str, what: str = "layer") -> Iterator[None]:
+    """Put the name of a layer before what is wrong with it."""
+    try:
+        yield
+    except ConvpressError as error:
+        raise ConvpressError(f"{what} {name!r}: {error}") from error
 
 
 def find_module(model: nn.Module, name: str, candidates: Sequence[str] | None = None) -> nn.Module:

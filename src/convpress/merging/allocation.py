@@ -43,10 +43,11 @@ def candidates(block: nn.Module, x: Tensor, *, seed: int = 0) -> list[Candidate]
     handle = disturbed.register_forward_hook(lambda module, inputs, output: seen.append(output.clone()))
     try:
         with evaluating(block):
-            block(x)
+            block(x.clone())  # it may work in place
     finally:
         handle.remove()
-    scale = (bn2.weight / (bn2.running_var + bn2.eps).sqrt()).double()
+    weight = 1.0 if bn2.weight is None else bn2.weight
+    scale = (weight / (bn2.running_var + bn2.eps).sqrt()).double()
     power = seen[0].double().square().mean((0, 2, 3)).sum()
     each = old[0].weight[0].numel() + old[2].weight[:, 0].numel()
     macs = channel_macs(block, x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
 from convpress.layers.shared_kernels import SharedKernelConv2d
-from convpress.layers.surgery import find_conv, put_layer
+from convpress.layers.surgery import check_one_use, exchange_layer, find_conv, naming
 from convpress.measure import evaluating
 from convpress.merging.blocks import INNER, Inner, check_order, inner, residual_blocks
 from convpress.merging.channels import Features, MergeRule, group, kept, merge_channels, share_filters
@@ -23,36 +23,51 @@ RIDGE = 1e-3
 
 
 def share_network(model: nn.Module, ratio: float, *, features: Features = "raw", seed: int = 0) -> None:
-    """Let the filters of each convolution in the blocks share int(n (1 - ratio)) centroids; in place.
+    """Let the filters of conv1 and conv2 in each block share int(n (1 - ratio)) centroids; in place.
 
-    Raises `ConvpressError` for folded features where a block does not run conv1, bn1, ReLU, conv2.
+    Raises:
+        ConvpressError: folded features where a block does not run conv1, bn1, ReLU, conv2, or a convolution that cannot
+            be replaced; the message names it, and nothing is changed then.
     """
     blocks = residual_blocks(model)
     if features == "folded":
         for name, block in blocks.items():
             check_order(name, block)
-    for name, block in blocks.items():
-        for conv_name, bn_name in (("conv1", "bn1"), ("conv2", "bn2")):
-            conv, bn = find_conv(model, f"{name}.{conv_name}"), block.get_submodule(bn_name)
-            assert isinstance(bn, nn.BatchNorm2d)
-            layer = share_filters(conv, kept(conv.out_channels, ratio), features=features, seed=seed, bn=bn)
-            put_layer(model, f"{name}.{conv_name}", layer)
+
+    def shared(name: str, conv: nn.Conv2d) -> nn.Module:
+        bn = model.get_submodule(name.removesuffix("conv1").removesuffix("conv2") + f"bn{name[-1]}")
+        assert isinstance(bn, nn.BatchNorm2d)
+        return share_filters(conv, kept(conv.out_channels, ratio), features=features, seed=seed, bn=bn)
+
+    _exchange_all(model, blocks, shared)
+
+
+def _exchange_all(model: nn.Module, blocks: Iterable[str], make: Callable[[str, nn.Conv2d], nn.Module]) -> None:
+    """Put what `make` makes of conv1 and conv2 of all blocks in their place, when all are made."""
+    made = {}
+    for name in (f"{block}.{conv}" for block in blocks for conv in ("conv1", "conv2")):
+        conv = find_conv(model, name)
+        with naming(name):
+            made[name] = make(name, conv)
+    for name, layer in made.items():
+        exchange_layer(model, name, layer)
 
 
 def share_kernels_network(model: nn.Module, ratio: float, *, drop: float = 0.25, seed: int = 0) -> None:
     """Let single 2-D kernels share centroids, as many numbers as `share_network` keeps at `ratio`; in place.
 
     The part `drop` of each layer's kernels, the weakest by their norm, becomes zero, or less where `ratio` leaves more.
+    The time grows with the fourth power of the channels: seconds a layer for 64, minutes for 128.
+
+    Raises:
+        ConvpressError: `drop` is outside [0, 1), or a convolution cannot be replaced; nothing is changed then.
     """
-    for name in residual_blocks(model):
-        for conv_name in ("conv1", "conv2"):
-            conv = find_conv(model, f"{name}.{conv_name}")
-            budget = kept(conv.out_channels, ratio) * conv.in_channels
-            put_layer(
-                model,
-                f"{name}.{conv_name}",
-                SharedKernelConv2d.from_conv(conv, kernel_labels(conv, budget, drop, seed)),
-            )
+
+    def shared(name: str, conv: nn.Conv2d) -> nn.Module:
+        budget = kept(conv.out_channels, ratio) * conv.in_channels
+        return SharedKernelConv2d.from_conv(conv, kernel_labels(conv, budget, drop, seed))
+
+    _exchange_all(model, residual_blocks(model), shared)
 
 
 def kernel_labels(conv: nn.Conv2d, clusters: int, drop: float, seed: int) -> Tensor:
@@ -100,24 +115,28 @@ def merge_network(
         if name in counts and counts[name] != block.get_submodule("conv1").out_channels
     }
     for name, block in blocks.items():
+        for part in INNER:
+            check_one_use(model, f"{name}.{part}")
         check_order(name, block, None if inputs is None else inputs[name][:1])
-    all_merged = {
-        name: merge_channels(*inner(block), counts[name], rule=rule, features=features, seed=seed)
-        for name, block in blocks.items()
-    }
+    all_merged = {}
+    for name, block in blocks.items():
+        with naming(name, "block"):
+            all_merged[name] = merge_channels(*inner(block), counts[name], rule=rule, features=features, seed=seed)
     for name, merged in all_merged.items():
         if inputs is not None:
             fit_second(inner(blocks[name]), merged, inputs[name])
         for part, layer in zip(INNER, merged, strict=True):
-            put_layer(model, f"{name}.{part}", layer)
+            exchange_layer(model, f"{name}.{part}", layer)
 
 
 @torch.no_grad()
 def block_inputs(model: nn.Module, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
     """What comes into each block for normalised `images` (N, C, H, W), in eval mode, on the network's device."""
     seen: dict[str, Tensor] = {}
-    handles = [
-        model.get_submodule(name).register_forward_pre_hook(lambda _, args, name=name: seen.update({name: args[0]}))
+    handles = [  # copies, for a block may work in place
+        model.get_submodule(name).register_forward_pre_hook(
+            lambda _, args, name=name: seen.update({name: args[0].clone()})
+        )
         for name in names
     ]
     try:
