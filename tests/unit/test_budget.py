@@ -77,3 +77,19 @@ def test_greedy_ends_at_the_distinct_filters_of_a_layer():
     sizes = {"doubled": Size(8, 10), "steep": Size(8, 10)}
     curves = {"doubled": Curve([2, 4], [0.5, 0.9]), "steep": Curve([2, 4, 8], [0.1, 0.3, 0.9])}
     assert greedy(sizes, 1.0, curves) == {"doubled": 4, "steep": 8}
+
+
+def test_what_rounding_leaves_goes_to_large_filters_first():
+    assert proportional({"a": Size(4, 10), "b": Size(4, 20)}, 50 / 120, {}) == {"a": 1, "b": 2}
+
+
+def test_greedy_counts_parameters_not_filters():
+    sizes = {"small": Size(8, 10), "large": Size(8, 100)}
+    curves = {"small": Curve([1, 8], [0.1, 0.4]), "large": Curve([1, 8], [0.1, 0.9])}
+    assert greedy(sizes, 210 / 880, curves) == {"small": 8, "large": 1}
+
+
+def test_greedy_takes_one_filter_for_nothing_better_than_chance():
+    sizes = {"flat": Size(8, 10), "steep": Size(8, 10)}
+    curves = {"flat": Curve([2, 8], [0.9, 0.9]), "steep": Curve([2, 4, 6, 8], [0.1, 0.3, 0.5, 0.9])}
+    assert greedy(sizes, 9 / 16, curves) == {"flat": 2, "steep": 7}

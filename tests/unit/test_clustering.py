@@ -273,3 +273,25 @@ def test_a_remedy_is_applied_as_a_whole(filters):
     assert [layer.weight.requires_grad for layer in shared_layers(model).values()] == [filters == "tied"]
     with pytest.raises(ConvpressError, match="no images are given"):
         apply_remedy(network(), {"layer2.0.conv2": 3}, remedy, seed=0)
+
+
+def test_by_direction_the_filter_that_stays_is_the_one_that_points_elsewhere():
+    one, other = random(2, 4, 3, 3)
+    filters = torch.stack([*[one] * 6, 10 * one, 0.1 * other])
+    remedy = RemedyConfig(filters="frozen", distance="cosine", threshold=7 / 8)
+    assert group_near_filters(filters, 2, remedy, 0).tolist() == [0] * 7 + [1]
+
+
+def test_filters_that_equal_their_centroid_are_not_parted():
+    labels = torch.arange(8) % 4
+    assert split_far(random(4, 2, 3, 3)[labels], labels, 0.0).tolist() == labels.tolist()
+
+
+def test_groups_are_those_of_the_seed():
+    found = []
+    for seed in (0, 5):
+        model = network()
+        share_filters(model, {"layer3.0.conv2": 5}, FROZEN, seed=seed)
+        found.append(shared_layers(model)["layer3.0.conv2"].index)
+        assert torch.equal(found[-1].long(), cluster(find_conv(network(), "layer3.0.conv2").weight, 5, seed=seed))
+    assert not torch.equal(*found)

@@ -242,3 +242,25 @@ def test_times_of_all_settings():
     assert (found["median_ms"] <= found["q3_ms"]).all()
     assert (found["median_ms"] > 0).all()
     assert set(zip(found["backend"], found["dtype"], strict=True)) <= set(tables.SETTINGS)
+
+
+def beside(frame, results, tmp_path):
+    about = {"variant": "a-magnitude", "method": "magnitude", "library": "torch-pruning", "version": "1"}
+    about |= {"target_cost": "params", "target": 333, "strength": 0.5}
+    (tmp_path / "peer.json").write_text(json.dumps(about))
+    return tables.peers_table(frame, [str(tmp_path / "peer.json")], results).iloc[0]["nearest"]
+
+
+def test_peers_stand_beside_variants_of_their_own_network(frame, files, tmp_path):
+    moved = frame.copy()
+    moved.loc[moved["variant"] == "small", "model"] = "another"
+    assert beside(moved, files[0], tmp_path) == "study/chain"
+
+
+def test_of_variants_alike_the_best_on_validation_images_stands_beside_a_peer(frame, files, tmp_path):
+    alike, ours = frame.copy(), frame["variant"].isin(["small", "chain"])
+    alike.loc[ours, ["params", "finetune_epochs"]] = [320, 3]
+    for best, other in (("small", "chain"), ("chain", "small")):
+        alike.loc[alike["variant"] == best, ["validation_accuracy", "test_accuracy"]] = [0.9, 0.5]
+        alike.loc[alike["variant"] == other, ["validation_accuracy", "test_accuracy"]] = [0.5, 0.9]
+        assert beside(alike, files[0], tmp_path) == f"study/{best}"

@@ -178,3 +178,11 @@ def test_digits_from_their_file_are_the_embedded_ones(tmp_path):
     assert torch.equal(test.images, embedded_test.images)
     assert (train.mean, train.std) == (embedded_train.mean, embedded_train.std)
     assert len(train) + len(validation) == len(embedded_train)
+
+
+def test_the_split_of_a_file_is_that_of_its_seed(tmp_path):
+    fetch_dataset("digits", tmp_path / "digits.safetensors")
+    for seed in (0, 7):
+        config = DataConfig(name="digits", validation=100, split_seed=seed)
+        _, validation, _ = load_dataset(tmp_path / "digits.safetensors", config)
+        assert torch.equal(validation.images, train_val_split(load_digits()[0], 100, seed)[1].images)

@@ -221,3 +221,22 @@ def test_the_closed_form_is_at_least_as_good_as_each_alternation():
 def test_an_impossible_compression_is_refused(compression):
     with pytest.raises(ConvpressError, match="compression is"):
         SeparableConv2d.rank_for(nn.Conv2d(4, 6, 3), compression)
+
+
+def test_the_alternation_starts_from_its_seed():
+    weight = torch.randn(6, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+    first, again, other = (alternate(weight, 2, penalty=0.0, sweeps=1, seed=seed).basis for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other)
+
+
+def test_split_filters_share_their_norm_evenly():
+    columns, rows = split_basis(torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(0)))
+    assert torch.allclose(columns.norm(dim=1), rows.norm(dim=1))
+
+
+def test_the_comparison_alternates_from_its_seed():
+    weight = torch.randn(6, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+    comparison = BasesConfig(penalties=[0.0], sweeps=2)
+    first, other = (compare_bases(weight, 2, comparison, seed=seed)[1] for seed in (0, 5))
+    assert first[0]["relative_error"] != other[0]["relative_error"]

@@ -231,3 +231,32 @@ def test_bases_that_are_not_one_for_each_layer_are_said_before_anything_changes(
     with pytest.raises(ConvpressError, match="1 bases for 2 layers"):
         expand(model, ["0", "1"], ExpansionConfig(scheme="grouped"), bases=[2])
     assert type(model[0]) is nn.Conv2d
+
+
+def test_layers_whose_names_begin_alike_stay_frozen():
+    model = nn.Sequential(*[nn.Conv2d(1, 1, 1) for _ in range(11)])
+    freeze_all_but(model, ["1"])
+    assert [name for name, value in model.named_parameters() if value.requires_grad] == ["1.weight", "1.bias"]
+
+
+def test_the_original_answers_in_eval_mode():
+    assert not OutputMatching(narrow().train(), LAYERS).original.training
+
+
+def test_distances_are_those_in_eval_mode_whatever_the_mode():
+    torch.manual_seed(0)
+    original, layers = create_model("resnet8", width=4), ["layer2.0.conv2"]
+    other = copy.deepcopy(original)
+    find_conv(other, "layer2.0.conv2").weight.data.mul_(1.5)
+    (wanted,) = output_distances(original.eval(), {"x": other.eval()}, toy_data(8), layers)
+    for ours, theirs in ((True, False), (False, True)):
+        (row,) = output_distances(original.train(theirs), {"x": other.train(ours)}, toy_data(8), layers)
+        assert row == wanted
+
+
+@pytest.mark.parametrize("choice", ["shared", "per_channel"])
+def test_basis_filters_are_for_what_the_expansion_says(choice):
+    model, conv = narrow(), find_conv(narrow(), "features.3")
+    expand(model, ["features.3"], ExpansionConfig(scheme="grouped", bases=choice), bases=[2])
+    wanted = LowRankConv2d.from_conv(conv, 2, choice=choice).kernel()
+    assert torch.equal(model.get_submodule("features.3").kernel(), wanted)

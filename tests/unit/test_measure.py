@@ -155,3 +155,18 @@ def test_attention_is_counted_by_hand():
     before = torch.backends.mha.get_fastpath_enabled()
     count_macs(model, (5, 8))
     assert torch.backends.mha.get_fastpath_enabled() == before
+
+
+def test_times_are_milliseconds():
+    class Slow(nn.Identity):
+        def forward(self, x):
+            time.sleep(0.02)
+            return x
+
+    times = interleaved_times({"a": Slow()}, (3, 8, 8), batch_size=1, repeats=2, warmup=0)["a"]
+    assert all(20 <= each < 2000 for each in times)
+
+
+def test_frozen_parameters_count():
+    model = create_model("resnet8", width=4)
+    assert count_parameters(model) == count_parameters(create_model("resnet8", width=4).requires_grad_(False)) > 0

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from convpress.checkpoints import load
 from convpress.clustering.progressive import Leg, Progress, fit_progressive
 from convpress.clustering.remedies import freeze_shared, plan_for, share_filters, shared_layers
 from convpress.compute import Compute
@@ -182,3 +183,18 @@ def test_a_save_that_fails_loses_nothing_that_was_noted(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 2, "the network of the part before is gone"
     progress.clear()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_answers_with_its_last_pass():
+    recipe = RECIPE.model_copy(update={"epochs": 4})
+    one, other = leg(network(), 0, 2, recipe), leg(network(), 0, 2, recipe)
+    passes = [other.run_epoch() for _ in range(other.passes)]
+    assert one.run() == passes[-1] != passes[0]
+
+
+def test_the_start_is_the_network_before_its_last_training(tmp_path):
+    model, _ = fit(tmp_path)
+    start = load(tmp_path / "start.safetensors")
+    assert list(shared_layers(start)) == list(shared_layers(model)) == LAYERS
+    assert torch.equal(*(each.get_submodule(LAYERS[-1]).kernel() for each in (start, model)))  # frozen
+    assert not torch.equal(start.linear.weight, model.linear.weight)

@@ -1,5 +1,7 @@
 """Batch-norm statistics without labels."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -91,3 +93,18 @@ def test_no_batch_is_left_with_a_single_value_for_each_channel():
     model = nn.Sequential(nn.Conv2d(3, 5, 32), nn.BatchNorm2d(5))
     recalibrate(model, dataset(21), batch_size=10)
     assert model[1].running_mean.isfinite().all()
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_augmented_images_are_flipped_only_where_trainings_flip(flip):
+    data = dataset(12)
+    seen = augmented(data, 8, seed=3, padding=2, flip=flip)
+    assert torch.equal(seen.images, crop_and_flip(data.images[:8], draw_view(8, 3, 0, 2, flip), 2))
+
+
+def test_no_more_images_than_asked_count_whatever_the_batches():
+    data, model = dataset(30), convpress.create_model("resnet8", width=4)
+    found, wanted = copy.deepcopy(model), copy.deepcopy(model)
+    recalibrate(found, data, images=20, batch_size=15)
+    recalibrate(wanted, data.subset(torch.arange(20)), images=20, batch_size=15)
+    assert all(torch.equal(a, b) for a, b in zip(found.buffers(), wanted.buffers(), strict=True))

@@ -286,3 +286,11 @@ def share_network_like(empty, model):
     for name, module in model.named_modules():
         if isinstance(module, SharedFilterConv2d):
             put_layer(empty, name, SharedFilterConv2d(**module.arguments()))
+
+
+@pytest.mark.parametrize("kernels", [255, 256])
+def test_dropped_kernels_are_zero_whatever_the_type_of_the_index(kernels):
+    conv = nn.Conv2d(20, 20, 3)
+    labels = (torch.arange(400) % (kernels + 1) - 1).view(20, 20)
+    layer = SharedKernelConv2d.from_conv(conv, labels)
+    assert ((layer.kernel() == 0).all(3).all(2) == (labels < 0)).all()

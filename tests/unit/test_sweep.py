@@ -131,3 +131,15 @@ def test_a_network_in_float64_is_swept_as_one_in_float32():
         found |= sweep.sweep_together(model, ["layer2.0.conv2"], images(), SweepConfig(), seed=0)
         found["plan"] = sweep.evaluate_plan(model, {"layer2.0.conv2": 3}, images(), SweepConfig(), seed=0)
     assert single == double
+
+
+def test_clusters_are_those_of_the_seed_and_the_mode_is_that_of_inference():
+    model, data, settings = network(), images(60), SweepConfig(step=1)
+    for layers in (["layer3.0.conv2"], ["layer2.0.conv1", "layer2.0.conv2"]):
+        first, again, other = (
+            sweep.sweep_together(each, layers, data, settings, seed=seed)
+            for each, seed in ((model, 0), (network().train(), 0), (model, 5))
+        )
+        assert first == again != other
+    plan = {"layer3.0.conv2": 5, "layer2.0.conv2": 4}
+    assert len({sweep.evaluate_plan(model, plan, data, settings, seed=seed) for seed in range(6)}) > 1

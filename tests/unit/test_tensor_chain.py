@@ -104,3 +104,19 @@ def test_a_zero_tensor_is_no_problem():
 def test_mistakes_get_one_clear_sentence(tensor, options, message):
     with pytest.raises(ConvpressError, match=message):
         chain_decompose(tensor, **options)
+
+
+def test_the_best_start_goes_on_for_all_its_sweeps_and_never_gets_worse():
+    X = normal(6, 9, 7)
+    results = [chain_decompose(X, (2, 3, 3), max_iterations=n, tolerance=0.0) for n in (5, 10, 20, 30, 45, 60)]
+    assert [result.iterations for result in results] == [5, 10, 20, 30, 45, 60]
+    errors = [result.relative_error for result in results]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < errors[-3]
+
+
+def test_random_starts_are_those_of_the_seed():
+    """Ranks that no SVD fills: every start holds noise, so another seed gives other factors."""
+    X = normal(2, 3, 4)
+    first, second = (chain_decompose(X, (2, 2, 2), seed=seed, max_iterations=3).factors for seed in (0, 1))
+    assert not torch.equal(first[0], second[0])

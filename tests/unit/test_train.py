@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from made_training import CPU, network, random_images, recipe, trainer, weights
 from torch import nn
 
+from convpress.config.sections import TrainingConfig
 from convpress.data import Dataset
 from convpress.errors import ConvpressError
 from convpress.objectives import Batch, classification
@@ -272,3 +273,10 @@ def test_gradients_are_clipped_to_the_norm(data):
 def test_predictions_are_those_of_inference_whatever_the_mode(data):
     model = network()
     assert torch.equal(predict(model.train(), data), predict(model.eval(), data))
+
+
+def test_losses_are_taken_in_float32():
+    plain = TrainingConfig(epochs=1, lr=0.1)
+    batch = Batch(torch.randn(4, 10), torch.arange(4), None)
+    loss, logits = classification(plain)(lambda x: x.bfloat16(), batch)
+    assert loss.dtype == logits.dtype == torch.float32

@@ -77,3 +77,8 @@ def test_errors_fall_with_the_ranks_and_a_zero_tensor_is_no_problem():
 def test_mistakes_get_one_clear_sentence(tensor, ranks, message):
     with pytest.raises(ConvpressError, match=message):
         tucker_decompose(tensor, ranks)
+
+
+def test_no_more_sweeps_than_asked():
+    results = [tucker_decompose(normal(6, 4, 7), (2, 3), max_iterations=n, tolerance=0.0) for n in (1, 2, 5)]
+    assert [result.iterations for result in results] == [1, 2, 5]
