@@ -96,8 +96,8 @@ def test_what_is_small_says_how_fast_it_is(milliseconds: float, words: str) -> N
 
 @pytest.mark.parametrize(("kept", "smallest"), [(2, "good (sensitivity)"), (3, "small (merging)")])
 def test_a_variant_of_several_seeds_keeps_the_accuracy_by_all_of_them(kept: int, smallest: str) -> None:
-    frame = made_comparison().assign(peer=False, seeds=np.nan, seeds_kept=np.nan)
-    frame.loc[frame["variant"] == "small", ["seeds", "seeds_kept"]] = [3, kept]
+    frame = made_comparison().assign(peer=False, seeds=np.nan, seeds_tested=np.nan, seeds_kept=np.nan)
+    frame.loc[frame["variant"] == "small", ["seeds", "seeds_tested", "seeds_kept"]] = [3, 3, kept]
     words = advice(frame, "resnet20").cards[0][2]
     assert words.startswith(smallest)
     assert ("3 of 3 seeds not worse" in words) == (kept == 3)
@@ -112,6 +112,28 @@ def test_seeds_are_counted_from_the_tables_of_the_studies(compared_run: Path, tm
     counted = frame_of(folder).set_index(["model", "variant"])[["seeds", "seeds_kept"]]
     assert counted.loc["resnet32", "small"].tolist() == [3, 2]
     assert counted.loc["resnet32", "tiny"].isna().all()
+
+
+def test_seeds_without_a_test_of_their_own_are_not_taken_for_tested() -> None:
+    frame = made_comparison().assign(peer=False, seeds=np.nan, seeds_tested=np.nan, seeds_kept=np.nan)
+    frame.loc[frame["variant"] == "small", ["seeds", "seeds_tested", "seeds_kept"]] = [3, 1, 1]
+    assert "1 of 3 seeds tested" in advice(frame, "resnet20").cards[0][2]
+
+
+def test_the_point_that_is_allowed_is_to_the_own_control() -> None:
+    frame = made_comparison().assign(peer=False)
+    frame.loc[frame["variant"] == "tiny", ["test_accuracy", "delta_control", "mcnemar_p"]] = [0.90, -0.009, 0.001]
+    cards = advice(frame[frame["variant"].isin(["resnet20", "tiny"])], "resnet20").cards
+    assert cards[0][2].startswith("Within 1 point of the control: tiny (merging)")
+
+
+@pytest.mark.parametrize(("points", "p", "named"), [(0.004, 0.02, True), (0.004, 0.2, False), (-0.004, 0.02, False)])
+def test_a_peer_that_beats_its_pair_alone_is_named_too(points: float, p: float, named: bool) -> None:
+    paired = {"nearest": "merging/small", "delta_nearest": points, "nearest_p": p}
+    sentences = peer_beside(0.910, 170e3, **paired)
+    told = [text for text in sentences if text.startswith("Others of ours are ahead of these")]
+    assert bool(told) == named
+    assert not named or "+0.40 points to merging/small" in told[0]
 
 
 def test_where_no_variant_keeps_the_accuracy_the_best_is_not_called_most_accurate() -> None:

@@ -28,7 +28,7 @@ def test_what_was_tried_kept_and_won():
         "to 3 epochs, half of these for 2 epochs or less."
     )
     assert kept.startswith("None of them is more accurate than the control")
-    assert kept.endswith("1 of 2 cannot be told apart from it or are better.")
+    assert kept.endswith("1 of 2 cannot be told apart from it.")
     assert fast == (
         "1 of the fine-tuned is at least 1.25 times as fast as the uncompressed network in float32 (merging), with "
         "\N{MINUS SIGN}3.00 points against the control."
@@ -39,9 +39,34 @@ def test_half_of_the_trainings_may_be_as_short_as_the_shortest():
     assert said(WORSE, EQUAL, EQUAL)[0].endswith("for 1 to 3 epochs, half of these for 1 epoch.")
 
 
-@pytest.mark.parametrize(("p", "begins"), [(0.001, "1 of them is"), (0.2, "None of them is")])
-def test_more_accurate_is_what_the_test_calls_so(p, begins):
-    assert said(row("a", 0.01, p, 1.0))[1].startswith(begins)
+@pytest.mark.parametrize(
+    ("p", "begins", "ends"),
+    [(0.001, "1 of them is more", "1 of 2 cannot be told apart from it or are better."),
+     (0.2, "None of them is more", "1 of 2 cannot be told apart from it.")],
+)  # fmt: skip
+def test_more_accurate_is_what_the_test_calls_so(p, begins, ends):
+    kept = said(row("a", 0.01, p, 1.0), WORSE)[1]
+    assert kept.startswith(begins)
+    assert kept.endswith(ends)
+
+
+@pytest.mark.parametrize(
+    ("delta", "p", "says"),
+    [
+        (0.01, 0.001, "It is more accurate than the control, {}, by the exact McNemar test."),
+        (0.01, 0.2, "It is not more accurate than the control, {}, by {}; it cannot be told apart from it."),
+        (-0.01, 0.001, "It is not more accurate than the control, {}, by {}; it is less accurate."),
+    ],
+)
+def test_a_single_network_is_spoken_of_as_one(delta, p, says):
+    tried, kept = said(row("a", delta, p, 1.0))[:2]
+    assert kept == says.format("the uncompressed network trained further", "the exact McNemar test")
+    assert " of them" not in tried
+
+
+def test_what_keeps_the_accuracy_keeps_it_with_every_seed():
+    seeds = {"seeds": 3.0, "seeds_tested": 3.0, "seeds_kept": 2.0}
+    assert said(EQUAL | seeds, EQUAL)[1].endswith("1 of 2 cannot be told apart from it with every seed.")
 
 
 def test_only_what_was_trained_counts_as_fast():

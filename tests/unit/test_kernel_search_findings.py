@@ -49,4 +49,4 @@ def test_larger_kernels_that_are_empty_outside_are_named_in_the_summary() -> Non
     used = kernel_summary(stages(), kernel_of("branch", 5, 1.0))[-1]
     assert used.endswith(f"its kernels hold at most 64{wording.SPACE}% of their energy.")
     empty = kernel_summary(stages(), pd.concat([kernel_of("branch", 5, 0.01), kernel_of("seed", 5, 1.0)]))[-1]
-    assert f"hold at most 0.018{wording.SPACE}% of their energy: the search found no use for larger kernels" in empty
+    assert f"hold at most 0.018{wording.SPACE}% of their energy: this variant makes no use of larger kernels" in empty

@@ -160,6 +160,17 @@ def test_a_long_name_is_told_whole(page: Page) -> None:
     assert "long_" * 14 in cell.inner_text()
 
 
+def test_on_a_phone_all_of_what_a_mark_says_is_on_the_screen(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    for mark in page.locator(MARKS).all():
+        mark.scroll_into_view_if_needed()
+        mark.focus()
+        page.wait_for_selector(".vg-tooltip.visible")
+        box = page.locator(".vg-tooltip").bounding_box()
+        assert box is not None
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= 390
+
+
 def test_marks_on_the_front_come_last_and_are_filled(page: Page) -> None:
     page.locator("select").select_option("resnet32")
     page.wait_for_selector(f"{MARKS}[aria-label*='group-norm']", state="detached")

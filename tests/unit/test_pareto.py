@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import shutil
@@ -20,6 +21,7 @@ from convpress.report import pareto_chart, wording
 from convpress.report.comparison_section import build, fronts
 from convpress.report.contents import Run
 from convpress.report.pareto import compared, front, on_front
+from convpress.report.pareto_chart import PALETTE, still
 
 ACCURACY = {"baseline": 0.92, "control": 0.93, "small": 0.926, "tiny": 0.90, "worse": 0.91, "good": 0.935}
 PARAMS = {"baseline": 400e3, "control": 400e3, "small": 200e3, "tiny": 100e3, "worse": 300e3, "good": 380e3}
@@ -213,3 +215,15 @@ def test_sort_values_of_single_cells(cell: str, value: float | None) -> None:
 
 def test_missing_numbers_are_not_zero() -> None:
     assert wording.sort_value(wording.percent(np.nan)) is None
+
+
+def test_the_still_picture_tells_all_studies_apart() -> None:
+    """Also those that the first panel does not show."""
+    frame = made_comparison().assign(peer=False)
+    first = frame[(frame["model"] != frame["model"].iloc[0]) | frame["study"].isin(["baseline", "control"])]
+    picture = still(first.reset_index(drop=True))
+    assert picture is not None
+    svg = base64.b64decode(str(picture.source).partition(",")[2]).decode()
+    for study in first["study"].unique():
+        color, _ = PALETTE[study]
+        assert color in svg

@@ -1,11 +1,15 @@
 """Targets beside measured values."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
 from convpress.errors import ConvpressError
+from convpress.report.tables import write_table
 from convpress.report.targets import COLUMNS, targets_table
 
+ROOT = Path(__file__).resolve().parents[2]
 TABLE = pd.DataFrame(
     {"variant": ["a", "b", "c"], "accuracy": [0.63, 0.83, None], "validation_accuracy": [0.9, 0.8, 0.7]}
 )
@@ -66,3 +70,10 @@ def test_what_no_table_has_is_not_measured(tmp_path, changes):
 def test_a_target_that_cannot_be_read_is_named(tmp_path, changes):
     with pytest.raises(ConvpressError, match=r"target .T.:"):
         judge(tmp_path, target="T", **changes)
+
+
+def test_the_committed_targets_are_those_of_the_committed_tables_and_aims(tmp_path):
+    tables = ROOT / "results" / "cifar10" / "tables"
+    write_table(targets_table(ROOT / "report" / "reference" / "targets.csv", tables), tmp_path / "targets.csv")
+    for name in ("targets.csv", "targets.md"):
+        assert (tmp_path / name).read_text() == (tables / name).read_text(), "write the table of targets again"

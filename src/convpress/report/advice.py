@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.comparison_replicates import not_worse
+from convpress.report.comparison_replicates import none_worse, not_worse
 from convpress.report.comparison_tables import ABOUT
 from convpress.report.frames import records
 from convpress.report.pareto import COSTS, REFERENCES, Cost, label
@@ -40,22 +40,15 @@ def advice(frame: pd.DataFrame, network: str) -> Advice:
         unharmed = variants[_unharmed(variants, control, kind)]
         wanted = [cost for cost in COSTS if cost.column != "macs" and variants[cost.column].notna().any()]
         dense = records(rows[rows["study"].isin(REFERENCES)])[0]
-        near = variants[variants["test_accuracy"] >= control["test_accuracy"] - NEAR - 1e-9]
+        lost = variants["test_accuracy"] - control["test_accuracy"]
+        near = variants[variants["delta_control"].fillna(lost) >= -NEAR - 1e-9]
         cards = [_cheapest(unharmed, near, dense, kind, cost) for cost in wanted] + cards
     return Advice(network, cards, ahead(rows))
 
 
 def _unharmed(variants: pd.DataFrame, control: dict, kind: str) -> pd.Series:
-    """Not called worse by the paired test, nor is any training of a variant that has several.
-
-    The control's interval alone is wider, so it decides only without a test.
-    """
-    if kind != "control":
-        return variants["test_accuracy"] >= control["ci_low"]
-    own = not_worse(variants)
-    if "seeds" not in variants:
-        return own
-    return own.where(variants["seeds"].isna(), variants["seeds_kept"] == variants["seeds"])
+    """As `none_worse`; the control's interval alone is wider, so it decides only without a test."""
+    return none_worse(variants) if kind == "control" else variants["test_accuracy"] >= control["ci_low"]
 
 
 def reference(rows: pd.DataFrame) -> tuple[dict | None, str]:
@@ -155,7 +148,8 @@ def _seeds(row: dict) -> list[str]:
     """How many trainings of a variant with several seeds are not worse than the control."""
     if say.absent(row.get("seeds")):
         return []
-    return [f"{say.whole(row['seeds_kept'])} of {say.whole(row['seeds'])} seeds not worse"]
+    kept, tested, seeds = (say.whole(row[name]) for name in ("seeds_kept", "seeds_tested", "seeds"))
+    return [f"{kept} of {seeds} seeds not worse" if tested == seeds else f"{tested} of {seeds} seeds tested"]
 
 
 def name(row: dict) -> str:

@@ -18,12 +18,18 @@ difference to the run's control, which the comparison has, and of its p-value.""
 
 
 def with_seeds(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
-    """Add how many trainings a variant has and how many are not worse than the control; NaN where it has one."""
+    """Add how many trainings a variant has, how many were tested and are not worse than the control; NaN for one.
+
+    The columns are `seeds`, `seeds_tested` and `seeds_kept`. Tables of older runs test the first seed alone.
+    """
     found = pd.concat([_counted(run, study, *columns) for study, columns in TABLES.items()])
     found = found[found["seeds"] > 1]
     # Where there are no rows, the columns to merge on would be numbers.
     keys = ["study", "variant"]
-    return frame.astype(dict.fromkeys(keys, object)).merge(found, how="left", on=keys)
+    frame = frame.astype(dict.fromkeys(keys, object)).merge(found, how="left", on=keys)
+    untested = frame["seeds_tested"] == 0  # but for the first seed, whose test the comparison has
+    frame.loc[untested, "seeds_tested"], frame.loc[untested, "seeds_kept"] = 1, not_worse(frame)[untested].astype(float)
+    return frame
 
 
 def not_worse(frame: pd.DataFrame) -> pd.Series:
@@ -31,13 +37,21 @@ def not_worse(frame: pd.DataFrame) -> pd.Series:
     return (frame["delta_control"] >= 0) | (frame["mcnemar_p"] >= say.SIGNIFICANT)
 
 
+def none_worse(frame: pd.DataFrame) -> pd.Series:
+    """Whether the test calls neither a row worse than its control nor, of several seeds, any of its trainings."""
+    own = not_worse(frame)
+    if "seeds" not in frame:
+        return own
+    return own.where(frame["seeds"].isna(), frame["seeds_kept"] == frame["seeds_tested"])
+
+
 def _counted(run: Run, study: str, table: str, delta: str, p: str) -> pd.DataFrame:
     rows = run.table(table, ("variant", delta, p))
     tested = {"delta_control": delta, "mcnemar_p": p}
     rows = rows.assign(**{name: pd.to_numeric(rows[column], errors="coerce") for name, column in tested.items()})
-    # The sweep has no tests; a control is the one that others are tested against.
-    rows = rows[rows["delta_control"].notna()]
     names = pd.Series([without_seed(name) for name in rows["variant"]], index=rows.index, dtype=object)
-    groups = rows.assign(variant=names, kept=not_worse(rows)).groupby("variant")["kept"]
-    counts = pd.DataFrame({"seeds": groups.size(), "seeds_kept": groups.sum()}, dtype=float)
+    rows = rows.assign(variant=names, tested=rows["delta_control"].notna(), kept=not_worse(rows))
+    groups = rows.groupby("variant")
+    columns = {"seeds": groups.size(), "seeds_tested": groups["tested"].sum(), "seeds_kept": groups["kept"].sum()}
+    counts = pd.DataFrame(columns, dtype=float)
     return counts.rename_axis("variant").reset_index().assign(study=study)

@@ -36,12 +36,23 @@ def timed_twice(run: Run, frame: pd.DataFrame) -> list[str]:
     ]
 
 
+def with_control_epochs(run: Run, frame: pd.DataFrame, study: str, variants: pd.Series) -> pd.DataFrame:
+    """Add the comparison's `control_epochs` to a table of an older run, which has none; `variants` names its rows."""
+    if "control_epochs" in frame and frame["control_epochs"].notna().any():
+        return frame
+    compared = run.table("comparison", ("study", "variant", "control_epochs"))
+    epochs = compared[compared["study"] == study].drop_duplicates("variant").set_index("variant")["control_epochs"]
+    return frame.assign(control_epochs=variants.map(epochs))
+
+
 def with_times(run: Run, frame: pd.DataFrame, study: str = "") -> pd.DataFrame:
     """Add the comparison's `latency_ms` to a study's table that has multiply-accumulates but no times of its own.
 
-    Tables of older runs have none.
-    Without `study` the table is that of baselines and controls. NaN for what the comparison does not time.
+    Tables of older runs have none, nor `control_epochs`, which are added to a study's as well. Without `study` the
+    table is that of baselines and controls. NaN for what the comparison does not have.
     """
+    if study:
+        frame = with_control_epochs(run, frame, study, frame["variant"])
     if "latency_ms" in frame and frame["latency_ms"].notna().any():
         return frame
     timed = run.table("comparison", ("study", "variant", "model", "latency_ms"))

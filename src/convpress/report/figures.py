@@ -85,5 +85,7 @@ def _draw_stage(loss: Axes, accuracy: Axes, rows: pd.DataFrame, looks: dict[str,
         marks: dict[str, Any] = {"markevery": max(1, len(line) // 10), "markeredgewidth": 0}
         loss.plot(line["epoch"], line["loss"], **look.line(), **marks)
         accuracy.plot(line["epoch"], line["validation_accuracy"], **look.line(), **marks)
-        accuracy.plot(line["epoch"], line["train_accuracy"], color=look.color, ls=look.linestyle, lw=0.9, alpha=0.6)
+        alone = look.marker if line["train_accuracy"].notna().sum() == 1 else None  # a line of one point has no length
+        thin: dict[str, Any] = {"color": look.color, "ls": look.linestyle, "lw": 0.9, "alpha": 0.6}
+        accuracy.plot(line["epoch"], line["train_accuracy"], marker=alone, markersize=3, markerfacecolor="none", **thin)
     accuracy.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.comparison_replicates import not_worse
+from convpress.report.comparison_replicates import none_worse
 from convpress.report.pareto import REFERENCES, networks
 
 FASTER = 1.25
@@ -30,7 +30,8 @@ def _tried(rows: pd.DataFrame, peers: bool) -> str:
         median = float(epochs.median())
         less = " or less" if median > epochs.min() else ""
         middle = f", half of these for {say.epochs(median)}{less}" if epochs.nunique() > 1 else ""
-        trained = f", {len(epochs)} of them fine-tuned, for {say.span_of_epochs(epochs)}{middle}"
+        which = "" if len(rows) == 1 else f" {len(epochs)} of them"
+        trained = f",{which} fine-tuned, for {say.span_of_epochs(epochs)}{middle}"
     versions = "1 compressed version" if len(rows) == 1 else f"{len(rows)} compressed versions"
     aside = ", those of other libraries aside" if peers else ""
     return f"{versions} of {say.listing(networks(rows))} {'is' if len(rows) == 1 else 'are'} compared{aside}{trained}."
@@ -39,12 +40,15 @@ def _tried(rows: pd.DataFrame, peers: bool) -> str:
 def _kept(rows: pd.DataFrame) -> str:
     tested = rows[rows["mcnemar_p"].notna()]
     better = int(((tested["delta_control"] > 0) & (tested["mcnemar_p"] < say.SIGNIFICANT)).sum())
-    kept = int(not_worse(tested).sum())
+    kept = int(none_worse(tested).sum())
+    than = "more accurate than the control, the uncompressed network trained further, by the exact McNemar test"
+    if len(tested) == 1:
+        alike = f"; it {'cannot be told apart from it' if kept else 'is less accurate'}"
+        return f"It is {'' if better else 'not '}{than}{'' if better else alike}."
     more = f"{better} of them {'is' if better == 1 else 'are'}" if better else "None of them is"
-    return (
-        f"{more} more accurate than the control, the uncompressed network trained further, by the exact McNemar test; "
-        f"{kept} of {len(tested)} cannot be told apart from it or are better."
-    )
+    found = f"{more} {than}"
+    seeds = " with every seed" if "seeds" in tested and tested["seeds"].notna().any() else ""
+    return f"{found}; {kept} of {len(tested)} cannot be told apart from it{' or are better' if better else ''}{seeds}."
 
 
 def _fast(rows: pd.DataFrame) -> list[str]:

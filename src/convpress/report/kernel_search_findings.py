@@ -105,7 +105,7 @@ def _use(variant: str, kernels: pd.DataFrame) -> list[str]:
     parts = outer_energy(kernels).get(variant)
     if parts is None:
         return []
-    answer = ": the search found no use for larger kernels" if max(parts) < LITTLE else ""
+    answer = ": this variant makes no use of larger kernels" if max(parts) < LITTLE else ""
     return [f"Beyond their central 3×3 taps its kernels hold at most {say.share(max(parts))} of their energy{answer}."]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from convpress.report import wording as say
+from convpress.report.comparison_timings import with_control_epochs
 from convpress.report.contents import (
     ACCURACY,
     EPOCHS,
@@ -164,6 +165,7 @@ def build(run: Run) -> Content:
         marked = ["chosen" if is_true(value) else "" for value in frame["selected"]]
         content.tables.append(run.view(NAME, "Stages and variants of the kernel search.", frame, TABLE, marked))
         sizes, kernels = (run.table(f"{NAME}_{name}", columns) for name, columns in SIZE_COLUMNS.items())
+        frame = with_control_epochs(run, frame, NAME, frame["stage"] + "-" + frame["variant"])
         content.summary, content.cards = summary(frame, kernels), cards(frame)
         content.findings += search_findings(frame) + size_findings(sizes, kernels)
         content.caveats += caveats(run, frame)

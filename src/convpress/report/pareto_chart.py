@@ -72,7 +72,7 @@ def _point(row: dict[str, Any]) -> dict[str, Any]:
 WORDS = ("Variant", "Network", "Accuracy", "95 % interval", "Parameters", "MACs", "Time a batch", "File")
 
 
-def _layers(values: list[dict[str, Any]], cost: str, title: Any, legend: Any = alt.Undefined) -> Any:
+def _layers(values: list[dict[str, Any]], cost: str, title: Any, scales: tuple[Any, Any]) -> Any:
     """Band, front, intervals and points; `cost` is an expression that gives the column of the horizontal axis.
 
     Marks on the front are filled and come last: others would cover them and take the pointer from them.
@@ -97,7 +97,7 @@ def _layers(values: list[dict[str, Any]], cost: str, title: Any, legend: Any = a
         interpolate="step-after", color=INK, strokeWidth=1.2, strokeDash=[5, 3], aria=False
     )
     bars = base.mark_rule(strokeWidth=1.2, opacity=0.55, aria=False).encode(x=x, y="ci_low:Q", y2="ci_high:Q")
-    color, shape = _study_scales(values, legend)
+    color, shape = scales
     marks = base.mark_point(size=50, strokeWidth=1.6, opacity=1).encode(
         x=x,
         y=y,
@@ -112,7 +112,7 @@ def _layers(values: list[dict[str, Any]], cost: str, title: Any, legend: Any = a
     return alt.layer(*drawn)
 
 
-def _study_scales(values: list[dict[str, Any]], legend: Any) -> tuple[Any, Any]:
+def _study_scales(values: list[dict[str, Any]], legend: Any = alt.Undefined) -> tuple[Any, Any]:
     """Colour and shape of the studies, the same whatever is chosen; `legend` says which of them it names."""
     studies = list(dict.fromkeys(value["study"] for value in values))
     spare = iter(SPARE * len(studies))
@@ -144,7 +144,7 @@ def interactive(frame: pd.DataFrame) -> dict[str, Any]:
     values = points(frame)
     present = {name: list(dict.fromkeys(v["study"] for v in values if v["Network"] == name)) for name in names}
     legend = alt.ExprRef(f"({json.dumps(present)})[network]")
-    drawn = _layers(values, "cost", None, legend).transform_filter("datum.Network == network")
+    drawn = _layers(values, "cost", None, _study_scales(values, legend)).transform_filter("datum.Network == network")
     # An axis title cannot follow a choice, a text can.
     titles = json.dumps({cost.column: cost.axis for cost in ALL_COSTS})
     title = alt.Chart(alt.Data(values=[{}])).mark_text(fontSize=12, color=INK, aria=False)
@@ -160,9 +160,10 @@ def interactive(frame: pd.DataFrame) -> dict[str, Any]:
 def still(frame: pd.DataFrame) -> FigureView | None:
     """The same for paper and for browsers without scripts: a row of panels a network; None when no cost is known."""
     values, rows = points(frame), []
+    scales = _study_scales(values)  # of all panels, for Vega merges the scales of panels by the first one's
     for network in networks(frame):
         part = [value for value in values if value["Network"] == network]
-        panels = [_panel(part, cost, network) for cost in COSTS if any(value[cost.column] for value in part)]
+        panels = [_panel(part, cost, network, scales) for cost in COSTS if any(value[cost.column] for value in part)]
         rows += [alt.hconcat(*panels)] if panels else []
     if not rows:
         return None
@@ -172,8 +173,8 @@ def still(frame: pd.DataFrame) -> FigureView | None:
     return FigureView("comparison", source, ALTERNATIVE, rst(CAPTION), width, height)
 
 
-def _panel(values: list[dict[str, Any]], cost: Cost, network: str) -> Any:
-    return _layers(values, f"'{cost.column}'", cost.axis).properties(width=230, height=230, title=network)
+def _panel(values: list[dict[str, Any]], cost: Cost, network: str, scales: tuple[Any, Any]) -> Any:
+    return _layers(values, f"'{cost.column}'", cost.axis, scales).properties(width=230, height=230, title=network)
 
 
 @cache

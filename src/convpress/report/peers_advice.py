@@ -33,7 +33,19 @@ def ahead(rows: pd.DataFrame) -> list[str]:
     if later:
         more = "; ".join(_called(row, of_equal[row["variant"]]) for row in later)
         found.append(f"Of those of ours alone that were trained no longer, these are ahead as well: {more}.")
+    told = {row["variant"] for row in (*later, *peers) if of_all[row["variant"]] or row in later}
+    beside = [row for row in peers if row["variant"] not in told and _beats_nearest(row)]
+    if beside:
+        pairs = "; ".join(_called(row, []) for row in beside)
+        found.append(f"Others of ours are ahead of these, but not the one that is nearest in size: {pairs}.")
     return found
+
+
+def _beats_nearest(peer: dict) -> bool:
+    """Whether a peer is more accurate, beyond chance, than our network of its size."""
+    if say.absent(peer.get("delta_nearest")) or say.absent(peer.get("nearest_p")):
+        return False
+    return bool(peer["delta_nearest"] > 0 and peer["nearest_p"] < say.SIGNIFICANT)
 
 
 def _leads(ours: pd.DataFrame, peer: dict) -> list[str]:
@@ -82,4 +94,5 @@ def _called(row: dict, costs: list[str]) -> str:
     accuracy = f"{say.percent(row['test_accuracy'])}{epochs}"
     points, p = row.get("delta_nearest"), row.get("nearest_p")
     beside = "" if say.absent(points) else f" ({say.points(points)} points to {row['nearest']}, {say.p_value(p)})"
-    return f"{label(row['study'], row['variant'])}, {accuracy}, by {say.listing(costs)}{beside}"
+    by = f", by {say.listing(costs)}" if costs else ""
+    return f"{label(row['study'], row['variant'])}, {accuracy}{by}{beside}"

@@ -123,7 +123,15 @@ def _kernel_search(tables: Path) -> str:
     frame.loc[frame["stage"] == "control", ["delta_control", "mcnemar_p"]] = None
     return _markdown(
         (
-            *("stage", "variant", "before training", _accuracy_header(frame), "points to control", "p", "epochs"),
+            *(
+                "stage",
+                "variant",
+                "before training",
+                _accuracy_header(frame),
+                "points to control",
+                "p",
+                "epochs of this stage",
+            ),
             *("sizes", "MACs", "ms"),
         ),
         [
