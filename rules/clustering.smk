@@ -280,5 +280,6 @@ TARGETS += expand(rules.evaluate_plan.output, plan=CL_PLANS)
 TARGETS += expand(rules.finetune_clusters.output, variant=CL_VARIANTS)
 
 FINAL["clustering"] = {name: CL.model for name in CL_REMEDIES if CL_VARIANTS[name].replicate == 0}
+RATES["clustering"] = dict.fromkeys(FINAL["clustering"], CL.training.lr)
 EPOCHS["clustering"] = dict.fromkeys(FINAL["clustering"], CL_EPOCHS)  # of all stages
 SEEDS["clustering"] = {name: config["seed"] + variant.replicate for name, variant in CL_VARIANTS.items()}

@@ -53,6 +53,8 @@ LOCKS = []  # held as long as Snakemake runs
 FINAL = {}
 # Epochs of all trainings since the baseline: study -> {final variant: epochs}.
 EPOCHS = {}
+# Study -> peak learning rate of the last training of each of its variants, where peers may stand beside them.
+RATES = {}
 # Seeds of trainings that have another than the run's: study -> {variant: seed}.
 SEEDS = {}
 

@@ -163,6 +163,7 @@ TARGETS += [rules.merging_tables.input, rules.merging_tables.output, rules.mergi
 TARGETS += expand(rules.merge_sweep.output, series=MG["sweep"]) + [rules.merging_latency.output]
 TARGETS += expand(rules.merge.output, variant=MG_VARIANTS) + expand(rules.finetune_merged.output, variant=MG_VARIANTS)
 
+RATES["merging"] = {name: variant["training"]["lr"] for name, (variant, _) in MG_VARIANTS.items()}
 EPOCHS["merging"] = {name: variant["training"]["epochs"] for name, (variant, _) in MG_VARIANTS.items()}
 FINAL["merging"] = {name: v["model"] or MG["model"] for name, (v, replicate) in MG_VARIANTS.items() if not replicate}
 SEEDS["merging"] = {name: config["seed"] + replicate for name, (_, replicate) in MG_VARIANTS.items()}

@@ -4,6 +4,7 @@ PEERS = config["peers"]
 PEER_GRID = checked.peers.grid()
 FINAL["peers"] = {variant: entry["model"] for variant, entry in PEER_GRID.items()}
 EPOCHS["peers"] = dict.fromkeys(PEER_GRID, PEERS["finetune"]["epochs"])
+RATES["peers"] = dict.fromkeys(PEER_GRID, PEERS["finetune"]["lr"])
 
 
 rule compress_peer:
@@ -62,6 +63,7 @@ rule peers_tables:
     params:
         final=lambda w: FINAL,
         epochs=lambda w: EPOCHS,
+        rates=lambda w: RATES,
         controls=CONTROLS,
         code=code("peers_tables.py"),
     script:

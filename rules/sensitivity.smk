@@ -190,6 +190,7 @@ TARGETS += [
     for model, decomposition, compression in SENS.probe.factors
 ]
 
+RATES["sensitivity"] = {name: variant.recipe.lr for name, variant in SENS_VARIANTS.items()}
 EPOCHS["sensitivity"] = {name: variant.recipe.epochs for name, variant in SENS_VARIANTS.items()}
 FINAL["sensitivity"] = {name: variant.model for name, variant in SENS_VARIANTS.items() if variant.replicate == 0}
 SEEDS["sensitivity"] = {name: config["seed"] + variant.replicate for name, variant in SENS_VARIANTS.items()}

@@ -12,4 +12,4 @@ with job(snakemake):
     frame = tables.final_networks_table(
         results, params.final, params.epochs, params.controls, inputs.latency, inputs.onnx
     )
-    write_table(tables.peers_table(frame, inputs.compressed, results), Path(snakemake.output[0]))
+    write_table(tables.peers_table(frame, inputs.compressed, results, params.rates), Path(snakemake.output[0]))

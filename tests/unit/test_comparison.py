@@ -154,7 +154,7 @@ def test_peers_stand_beside_our_nearest_in_size(frame, files, tmp_path):
     about = {"variant": "a-magnitude", "method": "magnitude", "library": "torch-pruning", "version": "1"}
     about |= {"target_cost": "params", "target": 333, "strength": 0.5}
     (tmp_path / "peer.json").write_text(json.dumps(about))
-    peers = tables.peers_table(frame, [str(tmp_path / "peer.json")], results)
+    peers = tables.peers_table(frame, [str(tmp_path / "peer.json")], results, {})
     assert set(frame.columns) <= set(peers.columns)
     assert "peers" not in set(tables.comparison_table(frame)["study"])
     row = peers.iloc[0]
@@ -164,7 +164,7 @@ def test_peers_stand_beside_our_nearest_in_size(frame, files, tmp_path):
     assert row["delta_nearest"] == pytest.approx(peer.correct.mean() - ours.correct.mean())
     assert row["nearest_p"] == mcnemar(peer.correct, ours.correct)
     far = frame.assign(params=frame["params"].where(frame["variant"] != "small", 250))
-    row = tables.peers_table(far, [str(tmp_path / "peer.json")], results).iloc[0]
+    row = tables.peers_table(far, [str(tmp_path / "peer.json")], results, {}).iloc[0]
     assert tuple(row[["nearest", "nearest_cost", "nearest_epochs"]]) == ("study/chain", 310, 11), "size comes first"
 
 
@@ -175,11 +175,11 @@ def test_peers_stand_beside_our_nearest_of_their_kind(frame, files, tmp_path):
     results = files[0] | {("sensitivity", "net-cp-2x"): files[0]["study", "chain"]}
     renamed = frame.copy()
     renamed.loc[renamed["variant"] == "chain", ["study", "variant"]] = ["sensitivity", "net-cp-2x"]
-    row = tables.peers_table(renamed, [str(tmp_path / "peer.json")], results).iloc[0]
+    row = tables.peers_table(renamed, [str(tmp_path / "peer.json")], results, {}).iloc[0]
     assert row["nearest"] == "sensitivity/net-cp-2x", "of sizes that are about the same"
     for size, nearest in ((345, "sensitivity/net-cp-2x"), (360, "study/small")):
         far = renamed.assign(params=renamed["params"].where(renamed["variant"] != "net-cp-2x", size))
-        row = tables.peers_table(far, [str(tmp_path / "peer.json")], results).iloc[0]
+        row = tables.peers_table(far, [str(tmp_path / "peer.json")], results, {}).iloc[0]
         assert row["nearest"] == nearest, "the kind counts up to 10 % away from the peer's 320"
 
 
@@ -244,11 +244,11 @@ def test_times_of_all_settings():
     assert set(zip(found["backend"], found["dtype"], strict=True)) <= set(tables.SETTINGS)
 
 
-def beside(frame, results, tmp_path):
+def beside(frame, results, tmp_path, rates=None):
     about = {"variant": "a-magnitude", "method": "magnitude", "library": "torch-pruning", "version": "1"}
     about |= {"target_cost": "params", "target": 333, "strength": 0.5}
     (tmp_path / "peer.json").write_text(json.dumps(about))
-    return tables.peers_table(frame, [str(tmp_path / "peer.json")], results).iloc[0]["nearest"]
+    return tables.peers_table(frame, [str(tmp_path / "peer.json")], results, rates or {}).iloc[0]["nearest"]
 
 
 def test_peers_stand_beside_variants_of_their_own_network(frame, files, tmp_path):
@@ -264,3 +264,12 @@ def test_of_variants_alike_the_best_on_validation_images_stands_beside_a_peer(fr
         alike.loc[alike["variant"] == best, ["validation_accuracy", "test_accuracy"]] = [0.9, 0.5]
         alike.loc[alike["variant"] == other, ["validation_accuracy", "test_accuracy"]] = [0.5, 0.9]
         assert beside(alike, files[0], tmp_path) == f"study/{best}"
+
+
+def test_of_variants_of_equal_epochs_one_of_the_same_rate_stands_beside_a_peer(frame, files, tmp_path):
+    alike, ours = frame.copy(), frame["variant"].isin(["small", "chain"])
+    alike.loc[ours, ["params", "finetune_epochs", "validation_accuracy"]] = [320, 3, 0.5]
+    for same, other in (("small", "chain"), ("chain", "small")):
+        alike.loc[alike["variant"] == other, "validation_accuracy"] = 0.9
+        rates = {"peers": {"a-magnitude": 0.01}, "study": {same: 0.01, other: 0.0001}}
+        assert beside(alike, files[0], tmp_path, rates) == f"study/{same}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 from pathlib import Path
@@ -88,10 +89,12 @@ def test_peers_beside_another_kind_or_a_longer_training_are_named() -> None:
         ("magnitude", 1, "merging/merged-50", 3),
         ("group_norm", 1, "sensitivity/resnet20-cp-2x", 1),
     ]
-    peers = pd.DataFrame(rows, columns=["method", "finetune_epochs", "nearest", "nearest_epochs"]).assign(model="net")
+    peers = pd.DataFrame(rows, columns=["method", "finetune_epochs", "nearest", "nearest_epochs"])
+    peers = peers.assign(model="net", lr=0.01, nearest_lr=[0.01, 0.05, math.nan, 0.01])
     (sentence,) = unlike(peers)
     assert sentence.endswith(
         "Not at equal epochs: magnitude of net (1) beside merging/merged-50 (3). "
+        "Not at equal rates: magnitude of net (0.01) beside merging/merged-50 (0.05). "
         "Not of one kind: group_norm of net beside sensitivity/resnet20-cp-2x."
     )
     assert unlike(peers[:1]) == unlike(peers[:0]) == []

@@ -131,27 +131,24 @@ def caveats(frame: pd.DataFrame) -> list[str]:
 
 
 def unlike(peers: pd.DataFrame) -> list[str]:
-    """Which peers have a network of ours beside them that was trained for other epochs, or is of another kind."""
+    """Which peers have a network of ours beside them that was trained otherwise, or is of another kind."""
     beside = peers[~peers["nearest"].map(say.absent).astype(bool)]
     longer = beside[beside["nearest_epochs"] != beside["finetune_epochs"]]
+    faster = beside[beside["nearest_lr"].notna() & (beside["nearest_lr"] != beside["lr"])]
     same = [bool(re.match(KINDS.get(row["method"], "$"), row["nearest"])) for row in records(beside)]
     told = [
-        f"Not at equal epochs: {_pairs(longer, epochs=True)}." if len(longer) else "",
+        f"Not at equal epochs: {_pairs(longer, 'finetune_epochs', 'nearest_epochs')}." if len(longer) else "",
+        f"Not at equal rates: {_pairs(faster, 'lr', 'nearest_lr')}." if len(faster) else "",
         f"Not of one kind: {_pairs(beside[[not one for one in same]])}." if not all(same) else "",
     ]
     found = " ".join(text for text in told if text)
     return [f"Some peers and ours beside them are no pairs of like with like. {found}"] if found else []
 
 
-def _pairs(rows: pd.DataFrame, *, epochs: bool = False) -> str:
-    """`magnitude of resnet20 (1) beside merging/merged-seed-50 (3)`, each pair once; in brackets epochs, if asked."""
-
-    def spent(number: float) -> str:
-        return f" ({say.whole(number)})" if epochs else ""
-
-    pairs = [
-        f"{row['method']} of {row['model']}{spent(row['finetune_epochs'])} beside {row['nearest']}"
-        f"{spent(row['nearest_epochs'])}"
-        for row in records(rows)
-    ]
+def _pairs(rows: pd.DataFrame, *told: str) -> str:
+    """`magnitude of resnet20 (1) beside merging/merged-seed-50 (3)`, each pair once; in brackets the columns `told`."""
+    pairs = []
+    for row in records(rows):
+        theirs, ours = (f" ({row[column]:g})" for column in told) if told else ("", "")
+        pairs.append(f"{row['method']} of {row['model']}{theirs} beside {row['nearest']}{ours}")
     return say.listing(dict.fromkeys(pairs))

@@ -28,10 +28,10 @@ SETTINGS = {
     ("onnxruntime", "float32"): ("onnx", "onnx_batch1"),
 }
 
-ASKED = ("method", "library", "version", "target_cost", "target", "strength")
-"""What a peer was asked for."""
+ASKED = ("method", "library", "version", "target_cost", "target", "strength", "lr")
+"""What a peer was asked for, and the peak rate of its training."""
 
-NEAREST = ("nearest", "nearest_cost", "nearest_epochs", "delta_nearest", "nearest_p")
+NEAREST = ("nearest", "nearest_cost", "nearest_epochs", "nearest_lr", "delta_nearest", "nearest_p")
 """Our variant of a peer's size."""
 
 KINDS = {"cp": "sensitivity/.*-cp-", "tucker": "sensitivity/.*-tucker-"} | dict.fromkeys(
@@ -148,22 +148,31 @@ def comparison_table(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["study"] != "peers"].reset_index(drop=True)
 
 
-def peers_table(frame: pd.DataFrame, compressed: Sequence[str], results: Mapping[Key, Result]) -> pd.DataFrame:
+def peers_table(
+    frame: pd.DataFrame,
+    compressed: Sequence[str],
+    results: Mapping[Key, Result],
+    rates: Mapping[str, Mapping[str, float]],
+) -> pd.DataFrame:
     """The peers' part of `final_networks_table`, with what each was asked for and our variant of the nearest size.
 
-    `compressed` are files that say method, library, version and target. `nearest` is the study/variant of ours (same
-    network) of the same kind (CP, Tucker, fewer channels) within 10 % of the targeted cost; without one, that whose
-    cost is closest in ratio, whatever its kind and test accuracy. Of several the one trained most nearly as long, then
-    the best on validation images, stands there. `nearest_epochs` tells how long it was trained, `delta_nearest` is the
-    peer's accuracy minus its, `nearest_p` the exact McNemar p-value.
+    `compressed` are files that say method, library, version and target; `rates` is study -> {variant: peak learning
+    rate of its last training}, where it is known. `nearest` is the study/variant of ours (same network) of the same
+    kind (CP, Tucker, fewer channels) within 10 % of the targeted cost; without one, that whose cost is closest in
+    ratio, whatever its kind and test accuracy. Of several the one trained most nearly as long, then one trained at the
+    same rate, then the best on validation images, stands there. `nearest_epochs` and `nearest_lr` tell how long and at
+    which rate, `delta_nearest` is the peer's accuracy minus its, `nearest_p` the exact McNemar p-value.
     """
     asked = {item["variant"]: item for item in map(read_json, compressed)}
     ours = frame[~frame["study"].isin([*REFERENCES, "peers"])]
+    keys = zip(ours["study"], ours["variant"], strict=True)
+    rated = ours.assign(lr=[rates.get(study, {}).get(variant, math.nan) for study, variant in keys])
     rows = []
     for peer in records(frame[frame["study"] == "peers"]):
         about = asked[peer["variant"]]
-        row = peer | {name: about[name] for name in ASKED}
-        rows.append(row | _nearest(row, ours[ours["model"] == peer["model"]], results))
+        row = peer | about | {"lr": rates.get("peers", {}).get(peer["variant"], math.nan)}
+        row = peer | {name: row[name] for name in ASKED}
+        rows.append(row | _nearest(row, rated[rated["model"] == peer["model"]], results))
     return pd.DataFrame(rows)
 
 
@@ -176,13 +185,14 @@ def _nearest(peer: dict[str, Any], ours: pd.DataFrame, results: Mapping[Key, Res
     kindred &= distance <= math.log1p(KINDRED)
     close = ours[kindred if kindred.any() else distance <= distance.min() + ABOUT]
     longer = (close["finetune_epochs"] - peer["finetune_epochs"]).abs()
-    ranked = close.assign(longer=longer, worse=-close["validation_accuracy"])
-    near = ranked.sort_values(["longer", "worse"], kind="stable").iloc[0]
+    ranked = close.assign(longer=longer, unlike=close["lr"] != peer["lr"], worse=-close["validation_accuracy"])
+    near = ranked.sort_values(["longer", "unlike", "worse"], kind="stable").iloc[0]
     found = compare(results["peers", peer["variant"]], results[near["study"], near["variant"]])
     return {
         "nearest": f"{near['study']}/{near['variant']}",
         "nearest_cost": int(near[cost]),
         "nearest_epochs": near["finetune_epochs"],
+        "nearest_lr": near["lr"],
         "delta_nearest": found["delta"],
         "nearest_p": found["mcnemar_p"],
     }
