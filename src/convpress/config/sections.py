@@ -74,8 +74,8 @@ class TrainingConfig(Section):
     temperature: Positive = Field(4.0, description="Temperature of the distillation.")
     ema: Fraction = Field(
         0.0,
-        description="Decay of the exponential moving average of weights and batch-norm statistics; over the first t steps "
-        "at most (1 + t) / (10 + t); 0 is none.",
+        description="Decay of the exponential moving average of weights and batch-norm statistics; "
+        "over the first t steps at most (1 + t) / (10 + t); 0 is none.",
     )
     clip_norm: float = Field(0.0, ge=0, description="Largest norm of the gradient; 0 is no clipping.")
     crop_padding: int = Field(4, ge=0, description="Black border in pixels for random crops; 0 is no crop.")
