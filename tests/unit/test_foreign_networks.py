@@ -64,6 +64,22 @@ def test_a_network_that_one_layer_spoils_is_not_changed_at_all():
         assert before.keys() == model.state_dict().keys()
 
 
+def test_hooks_on_one_layer_keep_all_others_as_they_are():
+    model = small_model().eval()
+    model.layer3[0].conv2.register_forward_hook(lambda *_: None)
+    before = model.state_dict().keys()
+    spoils = (
+        lambda: share_network(model, 0.5),
+        lambda: merge_network(model, {"layer1.0": 2, "layer3.0": 2}),
+        lambda: share_filters(model, {"layer1.0.conv1": 2, "layer3.0.conv2": 2}, TIED, seed=0),
+    )
+    for spoil in spoils:
+        with pytest.raises(ConvpressError, match=r"layer 'layer3\.0\.conv2' has hooks"):
+            spoil()
+        assert model.state_dict().keys() == before
+        assert model.layer1[0].conv1.out_channels == 4
+
+
 class InPlace(nn.Module):
     """A residual block that adds to what comes in."""
 

@@ -14,7 +14,7 @@ from convpress.data import Dataset
 from convpress.errors import ConvpressError
 from convpress.layers.elementwise import ElementwiseSharedConv2d
 from convpress.layers.shared import SharedFilterConv2d
-from convpress.layers.surgery import exchange_layer, find_conv, find_module, naming
+from convpress.layers.surgery import exchange_layers, find_conv, find_module, naming
 from convpress.recalibrate import recalibrate
 
 
@@ -68,16 +68,17 @@ def share_filters(model: nn.Module, plan: Mapping[str, int], remedy: RemedyConfi
 
     Raises:
         ConvpressError: an empty plan, no such convolution, or a number of clusters that the layer cannot have; the
-            message names the layer.
+            message names the layer, and nothing is changed.
     """
     if not plan:
         raise ConvpressError("the plan is empty; name at least one layer and its number of clusters.")
     group, layer_class = _grouping(remedy)
+    made = {}
     for layer, clusters in plan.items():
         conv = find_conv(model, layer)
         with naming(layer):
-            shared = layer_class.from_conv(conv, group(conv.weight.detach(), clusters, remedy, seed))
-        exchange_layer(model, layer, shared)
+            made[layer] = layer_class.from_conv(conv, group(conv.weight.detach(), clusters, remedy, seed))
+    exchange_layers(model, made)
 
 
 def _grouping(remedy: RemedyConfig) -> tuple[Grouping, type[SharedFilterConv2d]]:

@@ -1,7 +1,7 @@
 """Replacing layers of any network, and remembering what was replaced."""
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -127,20 +127,32 @@ def put_layer(model: nn.Module, name: str, module: nn.Module) -> None:
 
 
 def exchange_layer(model: nn.Module, name: str, module: nn.Module) -> None:
-    """As `put_layer`, and what was frozen stays so.
+    """As `exchange_layers`, of one."""
+    exchange_layers(model, {name: module})
 
-    The biases of `module` learn only if that of the layer before did, and the rest only if its weights did.
+
+def exchange_layers(model: nn.Module, modules: Mapping[str, nn.Module]) -> None:
+    """As `put_layer` for each name, all or none, and what was frozen stays so.
+
+    The biases of a module learn only if that of the layer before did, and the rest only if its weights did.
 
     Raises:
-        ConvpressError: as `put_layer`, or the layer before has hooks, which would be lost.
+        ConvpressError: as `put_layer`, or a layer before has hooks, which would be lost.
     """
-    before = find_module(model, name)
-    if has_hooks(before):
-        raise ConvpressError(
-            f"layer {name!r} has hooks, which would be lost with it; remove them (their handles do that) and register "
-            "them again on the new layer."
-        )
-    put_layer(model, name, module)
+    for name, module in modules.items():
+        layer_arguments(module)
+        if has_hooks(find_module(model, name)):
+            raise ConvpressError(
+                f"layer {name!r} has hooks, which would be lost with it; remove them (their handles do that) and "
+                "register them again on the new layer."
+            )
+    for name, module in modules.items():
+        before = find_module(model, name)
+        put_layer(model, name, module)
+        _freeze_like(before, module)
+
+
+def _freeze_like(before: nn.Module, module: nn.Module) -> None:
     learns: dict[bool, list[bool]] = {True: [], False: []}
     for key, parameter in before.named_parameters():
         learns[key.endswith("bias")].append(parameter.requires_grad)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
 from convpress.layers.shared_kernels import SharedKernelConv2d
-from convpress.layers.surgery import check_one_use, exchange_layer, find_conv, naming
+from convpress.layers.surgery import check_one_use, exchange_layers, find_conv, naming
 from convpress.measure import evaluating
 from convpress.merging.blocks import INNER, Inner, check_order, inner, residual_blocks
 from convpress.merging.channels import Features, MergeRule, group, kept, merge_channels, share_filters
@@ -35,7 +35,8 @@ def share_network(model: nn.Module, ratio: float, *, features: Features = "raw",
             check_order(name, block)
 
     def shared(name: str, conv: nn.Conv2d) -> nn.Module:
-        bn = model.get_submodule(name.removesuffix("conv1").removesuffix("conv2") + f"bn{name[-1]}")
+        block, _, part = name.rpartition(".")
+        bn = model.get_submodule(f"{block}.{part.replace('conv', 'bn')}")
         assert isinstance(bn, nn.BatchNorm2d)
         return share_filters(conv, kept(conv.out_channels, ratio), features=features, seed=seed, bn=bn)
 
@@ -49,8 +50,7 @@ def _exchange_all(model: nn.Module, blocks: Iterable[str], make: Callable[[str, 
         conv = find_conv(model, name)
         with naming(name):
             made[name] = make(name, conv)
-    for name, layer in made.items():
-        exchange_layer(model, name, layer)
+    exchange_layers(model, made)
 
 
 def share_kernels_network(model: nn.Module, ratio: float, *, drop: float = 0.25, seed: int = 0) -> None:
@@ -122,11 +122,12 @@ def merge_network(
     for name, block in blocks.items():
         with naming(name, "block"):
             all_merged[name] = merge_channels(*inner(block), counts[name], rule=rule, features=features, seed=seed)
+    made: dict[str, nn.Module] = {}
     for name, merged in all_merged.items():
         if inputs is not None:
             fit_second(inner(blocks[name]), merged, inputs[name])
-        for part, layer in zip(INNER, merged, strict=True):
-            exchange_layer(model, f"{name}.{part}", layer)
+        made |= {f"{name}.{part}": layer for part, layer in zip(INNER, merged, strict=True)}
+    exchange_layers(model, made)
 
 
 @torch.no_grad()
