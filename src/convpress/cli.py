@@ -129,6 +129,8 @@ def parse_shape(text: str | None) -> tuple[int, ...] | None:
 def describe(file: Path, input_shape: tuple[int, ...] | None = None) -> dict[str, Any]:
     """What a model file holds: architecture, arguments, surgeries, parameters, MACs of one image, bytes.
 
+    `macs` and `input_shape` are None for a network of one's own without `input_shape`.
+
     Raises:
         ConvpressError: no model file, or images of `input_shape` do not go through its network.
     """
@@ -137,9 +139,12 @@ def describe(file: Path, input_shape: tuple[int, ...] | None = None) -> dict[str
     from convpress.onnx_export import input_shape_of
 
     model, metadata = load(file), read_metadata(file)
-    shape = input_shape or input_shape_of(model)
     try:
-        macs = count_macs(model, shape)
+        shape = input_shape or input_shape_of(model)
+    except ConvpressError:  # a network of one's own
+        shape = None
+    try:
+        macs = count_macs(model, shape) if shape else None
     except RuntimeError as error:
         reason = str(error).split("\n")[0][:160]
         raise ConvpressError(
@@ -152,7 +157,7 @@ def describe(file: Path, input_shape: tuple[int, ...] | None = None) -> dict[str
         "surgeries": metadata["surgeries"],
         "params": count_parameters(model),
         "macs": macs,
-        "input_shape": list(shape),
+        "input_shape": list(shape) if shape else None,
         "bytes": file_bytes(file),
         "extra": metadata["extra"],
     }
@@ -211,11 +216,11 @@ def _print_info(facts: dict[str, Any]) -> None:
     console = Console(soft_wrap=not sys.stdout.isatty())
     arguments = ", ".join(f"{key}={value}" for key, value in facts["arguments"].items())
     table = Table(show_header=False, title=facts["file"], title_justify="left")
-    shape = "x".join(str(size) for size in facts["input_shape"])
+    shape = "x".join(map(str, facts["input_shape"] or ()))
     for name, value in (
         ("architecture", facts["architecture"] + (f" ({arguments})" if arguments else "")),
         ("parameters", f"{facts['params']:,}"),
-        (f"MACs ({shape})", f"{facts['macs']:,}"),
+        (f"MACs ({shape})", f"{facts['macs']:,}") if shape else ("MACs", "with --input-shape"),
         ("bytes", f"{facts['bytes']:,}"),
         ("surgeries", str(len(facts["surgeries"]))),
     ):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -179,6 +180,25 @@ def test_layers_of_ones_own_are_imported(run, model, tmp_path):
     code, out, _ = run("--import", "doubled_layer", "info", "own.safetensors")
     assert code == 0
     assert "TwiceConv2d" in out
+
+
+def test_networks_of_ones_own_tell_all_but_macs_without_a_shape(run, tmp_path):
+    (tmp_path / "own_network.py").write_text(
+        "import convpress, torch\n@convpress.register_model('own_network')\n"
+        "def own_network():\n    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))\n"
+    )
+    script = (
+        "import convpress, own_network; convpress.save_model(convpress.create_model('own_network'), 'o.safetensors')"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    code, out, _ = run("--import", "own_network", "info", "o.safetensors")
+    assert code == 0
+    assert re.search(r"MACs +.*with --input-shape", out)
+    code, out, _ = run("--import", "own_network", "info", "o.safetensors", "--input-shape", "3,8,8", "--json")
+    assert json.loads(out)["macs"] == 6 * 6 * 4 * 27
+    code, _, err = run("--import", "own_network", "export", "o.safetensors")
+    assert code == 1
+    assert "the size of its images is not known" in err
 
 
 def test_wrong_usage_is_exit_code_2(run):
