@@ -31,8 +31,8 @@ reproduce: install ## the whole cifar10 run; resumes where it was stopped
 	$(SNAKEMAKE)
 	@echo "report:  results/cifar10/report.html"
 
-test: install ## unit tests and workflow tests, in three processes: some of them wait
-	$(BIN)/pytest -n 3 --no-loadscope-reorder -m 'not long'
+test: install ## unit tests and workflow tests, in four processes: some of them wait
+	$(BIN)/pytest -n 4 --no-loadscope-reorder -m 'not long'
 
 test-unit: install ## only the unit tests
 	$(BIN)/pytest tests/unit

@@ -1,4 +1,4 @@
-"""Tests run in three processes (`make test`); what shares an expensive fixture stays together."""
+"""Tests run in four processes (`make test`); what shares an expensive fixture stays together."""
 
 from __future__ import annotations
 

@@ -70,3 +70,13 @@ def test_what_is_missed_was_tried_or_has_a_reason():
     assert set(missed.loc[missed["reason"] == "", "target"]) <= set(tried["target"])
     assert set(tried["target"]) <= set(judged["target"])
     assert tried["measured"].notna().all()
+
+
+def test_an_attempt_has_its_own_numbers_beside_those_of_the_control(run, monkeypatch):
+    path = run / "metrics" / "control" / "net.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"macs": 9, "validation_accuracy": 0.1}))
+    append(run, monkeypatch, "small enough")
+    row = pd.read_csv(run / "attempts.csv").iloc[0]
+    assert row["variant"] == "small"
+    names = ["macs", "validation_accuracy", "test_accuracy", "control_accuracy"]
+    assert row[names].tolist() == [7, 0.9, 0.5, 0.75]

@@ -142,3 +142,8 @@ def test_norms_are_those_of_the_filters(monkeypatch):
     norms = norms_table({"baseline": "", "pulled-s0": ""}, ["conv"])
     assert norms["norm"].tolist() == [2.0] * 4
     assert norms["network"].tolist() == ["baseline"] * 2 + ["pulled-s0"] * 2
+
+
+def test_the_filters_of_a_plan_are_those_of_its_own_layers(table):
+    """The plan shares the filters of one of the two layers, which are alike."""
+    assert 2 * table.loc["plan0-still", "unique_params"] == table.loc["still-050", "unique_params"]

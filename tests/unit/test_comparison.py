@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 import convpress
 from convpress.config.sections import MeasureConfig
@@ -273,3 +274,13 @@ def test_of_variants_of_equal_epochs_one_of_the_same_rate_stands_beside_a_peer(f
         alike.loc[alike["variant"] == other, "validation_accuracy"] = 0.9
         rates = {"peers": {"a-magnitude": 0.01}, "study": {same: 0.01, other: 0.0001}}
         assert beside(alike, files[0], tmp_path, rates) == f"study/{same}"
+
+
+def test_single_images_are_timed_five_times_as_often(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "convpress.deployment.interleaved_latency", lambda models, shape, **given: asked.append(given) or {}
+    )
+    time_networks({"net": nn.Identity()}, MeasureConfig(batch_size=8, repeats=3, warmup=2), bf16=True)
+    settings = [(given["dtype"], given["batch_size"], given["repeats"], given["warmup"]) for given in asked]
+    assert settings == [(dtype, n, r, 2) for dtype in (torch.float32, torch.bfloat16) for n, r in ((8, 3), (1, 15))]

@@ -62,3 +62,8 @@ def test_baselines_and_all_their_controls_have_rows():
     assert rows["variant"].tolist() == ["baseline", "control", "control"]
     assert rows["epochs"].tolist() == [0, 1, 6]
     assert rows["delta_baseline"].tolist() == pytest.approx([0, -0.05, 0.05])
+
+
+def test_the_epochs_of_a_control_are_its_own():
+    results = {("control", "net"): result(90), ("control", "net-1e"): result(80)}
+    assert against_control(results, result(70), {"net": {"net": 6, "net-1e": 1}}, "net", 2)["control_epochs"] == 1

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from convpress.errors import ConvpressError
-from convpress.report.headlines import figure, headlines_table
+from convpress.report.headlines import figure, headlines_table, known
 from convpress.report.wording import MISSING
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,3 +77,14 @@ def test_a_figure_that_the_seed_lacks_is_named(tmp_path):
         folder(tmp_path, "x,absent,Accuracy,percent,higher,t,accuracy,,,max,")
     with pytest.raises(ConvpressError, match="no figure 'longest' of x"):
         folder(tmp_path, "x,accuracy,Accuracy,percent,higher,t,accuracy,,,max,,epochs,longest")
+
+
+@pytest.mark.parametrize(("seed", "reason"), [(0.9, ""), (0.91, "too small")])
+def test_only_a_lower_figure_needs_a_reason_and_the_best_may_be_it(tmp_path, seed, reason):
+    line = "x,accuracy,Accuracy,percent,higher,t,accuracy,,variant == 'b',max,too small"
+    assert folder(tmp_path, line, seed=seed).iloc[0]["reason"] == reason
+
+
+def test_headlines_with_one_figure_of_ours_are_known():
+    frame = pd.DataFrame({"headline": list("abcd"), "same": [1, None, 1, None], "best": [None, 1, 1, None]})
+    assert known(frame)["headline"].tolist() == ["a", "b", "c"]

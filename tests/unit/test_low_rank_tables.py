@@ -184,3 +184,13 @@ def test_filters_are_those_of_the_strongest_channel_before_and_after(tmp_path, o
         wanted = before[layer][channel].flatten().numpy()
         assert shown[layer, "before"].to_numpy() == pytest.approx(wanted)
         assert shown[layer, "after"].to_numpy() == pytest.approx(wanted + (layer == LAYERS[0]))
+
+
+def test_operations_are_told_at_the_size_of_the_times_and_at_that_of_the_images(table):
+    assert table.loc["10", ["macs", "macs_input_size"]].tolist() == [9, 2]
+
+
+def test_a_row_without_l2_is_trained_as_well():
+    study = STUDY.model_copy(update={"rows": [row for row in STUDY.rows if not row.l2]})
+    files = [f"models/{row.variant}.safetensors" for row in study.rows]
+    assert last_trained(study, files) == {"replaced": "models/replaced-ce2.safetensors"}

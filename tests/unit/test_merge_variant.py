@@ -13,7 +13,7 @@ from convpress.errors import ConvpressError
 from convpress.layers.shared import SharedFilterConv2d
 from convpress.layers.shared_kernels import SharedKernelConv2d
 from convpress.measure import count_macs, count_parameters
-from convpress.merging.allocation import Candidate, allocate
+from convpress.merging.allocation import Candidate, allocate, candidates
 from convpress.merging.blocks import inner, residual_blocks
 from convpress.merging.channels import kept
 from convpress.merging.networks import block_inputs, merge_network
@@ -150,3 +150,32 @@ def test_the_weakest_kernels_are_dropped_by_the_number_that_is_given(model):
 def answers(model):
     with torch.no_grad():
         return model(torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(3)))
+
+
+SEEDED = [("merged", "seed", None), ("merged", "folded", None), ("merged", "folded", "raw"), ("merged", "fitted", None)]
+SEEDED += [("shared", "folded", None), ("kernels", "folded", None)]
+
+
+@pytest.mark.parametrize(("method", "rule", "features"), SEEDED)
+def test_every_method_clusters_by_the_seed(method, rule, features):
+    torch.manual_seed(0)
+    wide = convpress.create_model("resnet8", width=8).eval()
+    found = []
+    for seed in (0, 0, 1):
+        model = copy.deepcopy(wide)
+        compress(model, MergeMethod(method=method, rule=rule, features=features), 0.5, replace(settings(), seed=seed))
+        found.append(answers(model))
+    assert found[0].equal(found[1])
+    assert not found[0].equal(found[2])
+
+
+def test_the_allocation_judges_by_the_seed_and_the_images_of_the_run(model, monkeypatch):
+    seen = []
+
+    def noted(block, x, *, seed=0):
+        seen.append((seed, len(x)))
+        return candidates(block, x, seed=seed)
+
+    monkeypatch.setattr("convpress.merging.variant.candidates", noted)
+    compress_variant(model, variant(ratio=0.5, allocate=True), replace(settings(), seed=7, images=5))
+    assert set(seen) == {(7, 5)}

@@ -1,11 +1,15 @@
 """Tables, speeds and pairs of the study merging, from made-up numbers whose story is known."""
 
+import made_merging
 import pandas as pd
 import pytest
 from made_merging import MINUS, SPACE, VARIANTS, entry, result, results
+from made_model import small_model
 
+from convpress.checkpoints import save_model
+from convpress.merging.networks import merge_network, share_kernels_network, share_network
 from convpress.report.merging_pairs import PAIRS, WAYS, kind, pair_findings, pairs_table
-from convpress.report.merging_tables import COLUMNS, history_table, merging_table
+from convpress.report.merging_tables import COLUMNS, channels_table, history_table, merging_table
 from convpress.report.merging_turns import paired_speedups, turns_cell
 from convpress.report.tables import write_table
 from convpress.statistics import wilson
@@ -157,3 +161,25 @@ def test_a_run_without_pairs_has_a_table_without_rows(tmp_path):
     write_table(empty, tmp_path / "merging_pairs.csv")
     assert pd.read_csv(tmp_path / "merging_pairs.csv").empty
     assert pair_findings(empty) == []
+
+
+def test_only_merged_channels_have_a_rule(tmp_path, monkeypatch):
+    monkeypatch.setitem(VARIANTS, "shared-80", entry(method="shared"))
+    monkeypatch.setitem(made_merging.RIGHT, "shared-80", 65)
+    rules = table(tmp_path)["rule"]
+    assert rules["finetuned", "folded-80"] == "folded"
+    assert pd.isna(rules["finetuned", "shared-80"])
+
+
+def test_only_merged_channels_are_counted(tmp_path):
+    merged, shared, kernels = (small_model() for _ in range(3))
+    merge_network(merged, {"layer2.0": 3})
+    share_network(shared, 0.5)
+    share_kernels_network(kernels, 0.5)
+    paths = []
+    for name, model in (("merged", merged), ("shared", shared), ("kernels", kernels)):
+        paths.append(str(tmp_path / f"{name}.start.safetensors"))
+        save_model(model, paths[-1])
+    frame = channels_table(paths).set_index(["variant", "block"])
+    assert set(frame.index.get_level_values("variant")) == {"merged"}
+    assert frame.loc[("merged", "layer2.0")].tolist() == [3, 8]

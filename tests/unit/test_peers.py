@@ -134,3 +134,39 @@ def test_blocks_of_torchvision_are_pruned():
     assert pruned.layer4[1].conv2.out_channels == 512
     with pytest.raises(ConvpressError, match="VGG has no blocks of conv1, bn1, conv2, bn2"):
         peers.make_pruner(convpress.create_model("torchvision/vgg11"), "magnitude", SHAPE)
+
+
+def test_iterations_and_seed_reach_every_layer(model, monkeypatch):
+    pytest.importorskip("tltorch")
+    asked, work = [], peers.factorise_conv
+    monkeypatch.setattr(peers, "factorise_conv", lambda *given, **more: (asked.append(more), work(*given, **more))[1])
+    peers.compress(model, "tucker", "params", 0.5, iterations=3, seed=7)
+    assert asked
+    assert all(options == {"iterations": 3, "seed": 7} for options in asked)
+
+
+def test_seed_and_iterations_decide_the_factors():
+    pytest.importorskip("tltorch")
+    torch.manual_seed(0)
+    conv = nn.Conv2d(6, 8, 3)
+
+    def kernel(**options):
+        return peers.factorise_conv(conv, "cp", 0.6, **options)[0].kernel()
+
+    one, same, other = (kernel(iterations=2, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(one, same)
+    assert not torch.allclose(one, other)
+    assert (kernel(iterations=50, seed=0) - conv.weight).norm() < 0.99 * (one - conv.weight).norm()
+
+
+@pytest.mark.parametrize("method", ["magnitude", "tucker"])
+def test_operations_are_those_of_the_images(model, method):
+    pytest.importorskip("torch_pruning" if method == "magnitude" else "tltorch")
+    found = peers.compress(model, method, "macs", 0.5, input_shape=(3, 16, 16), iterations=2)
+    assert found.target == int(0.5 * count_macs(model, (3, 16, 16)))
+    assert found.reached == count_macs(found.model, (3, 16, 16))
+
+
+def test_kernels_that_are_long_in_one_direction_are_factorised_as_well():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, (1, 3)), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 3, groups=2))
+    assert [name for name, _ in peers.factorised_convolutions(model)] == ["1"]

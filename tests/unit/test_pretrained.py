@@ -10,6 +10,7 @@ from made_model import same_answers, small_model
 
 from convpress.checkpoints import import_pretrained
 from convpress.errors import ConvpressError
+from convpress.files import sha256_file
 from convpress.models import MODELS, create_model
 from mirror import mirrored
 
@@ -141,3 +142,16 @@ def test_the_real_checkpoints_fit_only_their_networks():
         other = "resnet20" if name != "resnet20" else "resnet56"
         with pytest.raises(ConvpressError, match=f"does not fit {other}, it looks like {name}"):
             import_pretrained(folder / file, create_model(other))
+
+
+def test_the_checksum_begins_with_the_digits_in_the_name(tmp_path):
+    torch.save(small_model().state_dict(), tmp_path / "net.th")
+    digest = sha256_file(tmp_path / "net.th")
+    for digits, fits in ((digest[:8], True), (digest[8:16], False)):
+        path = tmp_path / f"net-{digits}.th"
+        path.write_bytes((tmp_path / "net.th").read_bytes())
+        if fits:
+            import_pretrained(path, small_model())
+        else:
+            with pytest.raises(ConvpressError, match="damaged or altered"):
+                import_pretrained(path, small_model())

@@ -18,7 +18,8 @@ from convpress.report import sensitivity_figures, sensitivity_findings, sensitiv
 from convpress.report.contents import Run
 from convpress.report.sensitivity_section import SENSITIVITY
 from convpress.report.sensitivity_tables import correlation_table, pairs_table, variants_table
-from convpress.report.tables import Result
+from convpress.report.tables import ACCURACY_COLUMNS, Result, accuracy_columns, before_columns, with_intervals
+from convpress.statistics import wilson
 
 
 def test_correlation_sees_the_trend_that_was_put_in():
@@ -259,3 +260,30 @@ def test_slacks_are_summed_up_over_layers():
     row = sensitivity_tables.slacks_table(layers).iloc[0]
     assert row[["layers", "times_less", "least", "most"]].tolist() == pytest.approx([2, 10, 1, 100])
     assert row["error_ratio"] == pytest.approx(1.02)
+
+
+def test_intervals_are_those_of_whole_images():
+    """0.29 of 100 images are 28.999… in floating point, which are 29."""
+    metrics = dict.fromkeys(ACCURACY_COLUMNS, 0.29) | {"accuracy_before": 0.29, "test_n": 100, "validation_n": 100}
+    result, right = Result(metrics, np.arange(100) < 29), wilson(29, 100)
+    found = with_intervals(pd.DataFrame({"accuracy": [0.29], "images": [100]})).iloc[0]
+    assert (found["ci_low"], found["ci_high"]) == (right.ci_low, right.ci_high)
+    found = accuracy_columns(result)
+    assert (found["validation_ci_low"], found["validation_ci_high"]) == (right.ci_low, right.ci_high)
+    found = before_columns(result)
+    assert (found["before_ci_low"], found["before_ci_high"]) == (right.ci_low, right.ci_high)
+
+
+def test_corrected_starts_have_their_own_error_sensitivity_and_seconds(one_layer):
+    own = {"corrected_error": 0.95, "corrected_sensitivity": 2.0, "correction_seconds": 0.5}
+    treatments = ("plain", "corrected", "regularised", "both")
+    table = table_of([decomposed("1", 7.0, **own)], **{name: (False, name, "") for name in treatments})
+    assert table["relative_error"].loc[[*treatments]].tolist() == pytest.approx([0.9, 0.95, 0.9, 0.95])
+    assert table["sensitivity"].loc[[*treatments]].tolist() == [7.0, 2.0, 7.0, 2.0]
+    assert table["decompose_seconds"].loc[[*treatments]].tolist() == [1.0, 1.5, 1.0, 1.5]
+
+
+def test_trainings_by_another_recipe_do_not_count_for_the_correlation():
+    frame = study()
+    other = study(gain=-0.05).assign(suffix="long")
+    assert correlation_table(pd.concat([frame, other], ignore_index=True)).equals(correlation_table(frame))

@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 import torch
+from made_model import small_model
 from torch import nn
 from torch.nn.utils import parametrizations, prune, weight_norm
 
@@ -28,6 +29,7 @@ from convpress.layers import (
     replace_conv,
     surgeries,
 )
+from convpress.layers.surgery import exchange_layer
 from convpress.models import MODELS, create_model, register_model
 from small_network import Small
 
@@ -258,3 +260,24 @@ def test_classes_that_cannot_be_made_of_a_convolution_are_named():
         replace_conv(Small(), "stem", SearchedConv2d, rank=3)
     with pytest.raises(ConvpressError, match="rank is 0"):
         SearchedConv2d(3, 4, 0)
+
+
+def test_a_layer_that_was_frozen_in_part_learns_on():
+    model = nn.Sequential(TuckerConv2d(4, 4, (2, 2), 3))
+    model[0].reduce.requires_grad_(False)
+    exchange_layer(model, "0", nn.Conv2d(4, 4, 3))
+    assert all(parameter.requires_grad for parameter in model[0].parameters())
+
+
+def test_surgeries_on_layers_whose_names_begin_alike_are_kept():
+    model = nn.Sequential(*(nn.ReLU() for _ in range(11)))
+    put_layer(model, "10", nn.Conv2d(1, 1, 1))
+    put_layer(model, "1", nn.Conv2d(1, 1, 1))
+    assert [surgery.layer for surgery in surgeries(model)] == ["10", "1"]
+
+
+def test_weights_that_became_one_are_not_saved(tmp_path):
+    model = small_model()
+    model.layer1[0].conv2.weight = model.layer1[0].conv1.weight
+    with pytest.raises(ConvpressError, match="share their weights in one of the two networks alone"):
+        save_model(model, tmp_path / "tied.safetensors")

@@ -77,3 +77,12 @@ def test_the_committed_targets_are_those_of_the_committed_tables_and_aims(tmp_pa
     write_table(targets_table(ROOT / "report" / "reference" / "targets.csv", tables), tmp_path / "targets.csv")
     for name in ("targets.csv", "targets.md"):
         assert (tmp_path / name).read_text() == (tables / name).read_text(), "write the table of targets again"
+
+
+def test_the_difference_of_two_rows_has_no_p_value_of_one(tmp_path):
+    table = TABLE.assign(delta_control=[-0.1, 0.1, 0.2], mcnemar_p=[0.01, 0.3, 0.4])
+    table.to_csv(tmp_path / "d.csv", index=False)
+    rows = {"where": "variant == 'b'", "against": "variant == 'a'"}
+    row = judge(tmp_path, table="d", column="delta_control", pick="first", limit=0.2, **rows)
+    assert (row["met"], row["test"]) == ("met", "")
+    assert pd.isna(row["p"])

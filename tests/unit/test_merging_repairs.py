@@ -1,0 +1,80 @@
+"""Merging whole networks: seeds, the images that orders and fits look at, and what a fit may not do."""
+
+import pytest
+import torch
+from test_merging_networks import USUAL, Block, Bottleneck, small
+from torch import nn
+
+from convpress.errors import ConvpressError
+from convpress.merging.allocation import Candidate, allocate, candidates
+from convpress.merging.blocks import residual_blocks
+from convpress.merging.channels import share_filters
+from convpress.merging.networks import merge_network, share_network
+
+
+def test_candidates_are_clustered_by_the_seed():
+    model = small()
+    block = residual_blocks(model)["layer3.0"]
+    x = torch.randn(4, block.conv1.in_channels, 8, 8)
+    one, same, other = (candidates(block, x, seed=seed) for seed in (0, 0, 1))
+    assert one == same
+    assert one != other
+
+
+def test_candidates_have_no_more_channels_than_differ():
+    block = residual_blocks(small())["layer1.0"]
+    with torch.no_grad():
+        for tensor in (
+            block.conv1.weight,
+            block.bn1.weight,
+            block.bn1.bias,
+            block.bn1.running_mean,
+            block.bn1.running_var,
+        ):
+            tensor[:] = tensor[:1].clone()
+    found = candidates(block, torch.randn(4, block.conv1.in_channels, 8, 8))
+    assert {one.channels for one in found} == {8, 1}
+
+
+def test_the_allocation_goes_no_further_than_needed_where_errors_fall():
+    """Errors of k-means are not monotonic; a step that mends is no better than one that costs nothing."""
+    falling = [Candidate(4, 0.3, 40, 400), Candidate(3, 0.29, 30, 300), Candidate(1, 0.1, 10, 100)]
+    assert allocate({"a": falling}, {"params": 30}) == {"a": 3}
+
+
+def test_filters_are_described_with_their_own_batch_norm():
+    model = small()
+    block = residual_blocks(model)["layer1.0"]
+    with torch.no_grad():
+        block.bn2.bias.normal_(0, 3)
+    mine, other = (share_filters(block.conv2, 4, features="folded", bn=bn).index for bn in (block.bn2, block.bn1))
+    assert not torch.equal(mine, other)
+    share_network(model, 0.5, features="folded")
+    assert torch.equal(block.conv2.index, mine)
+
+
+@pytest.mark.parametrize("options", [{"features": "raw"}, {"features": "folded"}])
+def test_networks_are_shared_and_merged_by_the_seed(options):
+    indices = []
+    for seed in (0, 0, 1):
+        model = small()
+        share_network(model, 0.5, seed=seed, **options)
+        indices.append(torch.cat([module.index for module in model.modules() if hasattr(module, "index")]))
+    assert torch.equal(indices[0], indices[1])
+    assert not torch.equal(indices[0], indices[2])
+
+
+def test_activations_that_are_bounded_in_place_show_as_well():
+    """What they write over is looked at before they do."""
+    block = Bottleneck()
+    block.relu6 = nn.ReLU6(inplace=True)
+    block.forward = lambda x: block.bn2(block.conv2(block.relu6(block.bn1(block.conv1(x)))))
+    with pytest.raises(ConvpressError, match="cannot be merged"):
+        merge_network(nn.Sequential(block).eval(), {"0": 2})
+
+
+def test_a_block_is_looked_at_on_the_images_that_come_into_it():
+    block = Block(USUAL)
+    block.conv1 = nn.Conv2d(4, 4, 20)  # larger than the images that are drawn where none are given
+    merge_network(nn.Sequential(block), {"0": 2}, inputs={"0": torch.randn(2, 4, 24, 24)})
+    assert block.conv1.out_channels == 2
