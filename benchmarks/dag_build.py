@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import yaml
+from safetensors import serialize
 
 from record import record
 
@@ -87,7 +88,7 @@ def finish(folder: Path) -> int:
     for line in outputs:
         path = folder / line.partition("\t")[0]
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        path.write_bytes(serialize({}, {"made": "by nothing"}) if path.suffix == ".safetensors" else b"")
     said = snakemake(folder, "--touch", "--forceall", "--cores", "2")
     return int(re.findall(r"^total +(\d+)", said, flags=re.MULTILINE)[0])
 
