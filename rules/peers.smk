@@ -3,8 +3,9 @@
 PEERS = config["peers"]
 PEER_GRID = checked.peers.grid()
 FINAL["peers"] = {variant: entry["model"] for variant, entry in PEER_GRID.items()}
-EPOCHS["peers"] = dict.fromkeys(PEER_GRID, PEERS["finetune"]["epochs"])
-RATES["peers"] = dict.fromkeys(PEER_GRID, PEERS["finetune"]["lr"])
+PEER_RECIPES = {variant: PEERS[checked.peers.recipe_of(entry["method"])] for variant, entry in PEER_GRID.items()}
+EPOCHS["peers"] = {variant: recipe["epochs"] for variant, recipe in PEER_RECIPES.items()}
+RATES["peers"] = {variant: recipe["lr"] for variant, recipe in PEER_RECIPES.items()}
 
 
 rule compress_peer:
@@ -31,7 +32,7 @@ use rule finetune as finetune_peer with:
     input:
         data=DATASET,
         model=rules.compress_peer.output.model,
-        teacher=teacher_of(PEERS["finetune"]),
+        teacher=lambda w: teacher_of(PEER_RECIPES[w.variant]),
     output:
         model=f"{MODELS}/peers/{{variant}}.safetensors",
         history=f"{RESULTS}/histories/peers/{{variant}}.csv",
@@ -40,7 +41,7 @@ use rule finetune as finetune_peer with:
     wildcard_constraints:
         variant="|".join(PEER_GRID),
     params:
-        recipe=PEERS["finetune"],
+        recipe=lambda w: PEER_RECIPES[w.variant],
         resume=f"{RESULTS}/resume/peers/{{variant}}.pt",
         data=config["data"],
         compute=lambda w: finetuned_on(PEER_GRID[w.variant]["model"]),

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from common import job, sections
-from convpress.checkpoints import load
+from convpress.checkpoints import load, read_metadata
 from convpress.compute import resolve
 from convpress.data import load_dataset
 from convpress.files import atomic_path, write_json
@@ -45,7 +45,8 @@ with job(snakemake):
         "bytes": file_bytes(inputs.model),
         "provenance": result_record(
             sorted(inputs), seed=snakemake.params.seed, code=snakemake.params.code, compute=compute.record() | EXACT
-        ),
+        )
+        | {"training": read_metadata(inputs.model)["extra"].get("training")},
     }
     with atomic_path(Path(snakemake.output.predictions)) as path:
         np.savez_compressed(path, correct=answers)

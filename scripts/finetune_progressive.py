@@ -4,7 +4,7 @@ from pathlib import Path
 
 from clusters import plan_of, seen_by
 from common import job, sections
-from convpress.checkpoints import load, save_model
+from convpress.checkpoints import load
 from convpress.clustering.progressive import Leg, Progress, fit_progressive
 from convpress.clustering.remedies import apply_remedy
 from convpress.compute import resolve
@@ -13,7 +13,7 @@ from convpress.config.sections import TrainingConfig
 from convpress.data import load_dataset
 from convpress.files import write_csv
 from convpress.predict import accuracy_of
-from training import teacher_of, training_key, turns
+from training import save_trained, teacher_of, training_key, turns
 
 with job(snakemake):
     settings, params, inputs, output = sections(snakemake), snakemake.params, snakemake.input, snakemake.output
@@ -55,5 +55,5 @@ with job(snakemake):
         start=Path(output.start),
     )
     write_csv(history, Path(output.history))
-    save_model(model, Path(output.model))
+    save_trained(model, snakemake, compute)
     progress.clear()

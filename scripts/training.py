@@ -15,6 +15,7 @@ from convpress.compute import Compute, resolve
 from convpress.config.sections import TrainingConfig
 from convpress.data import load_dataset
 from convpress.files import sha256_file, write_csv
+from convpress.provenance import processor
 from convpress.teachers import Teacher
 from convpress.train import Trainer, fit, run_key
 from convpress.workflow.codehash import code_hash
@@ -34,10 +35,17 @@ def run_training(snakemake: Any, model: nn.Module, recipe: TrainingConfig, recor
     resume = Path(params.resume)
     history = fit(trainer, validation=validation, record=record or (lambda model: {}), state_path=resume, key=key)
     write_csv(history, Path(snakemake.output.history))
-    # As for imported networks: a baseline whose code is another is another file.
-    extra = {"network_code": params.architecture} if params.get("architecture") else None
-    save_model(trainer.result, Path(snakemake.output.model), extra)
+    save_trained(trainer.result, snakemake, compute)
     resume.unlink(missing_ok=True)
+
+
+def save_trained(model: nn.Module, snakemake: Any, compute: Compute) -> None:
+    """Write the job's `model` with what it was trained on, for machines differ in precision and compiler."""
+    extra: dict[str, Any] = {"training": compute.record() | {"processor": processor()}}
+    if architecture := snakemake.params.get("architecture"):
+        # As for imported networks: a baseline whose code is another is another file.
+        extra["network_code"] = architecture
+    save_model(model, Path(snakemake.output.model), extra)
 
 
 def turns(params: Any) -> dict[str, int]:

@@ -32,11 +32,11 @@ _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.")
 _REFUSED_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 
-def save_model(model: nn.Module, path: Path | str, extra: Mapping[str, str] | None = None) -> None:
+def save_model(model: nn.Module, path: Path | str, extra: Mapping[str, Any] | None = None) -> None:
     """Write `model` to one ``.safetensors`` file from which :func:`load` rebuilds it; atomic.
 
-    Metadata: ``convpress`` (format version), ``architecture``, ``surgeries`` and ``extra``, the last three as
-    JSON. The same model gives the same bytes.
+    Metadata: ``convpress`` (format version), ``architecture``, ``surgeries`` and ``extra`` (plain data of
+    one's own), the last three as JSON. The same model gives the same bytes.
 
     Raises:
         ConvpressError: the model was not made by :func:`convpress.models.create_model`, or was changed since in a

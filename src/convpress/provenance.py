@@ -59,13 +59,15 @@ def checksums(paths: Iterable[str | Path]) -> dict[str, str]:
 
 def run_record(config: dict[str, Any], inputs: list[dict[str, Any]], metrics: list[dict[str, Any]]) -> dict[str, Any]:
     """What a run's provenance.json says of inputs and machine, which is the one that made the last metrics."""
-    compute = metrics[-1]["provenance"]["compute"]
+    last = metrics[-1]["provenance"]
+    # Evaluations are in float32 and never compiled; trainings say so for themselves.
+    compute = {key: value for key, value in last["compute"].items() if key not in ("precision", "compile")}
     return {
         "run": config["run"],
         "seed": config["seed"],
-        "processor": metrics[-1]["provenance"]["processor"],
+        "processor": last["processor"],
         "cores": os.cpu_count(),
-        "packages": metrics[-1]["provenance"]["packages"],
+        "packages": last["packages"],
         "inputs": inputs,
         **compute,
     }

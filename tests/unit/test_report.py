@@ -32,7 +32,7 @@ from convpress.report import figures, kernel_search_figures, style, wording
 from convpress.report import page as report_page
 from convpress.report.contents import Content, Section, picture_size, rst
 from convpress.report.page import SECTIONS, WORDS, render_page
-from convpress.report.provenance_section import all_machines, machines, origin
+from convpress.report.provenance_section import all_machines, facts, machines, origin
 
 
 @pytest.mark.parametrize("file", DRAWN)
@@ -104,16 +104,22 @@ def test_page_is_the_same_bytes_twice_and_needs_no_network(run: Path) -> None:
     assert len(page) < 5_000_000
 
 
-def test_provenance_leaves_out_compiling_which_evaluations_never_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_precision_of_a_run_is_that_of_its_trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report_page, "render_page", lambda run_folder, output, **options: output.write_text("page"))
-    provenance = {"compute": {"device": "cpu", "compile": False}, "processor": "x", "packages": {}}
-    report_page.write_report(tmp_path, {"run": "made", "seed": 0}, [], [{"provenance": provenance}], [])
-    record = json.loads((tmp_path / "provenance.json").read_text())
-    assert record["device"] == "cpu"
-    assert record["processors"] == ["x"]
-    assert "compile" not in record
+    evaluated = {"device": "cpu", "precision": "fp32", "compile": False}
+    kinds = [("bf16", True), ("bf16", False), ("bf16", True), None]
+    metrics = [
+        {"provenance": {"compute": evaluated, "processor": "x", "packages": {}, "training": training}}
+        for training in ({"precision": kind[0], "compile": kind[1]} if kind else None for kind in kinds)
+    ]
+    for trained, precision in ((metrics, "bf16, compiled (2); bf16 (1)"), (metrics[3:], None)):
+        report_page.write_report(tmp_path, {"run": "made", "seed": 0}, [], metrics[3:], [], records=trained)
+        record = json.loads((tmp_path / "provenance.json").read_text())
+        assert record["device"] == "cpu"
+        assert record["processors"] == ["x"]
+        assert record.get("precision") == precision
+        assert "compile" not in record
+    assert ("Precision of the trainings", "bf16") in facts({"precision": "bf16"}), "as former runs have it"
 
 
 def test_all_machines_of_a_run_are_named(tmp_path: Path, run: Path) -> None:

@@ -1,5 +1,6 @@
 """Seeds, rates and options that reach the work of each script."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ from made_script import (  # noqa: F401
     stopping,
 )
 
-from convpress.checkpoints import load
+from convpress.checkpoints import load, read_metadata
+from convpress.provenance import processor
 
 
 def test_probes_try_noise_on_validation_images_and_rates_on_training_images(parts, run, monkeypatch):
@@ -68,6 +70,19 @@ def test_the_average_is_what_a_training_leaves(parts, run, monkeypatch):
     files = {"model": "out.safetensors", "history": "history.csv"}
     run("finetune", FINETUNE | {"recipe": RECIPE | {"ema": 0.9}}, outputs=files)
     assert (load("out.safetensors").conv1.weight == 7).all()
+
+
+def test_a_trained_model_tells_how_it_was_trained_and_its_metrics_as_well(parts, run, monkeypatch):
+    monkeypatch.setattr("convpress.train.fit", lambda trainer, **options: [{"epoch": 0}])
+    run("finetune", FINETUNE, outputs={"model": "out.safetensors", "history": "history.csv"})
+    trained = read_metadata("out.safetensors")["extra"]["training"]
+    assert trained == COMPUTE | {"compile": False, "channels_last": True, "processor": processor()}
+    for model, training in (("out.safetensors", trained), ("model.safetensors", None)):
+        files = {"metrics": "metrics.json", "predictions": "answers.npz"}
+        run("evaluate", {"seed": 3}, {"model": model}, files, {"study": "made", "variant": "one"})
+        record = json.loads(Path("metrics.json").read_text())["provenance"]
+        assert record["training"] == training
+        assert record["compute"]["precision"] == "fp32", "that of the evaluation"
 
 
 @pytest.mark.parametrize("change", ["image", "seed", "recipe", "nothing"])

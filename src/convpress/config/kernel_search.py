@@ -23,7 +23,10 @@ class RankConfig(Section):
 class CPSolverConfig(RankConfig):
     """Canonical polyadic decomposition of the kernels."""
 
-    starts: Count = Field(description="Seeded starts a layer; the best result is kept.")
+    starts: Count = Field(
+        description="Effort of each layer's decomposition: so many starts compete for a kernel of 64 channels or more, "
+        "and up to 16 times as many for smaller ones; the best result is kept."
+    )
     slack: Fraction = Field(
         0.02, description="How far the corrected start may exceed the plain start's error (relative)."
     )

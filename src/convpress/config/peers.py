@@ -34,6 +34,11 @@ class PeersConfig(Section):
     targets: list[TargetConfig] = Field(min_length=1, description="Sizes that each method has to reach.")
     iterations: Count = Field(100, description="Iterations of tensorly's decompositions.")
     finetune: TrainingConfig = Field(description="Recipe after the compression.")
+    finetune_pruned: TrainingConfig | None = Field(
+        None,
+        description="Recipe after torch-pruning's methods, for a comparison with channels that our methods merge; "
+        "null takes that of finetune.",
+    )
 
     @model_validator(mode="after")
     def _names_differ(self) -> PeersConfig:
@@ -47,6 +52,11 @@ class PeersConfig(Section):
             if twice:
                 raise ValueError(f"{key}: {twice} stands there more than once")
         return self
+
+    def recipe_of(self, method: Method) -> str:
+        """The key of the recipe after a method."""
+        pruned = self.finetune_pruned is not None and method in ("magnitude", "group_norm")
+        return "finetune_pruned" if pruned else "finetune"
 
     def grid(self) -> dict[str, dict[str, Any]]:
         """Every network by every method to every target, by the name of the variant."""

@@ -98,7 +98,10 @@ class ProbeConfig(SelectionConfig):
 class SensitivityConfig(Section):
     """The study sensitivity."""
 
-    starts: Count = Field(description="Seeded starts of each CP decomposition; the best result is kept.")
+    starts: Count = Field(
+        description="Effort of each CP decomposition, as kernel_search.cp.starts; the other families have starts of "
+        "their own."
+    )
     iterations: Count = Field(description="Most iterations of a CP or tensor-chain decomposition.")
     slack: Fraction = Field(0.02, description="How far corrected factors may exceed the plain ones' error (relative).")
     penalty: Positive = Field(description="Weight of the summed sensitivity in the loss (regularised, both).")

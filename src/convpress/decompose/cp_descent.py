@@ -124,8 +124,8 @@ def _spread(a: Array) -> Array:
     return a[:, None, None, None]
 
 
-def _conjugate_gradients(U: Array, blocks: Array, inverse: Array, cross: Array, b: Array) -> Array:
-    """Approximate solution of (J'J + damping) x = b, preconditioned by the inverse of the damped `blocks`."""
+def _conjugate_gradients(U: Array, inverse: Array, cross: Array, b: Array) -> Array:
+    """Approximate solution of (J'J + damping) x = b, preconditioned by `inverse`, that of the damped blocks."""
     x, r = np.zeros_like(b), b.copy()
     z = r @ inverse
     d, d_blocks, rz = z, r.copy(), _dot(r, z)  # d_blocks = d @ blocks, kept by its own recurrence: one product less
@@ -187,7 +187,7 @@ def step(U: Array, blocks: Array, cross: Array, gradient: Array, damping: Array,
     def inside(T: Array, b: Array) -> Array:
         if sum(sizes) * rank <= _DIRECT:
             return _cholesky(T, damped, cross, b, sizes)
-        return _conjugate_gradients(T, damped, inverse, cross, b)
+        return _conjugate_gradients(T, inverse, cross, b)
 
     if shape[0] <= rank:
         return inside(U, -gradient)

@@ -34,6 +34,7 @@ from convpress.report.provenance_section import (
     machines,
     origin,
     provenance_tables,
+    trainings,
     verified,
 )
 from convpress.report.published_section import PUBLISHED
@@ -119,8 +120,7 @@ def write_report(
     `times` what its jobs took, if known (`convpress.workflow.jobtimes`), `records` the contents of all JSON files of
     metrics, which may come from several machines.
     """
-    record = run_record(config, inputs, metrics) | all_machines([*metrics, *records])
-    record.pop("compile", None)  # the metrics are of evaluations, which never compile; trainings may
+    record = run_record(config, inputs, metrics) | all_machines([*metrics, *records]) | trainings(records or metrics)
     record |= {"git": project_state(Path.cwd()), "stage_seconds": stage_seconds(histories)}
     record |= times or {}
     write_json(record, results / "provenance.json")

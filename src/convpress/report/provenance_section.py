@@ -41,6 +41,14 @@ def all_machines(metrics: Sequence[Any]) -> dict[str, Any]:
     }
 
 
+def trainings(metrics: Sequence[Any]) -> dict[str, str]:
+    """`precision` of the trainings that the metrics of `evaluate` tell of: "bf16, compiled (120); bf16 (55)"."""
+    held = [each.get("provenance") for each in metrics if isinstance(each, dict)]
+    made = [record["training"] for record in held if isinstance(record, dict) and record.get("training")]
+    kinds = Counter(each["precision"] + ", compiled" * bool(each["compile"]) for each in made)
+    return {"precision": "; ".join(f"{kind} ({count})" for kind, count in kinds.most_common())} if kinds else {}
+
+
 def machines(provenance: dict[str, Any]) -> list[str]:
     """The processors of a run."""
     one = provenance.get("processor")
@@ -55,6 +63,7 @@ def facts(provenance: dict[str, Any]) -> list[tuple[str, str]]:
         "git": "Code at the end of the run (git)",
         "cores": "Cores of the machine that drew it",
         "processor": "Processors" if len(processors) > 1 else "Processor",
+        "precision": "Precision of the trainings",
     }
     known = provenance | {"processor": say.listing(processors) if processors else None}
     pairs = [(names.get(key, key.capitalize()), known.get(key)) for key in keys]
