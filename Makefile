@@ -57,7 +57,7 @@ format: install ## let ruff and snakefmt write the layout
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile rules
 
-docs: install ## the parameter reference from the schema, and the README's results from the tables
+docs: install ## the parameter reference from the schema; the README's results and the benchmarks from the tables
 	$(BIN)/python -m convpress.config.reference > docs/parameters.md
 	$(BIN)/python -m convpress.report.readme
 

@@ -9,8 +9,7 @@ import torch
 from my_network import compared
 
 import convpress
-from convpress import replace_conv
-from convpress.layers import SeparableConv2d
+from convpress import SeparableConv2d, replace_conv
 
 torch.manual_seed(0)
 model = convpress.create_model("my_network")

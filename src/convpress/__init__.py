@@ -7,8 +7,13 @@ from typing import Any
 _HOME = {
     "ConvpressError": "convpress.errors",
     "CPConv2d": "convpress.layers",
+    "ElementwiseSharedConv2d": "convpress.layers",
+    "LowRankConv2d": "convpress.layers",
+    "SearchedConv2d": "convpress.layers",
     "SeparableCPConv2d": "convpress.layers",
+    "SeparableConv2d": "convpress.layers",
     "SharedFilterConv2d": "convpress.layers",
+    "SharedKernelConv2d": "convpress.layers",
     "TensorChainConv2d": "convpress.layers",
     "TuckerConv2d": "convpress.layers",
     "create_model": "convpress.models",

@@ -64,6 +64,16 @@ def test_an_attempt_at_no_target_or_in_another_quantity_is_refused(run, monkeypa
     assert said in capsys.readouterr().err
 
 
+def test_results_of_code_that_was_not_committed_are_taken_on_demand_alone(run, monkeypatch, capsys):
+    monkeypatch.setattr(attempts, "project_state", lambda folder: "1234567-dirty")
+    with pytest.raises(SystemExit):
+        append(run, monkeypatch, "small enough")
+    assert "changes that are not committed" in capsys.readouterr().err
+    assert not (run / "attempts.csv").exists()
+    append(run, monkeypatch, "small enough", "--dirty")
+    assert pd.read_csv(run / "attempts.csv")["commit"].tolist() == ["1234567-dirty"]
+
+
 def test_what_is_missed_was_tried_or_has_a_reason():
     judged, tried = targets_table(REFERENCE, RESULTS / "cifar10" / "tables"), pd.read_csv(RESULTS / "attempts.csv")
     missed = judged[judged["met"] == "not met"]

@@ -7,7 +7,7 @@ import pytest
 
 from convpress.errors import ConvpressError
 from convpress.report.headlines import figure, headlines_table, known
-from convpress.report.wording import MISSING
+from convpress.report.wording import MISSING, SPACE
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = "study,figure,headline,unit,better,table,column,same,best,pick,reason,epochs,seed_epochs\n"
@@ -61,7 +61,7 @@ def test_every_headline_says_why_ours_may_be_worse():
     assert (lines["reason"].notna() | lines["seed_epochs"].notna()).all()
     assert (lines["epochs"].notna() == lines["seed_epochs"].notna()).all()
     assert set(lines["better"]) <= {"higher", "lower"}
-    assert set(lines["unit"]) <= {"percent", "points", "times", "ms", "sizes"}
+    assert set(lines["unit"]) <= {"percent", "points", "times", "ms", "M", "sizes"}
 
 
 def test_sizes_stand_as_they_are(tmp_path):
@@ -83,6 +83,16 @@ def test_a_figure_that_the_seed_lacks_is_named(tmp_path):
 def test_only_a_lower_figure_needs_a_reason_and_the_best_may_be_it(tmp_path, seed, reason):
     line = "x,accuracy,Accuracy,percent,higher,t,accuracy,,variant == 'b',max,too small"
     assert folder(tmp_path, line, seed=seed).iloc[0]["reason"] == reason
+
+
+@pytest.mark.parametrize(
+    ("ours", "shown", "reason"), [(44_434_999, "44.43 M", ""), (44_436_000, "44.44 M", "too many")]
+)
+def test_counts_are_in_millions_and_what_rounds_to_the_seeds_figure_is_not_worse(tmp_path, ours, shown, reason):
+    pd.DataFrame({"params": [ours]}).to_csv(tmp_path / "u.csv", index=False)
+    row = folder(tmp_path, "x,accuracy,Parameters,M,lower,u,params,params > 0,,first,too many", seed=44_430_000).iloc[0]
+    assert (figure(row["same"], "M").replace(SPACE, " "), row["reason"]) == (shown, reason)
+    assert figure(None, "M") == MISSING
 
 
 def test_headlines_with_one_figure_of_ours_are_known():

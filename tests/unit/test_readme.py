@@ -7,11 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
-from convpress.report.benchmarks_table import benchmark_rows, reference
+import convpress
+from convpress.report.benchmarks_table import benchmark_rows, benchmarks_in_short, reference
 from convpress.report.contents import Run
 from convpress.report.page import LARGEST_PAGE
-from convpress.report.readme import cost, results, with_results
+from convpress.report.readme import benchmarks_page, cost, results, with_results
 from convpress.report.wording import SPACE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +25,33 @@ def test_readme_and_tables_agree():
     committed = ROOT / "results"
     found = results(committed / "cifar10" / "tables", ROOT / "report" / "reference", committed / "benchmarks.csv")
     assert with_results(text, found) == text, "call `make docs`"
+    assert (ROOT / "docs" / "benchmarks.md").read_text() == benchmarks_page(committed / "benchmarks.csv"), "the same"
+
+
+@pytest.mark.parametrize("name", convpress.__all__)
+def test_the_readme_knows_what_the_package_offers(name):
+    assert re.search(rf"\b{name}\b", (ROOT / "README.md").read_text())
+
+
+LABELS = {
+    "SharedFilterConv2d": torch.arange(6) % 3,
+    "SharedKernelConv2d": torch.arange(24).reshape(6, 4) % 5,
+    "ElementwiseSharedConv2d": torch.arange(216).reshape(6, 4, 3, 3) % 3,
+}
+VALUES = {"R": 3, "M": 3, "K": 3, "(R1, R2)": (2, 3), "(r0, r1, r2)": (2, 2, 2)}
+VALUES |= {"True": True, '"per_channel"': "per_channel"}
+
+
+def test_the_layers_of_the_readme_take_what_it_says():
+    table = dict(re.findall(r"^\| `(\w+Conv2d)` \| (.*?) \|", (ROOT / "README.md").read_text(), flags=re.MULTILINE))
+    assert "extend_cp" in table.pop("SearchedConv2d")
+    assert len(table) == 9
+    for name, takes in table.items():
+        words = re.findall(r"`(\w+)(?:=([^`]+))?`", takes)
+        options = {word: VALUES[value] if value else LABELS[name] for word, value in words}
+        model = nn.Sequential(nn.Conv2d(4, 6, 3, padding=1))
+        assert convpress.replace_conv(model, "0", getattr(convpress, name), **options) is model[0]
+        assert model(torch.zeros(1, 4, 5, 5)).shape == (1, 6, 5, 5)
 
 
 def test_the_committed_page_opens_fast():
@@ -85,6 +115,16 @@ def test_errors_are_told_apart_by_the_fifth_decimal(tmp_path):
     _, ((*_, error, errors, _, _), (*_, time, times, _, _)) = benchmark_rows(path)
     assert (error, errors) == ("1.00002× as exact", "0.99993× to 1.02727×")
     assert (time, times) == ("1.50× as fast", "0.999× to 2.00×")
+
+
+def test_the_readme_has_the_newest_row_of_each_comparison_and_none_that_only_helps_to_read_others(tmp_path):
+    path = tmp_path / "benchmarks.csv"
+    groups = [("ours, batch 1", "2026-11-23"), ("ours, batch 1", "2026-11-09"), ("again, batch 1", "2026-11-23")]
+    lines = [f'm,"{group}",ms,{n}.0,machine {n},{date}' for n, (group, date) in enumerate(groups, start=1)]
+    path.write_text("\n".join(["benchmark,group,unit,ratio,machine,date", *lines]))
+    assert len(benchmark_rows(path)[1]) == 3
+    assert [row[-2:] for row in benchmarks_in_short(path)[1]] == [("machine 1", "2026-11-23")]
+    assert all(f"machine {n}" in benchmarks_page(path) for n in (1, 2, 3))
 
 
 def test_the_cost_of_a_run_is_read(tmp_path):

@@ -25,15 +25,29 @@ TARGETS = Path("report/reference/targets.csv")
 
 
 def attempt(
-    study: str, target: str, metrics: Path, overlay: Path | None, control: Path, against: Path | None = None
+    study: str,
+    target: str,
+    metrics: Path,
+    overlay: Path | None,
+    control: Path,
+    against: Path | None = None,
+    *,
+    dirty: bool = False,
 ) -> dict[str, Any]:
     """One row; `metrics` and `control` are results/<run>/metrics/<study>/<variant>.json, their predictions beside.
 
-    `against` are the metrics whose accuracy the target subtracts.
+    `against` are the metrics whose accuracy the target subtracts; `dirty` takes results of code that was not committed.
 
     Raises:
-        ConvpressError: there is no such target, or it is a difference and `against` is missing, or the other way.
+        ConvpressError: there is no such target, or it is a difference and `against` is missing, or the other way; the
+            project has changes that are not committed, and `dirty` does not allow it.
     """
+    commit = project_state(metrics.parent)
+    if commit.endswith("-dirty") and not dirty:
+        raise ConvpressError(
+            f"{metrics.parent}: the project there has changes that are not committed, so nobody could compute this "
+            "again; commit them and run it once more, or take it as it is with --dirty"
+        )
     measured = _measured(target, metrics, against)
     files = [str(metrics), str(control)]
     predictions = [file.replace("/metrics/", "/predictions/").removesuffix(".json") + ".npz" for file in files]
@@ -53,7 +67,7 @@ def attempt(
         "delta_control": compared["delta"],
         "mcnemar_p": compared["mcnemar_p"],
         "macs": mine.metrics["macs"],
-        "commit": project_state(metrics.parent),
+        "commit": commit,
     }
 
 
@@ -78,12 +92,13 @@ def main() -> None:
     parser.add_argument("control", type=Path, help="the same of the control")
     parser.add_argument("--against", type=Path, help="the same of the network whose accuracy the target subtracts")
     parser.add_argument("--overlay", type=Path, help="what was laid over params.yaml; absent: nothing")
+    parser.add_argument("--dirty", action="store_true", help="take it though the project has uncommitted changes")
     parser.add_argument("--file", type=Path, default=FILE)
     options = parser.parse_args()
     rows = pd.read_csv(options.file).to_dict("records") if options.file.is_file() else []
     places = (options.metrics, options.overlay, options.control, options.against)
     try:
-        rows.append(attempt(options.study, options.target, *places))
+        rows.append(attempt(options.study, options.target, *places, dirty=options.dirty))
     except ConvpressError as error:
         parser.error(str(error))
     write_csv(rows, options.file)  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ PEERS = {
     "pyTensorlab": "pyTensorlab, 4 starts",
     "cp: tensorly": "parafac, the same starts, each to its end",
     "tucker: tensorly": "partial_tucker, the same start",
-    "tensor_chain: tensorly": "tensor_ring_als, a start of its own",
+    "tensor_chain: tensorly": "tensor_ring_als, 4 random starts",
 }
 NOTE = (
     "Our CP lets starts compete and drops the worse half every 20 iterations: 64 starts for the smallest kernels down "
@@ -33,6 +33,8 @@ NOTE = (
     "merging_latency is a network with a single channel left in each block: merging channels cannot be faster, on the "
     "machine of that row."
 )
+NOT_IN_SHORT = ("again", "limit", "folded", "wide layers")
+"""Words of groups that tell how to read others, or are of single layers; the README leaves them out."""
 BETTER = {"": "as exact", "GiB": "as small"}
 """What more of a ratio means, by the unit; all other units are of time."""
 
@@ -62,6 +64,16 @@ def benchmark_rows(path: Path) -> tuple[tuple[str, ...], list[tuple[object, ...]
         better = f"{median} {BETTER.get(unit, 'as fast')}"
         rows.append((benchmark, what, against, len(part), better, f"{worst} to {best}", machine, date))
     return header, rows
+
+
+def benchmarks_in_short(path: Path) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    """As `benchmark_rows`, of each comparison the newest row alone, and none that only helps to read others."""
+    header, rows = benchmark_rows(path)
+    newest: dict[tuple[object, ...], tuple[object, ...]] = {}
+    for row in sorted(rows, key=lambda row: str(row[-1])):
+        if not any(word in str(row[1]) for word in NOT_IN_SHORT):
+            newest[row[:3]] = row
+    return header, [row for row in rows if row in newest.values()]
 
 
 def _factor(ratio: float, unit: str) -> str:

@@ -45,7 +45,13 @@ def headlines_table(reference: Path, tables: Path) -> pd.DataFrame:
             for where in ("same", "best")
         )
         sign = -1 if line["better"] == "lower" else 1
-        worse = not text and any(value is not None and sign * value < sign * seed for value in (same, best))
+        # The seeds round: what reads the same is not worse.
+        ours = (
+            []
+            if text
+            else [value for value in (same, best) if figure(value, line["unit"]) != figure(seed, line["unit"])]
+        )
+        worse = any(value is not None and sign * value < sign * seed for value in ours)
         reason = "; ".join(filter(None, (line["reason"], _shorter(line, seeds, tables)))) if worse else ""
         rows.append((line["study"], line["headline"], line["unit"], seed, same, best, reason))
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -66,7 +72,9 @@ def known(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def figure(value: Any, unit: str) -> str:
-    """A headline's number with its unit: percent, points, times, ms, or sizes of kernels as they stand."""
+    """A headline's number with its unit: percent, points, times, ms, M (millions), or sizes as they stand."""
     if unit == "sizes":
         return say.MISSING if say.absent(value) else str(value).replace(" ", ", ")
+    if unit == "M":
+        return say.MISSING if say.absent(value) else f"{value / 1e6:.2f}{say.SPACE}M"
     return say.milliseconds(value) if unit == "ms" else say.quantity(value, unit)

@@ -1,4 +1,4 @@
-"""The results in the README, from the committed tables: `python -m convpress.report.readme`."""
+"""The README's results and docs/benchmarks.md, from the committed tables: `python -m convpress.report.readme`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from convpress.report import wording as say
-from convpress.report.benchmarks_table import NOTE, benchmark_rows
+from convpress.report.benchmarks_table import NOTE, benchmark_rows, benchmarks_in_short
 from convpress.report.contents import Run
 from convpress.report.frames import records
 from convpress.report.headline import headline
@@ -20,6 +20,7 @@ from convpress.report.pareto import compared
 from convpress.report.provenance_section import at_a_time, machines, study_times
 
 BEGIN, END = "<!-- results:begin", "<!-- results:end -->"
+ALL_BENCHMARKS = "[docs/benchmarks.md](docs/benchmarks.md)"
 FRONTS = ("pareto_params", "pareto_macs", "pareto_ms")
 
 
@@ -195,8 +196,21 @@ def _targets(tables: Path) -> str:
 
 
 def _benchmarks(path: Path) -> str:
-    header, rows = benchmark_rows(path)
-    return f"{_markdown(header, rows)}\n\n{NOTE}" if rows else ""
+    header, rows = benchmarks_in_short(path)
+    return f"{_markdown(header, rows)}\n\n{NOTE} All rows, of several machines: {ALL_BENCHMARKS}." if rows else ""
+
+
+def benchmarks_page(path: Path) -> str:
+    """Markdown of all benchmarks on all machines."""
+    about = (
+        "Generated from `results/benchmarks.csv` (`make docs`), which `make benchmark` writes: how many times better "
+        "each thing is than what it is held against, as the median, the worst and the best of its cases."
+    )
+    ways = (
+        "`again` is a second network like the dense one, which tells the noise; `folded` and `compiled` networks are "
+        "held against the dense one folded and compiled."
+    )
+    return f"# Benchmarks\n\n{about}\n\n{_markdown(*benchmark_rows(path))}\n\n{NOTE} {ways}\n"
 
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -216,3 +230,4 @@ if __name__ == "__main__":
     readme = Path("README.md")
     found = results(Path("results/cifar10/tables"), Path("report/reference"), Path("results/benchmarks.csv"))
     readme.write_text(with_results(readme.read_text(), found))
+    Path("docs/benchmarks.md").write_text(benchmarks_page(Path("results/benchmarks.csv")))
