@@ -6,7 +6,7 @@ from common import job
 from convpress.config.clustering import ClusteringConfig
 from convpress.report import clustering_tables as tables
 from convpress.report.latencies import read_times
-from convpress.report.tables import read_results, write_table
+from convpress.report.tables import read_results, with_validation, write_table
 
 with job(snakemake):
     inputs, output = snakemake.input, snakemake.output
@@ -21,5 +21,5 @@ with job(snakemake):
     about = {"controls": snakemake.params.controls, "times": read_times(inputs.latency)}
     finetuned = tables.finetune_table(results, models, history, study, **about)
     write_table(finetuned, Path(output.finetune[0]))
-    write_table(history, Path(output.history[0]))
+    write_table(with_validation(history, results), Path(output.history[0]))
     write_table(tables.norms_table(networks, study.layers), Path(output.norms[0]))

@@ -3,13 +3,10 @@
 from pathlib import Path
 
 from common import job
-from convpress.report import comparison_tables as tables
-from convpress.report.tables import read_results, write_table
+from convpress.report.comparison_tables import comparison_table
+from convpress.report.tables import write_table
+from finals import final_networks
 
 with job(snakemake):
-    inputs, params = snakemake.input, snakemake.params
-    results = read_results(inputs.metrics, inputs.predictions)
-    frame = tables.final_networks_table(
-        results, params.final, params.epochs, params.controls, inputs.latency, inputs.onnx
-    )
-    write_table(tables.comparison_table(frame), Path(snakemake.output[0]))
+    frame, _ = final_networks(snakemake)
+    write_table(comparison_table(frame), Path(snakemake.output[0]))

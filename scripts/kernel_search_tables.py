@@ -4,7 +4,7 @@ from pathlib import Path
 
 from common import job
 from convpress.report import kernel_search_tables as tables
-from convpress.report.tables import read_results, write_table
+from convpress.report.tables import read_results, with_validation, write_table
 
 with job(snakemake):
     inputs, output, params = snakemake.input, snakemake.output, snakemake.params
@@ -19,7 +19,7 @@ with job(snakemake):
         ),
         Path(output.kernel_search[0]),
     )
-    write_table(history, Path(output.history[0]))
+    write_table(with_validation(history, results), Path(output.history[0]))
     write_table(tables.sizes_table(inputs.histories), Path(output.sizes[0]))
     write_table(tables.masks_table(searched), Path(output.masks[0]))
     write_table(tables.kernels_table(inputs.before, after, params.layers), Path(output.kernels[0]))

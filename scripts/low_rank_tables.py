@@ -6,7 +6,7 @@ from common import job
 from convpress.config.low_rank import LowRankConfig
 from convpress.report import low_rank_tables as tables
 from convpress.report.reading import read_rows
-from convpress.report.tables import read_results, write_table
+from convpress.report.tables import read_results, with_validation, write_table
 
 with job(snakemake):
     inputs, output = snakemake.input, snakemake.output
@@ -21,5 +21,5 @@ with job(snakemake):
     write_table(tables.with_speedup(rows), Path(output.low_rank[0]))
     write_table(read_rows(inputs.errors), Path(output.bases[0]))
     write_table(read_rows(inputs.sweeps), Path(output.sweeps[0]))
-    write_table(tables.history_table(study, histories), Path(output.history[0]))
+    write_table(with_validation(tables.history_table(study, histories), results), Path(output.history[0]))
     write_table(tables.filters_table(study, inputs.original, trained), Path(output.filters[0]))

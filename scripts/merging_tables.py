@@ -5,7 +5,7 @@ from pathlib import Path
 from common import job
 from convpress.report import merging_tables as tables
 from convpress.report.merging_pairs import pairs_table
-from convpress.report.tables import read_results, write_table
+from convpress.report.tables import read_results, with_validation, write_table
 
 with job(snakemake):
     inputs, output, params = snakemake.input, snakemake.output, snakemake.params
@@ -14,6 +14,6 @@ with job(snakemake):
     about = {"model": params.model, "seed": params.seed, "controls": params.controls}
     frame = tables.merging_table(results, inputs.sweep, inputs.latency, history, params.variants, **about)
     write_table(frame, Path(output.merging[0]))
-    write_table(pairs_table(results, params.variants, params.model), Path(output.pairs[0]))
-    write_table(history, Path(output.history[0]))
+    write_table(pairs_table(results, params.variants, params.model, frame), Path(output.pairs[0]))
+    write_table(with_validation(history, results), Path(output.history[0]))
     write_table(tables.channels_table(inputs.starts), Path(output.channels[0]))

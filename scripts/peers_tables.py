@@ -3,13 +3,11 @@
 from pathlib import Path
 
 from common import job
-from convpress.report import comparison_tables as tables
-from convpress.report.tables import read_results, write_table
+from convpress.report.comparison_tables import peers_table
+from convpress.report.tables import write_table
+from finals import final_networks
 
 with job(snakemake):
-    inputs, params = snakemake.input, snakemake.params
-    results = read_results(inputs.metrics, inputs.predictions)
-    frame = tables.final_networks_table(
-        results, params.final, params.epochs, params.controls, inputs.latency, inputs.onnx
-    )
-    write_table(tables.peers_table(frame, inputs.compressed, results, params.rates), Path(snakemake.output[0]))
+    frame, results = final_networks(snakemake)
+    table = peers_table(frame, snakemake.input.compressed, results, snakemake.params.rates)
+    write_table(table, Path(snakemake.output[0]))

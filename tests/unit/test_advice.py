@@ -34,6 +34,36 @@ def test_advice_is_computed_from_the_table(compared_run: Path) -> None:
     assert "by parameters and MACs" in ours_and_peer.sentences[0]
 
 
+def line(frame: pd.DataFrame, network: str) -> str:
+    return advice(frame, network).line.replace(wording.SPACE, " ")
+
+
+def test_all_stands_in_a_line(compared_run: Path) -> None:
+    frame = frame_of(compared_run)
+    assert line(frame, "resnet32") == (
+        "small (merging) is 2.00× smaller and 1.41× faster without a significant loss (−0.40 points)."
+    )
+    assert line(frame, "resnet20").endswith("Ahead of ours: peer group-norm by parameters and MACs.")
+
+
+def test_the_line_names_what_comes_near_and_what_does_not(compared_run: Path) -> None:
+    frame = frame_of(compared_run)
+    lost = frame["variant"] == "small"
+    frame.loc[lost, ["delta_control", "mcnemar_p"]] = (-0.009, 0.01)
+    near, far = (
+        "small (merging) is 1.41× faster for −0.90 points.",
+        "no faster variant comes within 1 point of the control.",
+    )
+    kept = "good (sensitivity) is 1.05× smaller without a significant loss (+0.50 points)"
+    assert line(frame, "resnet32") == f"{kept}; {near}"
+    alone = frame[frame["variant"] != "good"]
+    assert line(alone, "resnet32") == near.replace("1.41", "2.00× smaller and 1.41")
+    frame.loc[lost, "delta_control"] = -0.02
+    assert line(frame, "resnet32") == f"{kept}; {far}"
+    alone = frame[frame["variant"] != "good"]
+    assert line(alone, "resnet32") == far.replace("no faster", "No smaller or faster")
+
+
 def test_a_peer_that_is_beaten_is_not_called_ahead() -> None:
     frame = pd.concat([made_comparison().assign(peer=False), made_peers(0.5, 399e3).assign(peer=True, latency_ms=99)])
     frame.loc[frame["peer"], "macs"] = 399e5

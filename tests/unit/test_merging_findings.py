@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from made_merging import MINUS, SPACE, VARIANTS, results
+from made_merging import MINUS, SPACE, TIMES, VARIANTS, results
 
 from convpress.report import merging_figures, merging_findings, merging_speed
 from convpress.report.contents import Run
@@ -221,7 +221,7 @@ def test_larger_rates_than_the_controls_are_a_caveat(tmp_path):
 
 def test_the_page_shows_pairs_and_quartiles_where_there_are_some(tmp_path):
     run = folder_of(study().assign(q1_speedup=0.9, q3_speedup=1.1), tmp_path)
-    pairs_table(results(), VARIANTS, "resnet20").to_csv(run.folder / "tables" / "merging_pairs.csv", index=False)
+    pairs_table(results(), VARIANTS, "resnet20", TIMES).to_csv(run.folder / "tables" / "merging_pairs.csv", index=False)
     content = MERGING.build(run)
     assert [view.name for view in content.tables] == ["merging", "merging_sweep", "merging_pairs"]
     assert content.tables[0].rows[0][-1] == "1.00× (0.90× to 1.10×)"

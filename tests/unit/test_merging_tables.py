@@ -3,7 +3,7 @@
 import made_merging
 import pandas as pd
 import pytest
-from made_merging import MINUS, SPACE, VARIANTS, entry, result, results
+from made_merging import MINUS, SPACE, TIMES, VARIANTS, entry, result, results
 from made_model import small_model
 
 from convpress.checkpoints import save_model
@@ -97,7 +97,7 @@ def test_a_cell_holds_the_times_of_all_turns():
 
 
 def test_pairs_share_network_ratio_and_training():
-    pairs = pairs_table(results(), VARIANTS, "resnet20").set_index("variant")
+    pairs = pairs_table(results(), VARIANTS, "resnet20", TIMES).set_index("variant")
     assert pairs["against"].to_dict() == {
         **{"folded-80": "seed-80", "pca-80": "folded-80"},
         **{"allocated-80": "folded-80", "allocated-80-s1": "folded-80"},
@@ -106,12 +106,23 @@ def test_pairs_share_network_ratio_and_training():
     assert row["delta"] == pytest.approx(0.10)
     assert row["mcnemar_p"] == pytest.approx(2 * 0.5**10)
     assert row[["test_accuracy", "against_accuracy"]].tolist() == [0.7, 0.6]
+    assert row[["ci_low", "ci_high", "against_ci_low", "against_ci_high"]].tolist() == [0, 1, 0, 1]
+    before = [wilson(20, 100).ci_low, wilson(20, 100).ci_high]
+    assert (
+        row[["before_ci_low", "before_ci_high", "against_before_ci_low", "against_before_ci_high"]].tolist()
+        == before * 2
+    )
+    assert row[["latency_ms", "against_latency_ms"]].tolist() == [7, 8]
+    assert pairs.loc["pca-80", "against_latency_ms"] == 7
+    assert pd.isna(pairs.loc["pca-80", "latency_ms"])
 
 
 def test_replicates_stand_against_those_of_the_same_number():
     variants = {"a": entry(), "a-s1": entry(replicate=1), "b": entry(rule="seed"), "b-s1": entry("merged", "seed")}
     variants["b-s1"]["replicate"] = 1
-    found = pairs_table({("merging", name): result(50) for name in variants}, dict(reversed(variants.items())), "m")
+    found = pairs_table(
+        {("merging", name): result(50) for name in variants}, dict(reversed(variants.items())), "m", TIMES
+    )
     assert dict(zip(found["variant"], found["against"], strict=True)) == {"a": "b", "a-s1": "b-s1"}
     text = pair_findings(found)[0]
     assert f"a 50.00{SPACE}% (mean of 2 seeds), b 50.00{SPACE}% (mean of 2 seeds)" in text
@@ -133,7 +144,7 @@ def test_kinds_of_variants():
 
 
 def test_pairs_are_told_with_epochs_and_p_and_over_all_seeds():
-    found = pair_findings(pairs_table(results(), VARIANTS, "resnet20"))
+    found = pair_findings(pairs_table(results(), VARIANTS, "resnet20", TIMES))
     assert len(found) == 3
     first, seeds, pca = (text.replace(SPACE, " ") for text in found)
     assert first == (
@@ -146,7 +157,7 @@ def test_pairs_are_told_with_epochs_and_p_and_over_all_seeds():
 
 
 def test_a_verdict_says_what_training_made_of_the_lead_before_it():
-    frame = pairs_table(results(), VARIANTS, "resnet20")[:1].assign(delta_before=0.1)
+    frame = pairs_table(results(), VARIANTS, "resnet20", TIMES)[:1].assign(delta_before=0.1)
     assert "; it was 10.00 points ahead before training" in pair_findings(frame)[0]
     assert ", though it was 10.00 points ahead" in pair_findings(frame.assign(mcnemar_p=0.4))[0]
     assert ", though it was 10.00 points behind" in pair_findings(frame.assign(delta_before=-0.1))[0]
@@ -156,7 +167,7 @@ def test_a_verdict_says_what_training_made_of_the_lead_before_it():
 
 
 def test_a_run_without_pairs_has_a_table_without_rows(tmp_path):
-    empty = pairs_table(results(), {"folded-80": VARIANTS["folded-80"]}, "resnet20")
+    empty = pairs_table(results(), {"folded-80": VARIANTS["folded-80"]}, "resnet20", TIMES)
     assert list(empty.columns) == list(PAIRS)
     write_table(empty, tmp_path / "merging_pairs.csv")
     assert pd.read_csv(tmp_path / "merging_pairs.csv").empty

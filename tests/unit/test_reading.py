@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from convpress.errors import ConvpressError
@@ -10,7 +11,14 @@ from convpress.files import write_csv, write_json
 from convpress.report.kernel_search_tables import history_table as stages_history
 from convpress.report.merging_tables import history_table
 from convpress.report.reading import read_array, read_history, read_json, read_rows
-from convpress.report.tables import Result, accuracy_columns, before_columns, read_results, stage_seconds
+from convpress.report.tables import (
+    Result,
+    accuracy_columns,
+    before_columns,
+    read_results,
+    stage_seconds,
+    with_validation,
+)
 from convpress.statistics import wilson
 
 CORRECT = np.arange(1000) % 3 > 0
@@ -113,3 +121,15 @@ def test_accuracies_before_training_and_on_validation_images_carry_intervals():
     assert (validation["validation_ci_low"], validation["validation_ci_high"]) == (ends.ci_low, ends.ci_high)
     del result.metrics["validation_n"]
     assert np.isnan(accuracy_columns(result)["validation_ci_low"])
+
+
+@pytest.mark.parametrize("n", [500, None])
+def test_epochs_tell_how_sure_their_validation_accuracy_is(n):
+    history = pd.DataFrame({"epoch": [0, 1], "validation_accuracy": [None, np.float32(0.9)]}, index=[3, 7])
+    metrics = [{}, {} if n is None else {"validation_n": n}]
+    found = with_validation(history, {i: Result(one, CORRECT) for i, one in enumerate(metrics)})
+    assert found[["epoch", "validation_accuracy"]].equals(history)
+    columns = ["validation_n", "validation_ci_low", "validation_ci_high"]
+    assert found[columns].iloc[0].isna().all(), "an epoch that was not judged"
+    expected = [500, wilson(450, 500).ci_low, wilson(450, 500).ci_high]
+    assert found[columns].iloc[1].tolist() == (expected if n else pytest.approx([np.nan] * 3, nan_ok=True))

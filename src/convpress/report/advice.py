@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -11,7 +13,7 @@ from convpress.report.comparison_replicates import none_worse, not_worse
 from convpress.report.comparison_tables import ABOUT
 from convpress.report.frames import records
 from convpress.report.pareto import COSTS, REFERENCES, Cost, label
-from convpress.report.peers_advice import ahead
+from convpress.report.peers_advice import ahead, leading
 
 Card = tuple[str, str, str]
 
@@ -21,11 +23,21 @@ NEAR = 0.01
 
 @dataclass(frozen=True)
 class Advice:
-    """For one network: label, large number and small print of what to use when, and sentences about peers."""
+    """For one network: all in a line; label, large number and small print of what to use when; sentences on peers."""
 
     network: str
+    line: str
     cards: list[Card]
     sentences: list[str]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The cheapest variant by one cost, None where none comes near the control, and whether it does no harm."""
+
+    cost: Cost
+    row: dict[str, Any] | None
+    harmless: bool
 
 
 def advice(frame: pd.DataFrame, network: str) -> Advice:
@@ -33,17 +45,19 @@ def advice(frame: pd.DataFrame, network: str) -> Advice:
     rows = frame[frame["model"] == network]
     variants = rows[~rows["study"].isin(REFERENCES)]
     if variants.empty:
-        return Advice(network, [], [])
+        return Advice(network, "", [], [])
     control, kind = reference(rows)
-    cards = [_most_accurate(variants, control, kind)]
+    cards, line = [_most_accurate(variants, control, kind)], []
     if control is not None and not say.absent(control["ci_low"]):
         unharmed = variants[_unharmed(variants, control, kind)]
         wanted = [cost for cost in COSTS if cost.column != "macs" and variants[cost.column].notna().any()]
         dense = records(rows[rows["study"].isin(REFERENCES)])[0]
         lost = variants["test_accuracy"] - control["test_accuracy"]
         near = variants[variants["delta_control"].fillna(lost) >= -NEAR - 1e-9]
-        cards = [_cheapest(unharmed, near, dense, kind, cost) for cost in wanted] + cards
-    return Advice(network, cards, ahead(rows))
+        chosen = [Choice(cost, *_chosen(unharmed, near, dense, cost)) for cost in wanted]
+        cards = [_cheapest(choice, dense, kind) for choice in chosen] + cards
+        line = _in_short(chosen, dense, kind)
+    return Advice(network, " ".join(line + leading(rows)), cards, ahead(rows))
 
 
 def _unharmed(variants: pd.DataFrame, control: dict, kind: str) -> pd.Series:
@@ -60,36 +74,74 @@ def reference(rows: pd.DataFrame) -> tuple[dict | None, str]:
     return None, ""
 
 
-def _cheapest(unharmed: pd.DataFrame, near: pd.DataFrame, dense: dict, kind: str, cost: Cost) -> Card:
-    """The cheapest of those that do no harm, beside the uncompressed network `dense`; else the cheapest of `near`."""
-    loss = "a significant loss" if kind == "control" else "leaving the baseline's interval"
-    title = f"{cost.cheapest} without {loss}"
+def _chosen(unharmed: pd.DataFrame, near: pd.DataFrame, dense: dict, cost: Cost) -> tuple[dict[str, Any] | None, bool]:
+    """The cheapest of those that do no harm, else the cheapest of `near`, else None; and whether it does no harm."""
+    for rows, harmless in ((unharmed, True), (near, False)):
+        known = dense[cost.column] == dense[cost.column]
+        found = rows[_cheaper(rows, dense, cost)] if known else rows[rows[cost.column].notna()]
+        if len(found):
+            return _first(found, cost), harmless
+    return None, False
+
+
+def _in_short(chosen: Sequence[Choice], dense: dict, kind: str) -> list[str]:
+    """A sentence: which variants are smaller and faster, and what they lose."""
+    parts = []
+    for harmless in (True, False):
+        given = [(name(choice.row), choice) for choice in chosen if choice.row and choice.harmless == harmless]
+        for called in dict.fromkeys(called for called, _ in given):
+            alike = [(choice.row, choice.cost) for other, choice in given if other == called and choice.row]
+            won = [text for row, cost in alike if (text := _won(row, dense, cost))] or ["the cheapest"]
+            lost = _lost(alike[0][0], kind)
+            parts.append(
+                f"{called} is {say.listing(won)} {f'without {_loss(kind)} ({lost})' if harmless else f'for {lost}'}"
+            )
+    if missing := [choice.cost.less for choice in chosen if choice.row is None]:
+        parts.append(f"no {' or '.join(missing)} variant comes {_within(kind)}")
+    text = "; ".join(parts)
+    return [f"{text[:1].upper()}{text[1:]}." if text.startswith("no ") else f"{text}."] if text else []
+
+
+def _cheapest(choice: Choice, dense: dict, kind: str) -> Card:
+    """The cheapest of those that do no harm, beside the uncompressed network `dense`; else the cheapest of the near."""
+    cost, row = choice.cost, choice.row
+    title = f"{cost.cheapest} without {_loss(kind)}"
+    if row is None or not choice.harmless:
+        return title, "None", _nearest(row, dense, kind, cost)
     known = dense[cost.column] == dense[cost.column]
-    found, other = (
-        rows[_cheaper(rows, dense, cost)] if known else rows[rows[cost.column].notna()] for rows in (unharmed, near)
-    )
-    if found.empty:
-        return title, "None", _nearest(other, dense, kind, cost)
-    row = _first(found, cost)
     value = {"params": say.count, "latency_ms": say.milliseconds}[cost.column]
     unit = {"params": " parameters", "latency_ms": " a batch"}[cost.column]
     before = f", uncompressed {value(dense[cost.column])}" if known else ""
     also = _stored(row, dense) + _speed(row, dense) if cost.column == "params" else ""
-    won = f"{dense[cost.column] / row[cost.column]:.2f}× {cost.less}" if known else say.MISSING
+    won = _won(row, dense, cost) or say.MISSING
     return title, won, f"{name(row)}: {value(row[cost.column])}{unit}{before}{also}; {_accuracy(row)}."
 
 
-def _nearest(rows: pd.DataFrame, dense: dict, kind: str, cost: Cost) -> str:
+def _nearest(row: dict | None, dense: dict, kind: str, cost: Cost) -> str:
     """What is cheapest within a point of the control, with the trainings of both."""
-    within = f"within {100 * NEAR:.0f} point of the {kind}"
-    if rows.empty:
-        return f"No {cost.less} variant comes {within}."
-    row = _first(rows, cost)
-    won = f"{dense[cost.column] / row[cost.column]:.2f}× {cost.less}, " if not say.absent(dense[cost.column]) else ""
-    lost = f"{say.points(row['delta_control'])} points" if kind == "control" else say.percent(row["test_accuracy"])
+    if row is None:
+        return f"No {cost.less} variant comes {_within(kind)}."
+    won = f"{_won(row, dense, cost)}, " if not say.absent(dense[cost.column]) else ""
     trained = "" if say.absent(row.get("finetune_epochs")) else f" after {say.epochs(row['finetune_epochs'])}"
     other = "" if say.absent(row.get("control_epochs")) else f" ({kind}: {say.whole(row['control_epochs'])})"
-    return f"{within.capitalize()}: {name(row)}, {won}{lost}{trained}{other}."
+    return f"{_within(kind).capitalize()}: {name(row)}, {won}{_lost(row, kind)}{trained}{other}."
+
+
+def _won(row: dict, dense: dict, cost: Cost) -> str:
+    """How many times cheaper; empty where nobody knows what the uncompressed network costs."""
+    return "" if say.absent(dense[cost.column]) else f"{dense[cost.column] / row[cost.column]:.2f}× {cost.less}"
+
+
+def _lost(row: dict, kind: str) -> str:
+    return f"{say.points(row['delta_control'])} points" if kind == "control" else say.percent(row["test_accuracy"])
+
+
+def _loss(kind: str) -> str:
+    return "a significant loss" if kind == "control" else "leaving the baseline's interval"
+
+
+def _within(kind: str) -> str:
+    return f"within {100 * NEAR:.0f} point of the {kind}"
 
 
 def _first(rows: pd.DataFrame, cost: Cost) -> dict:

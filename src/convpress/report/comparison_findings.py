@@ -111,6 +111,12 @@ def caveats(frame: pd.DataFrame) -> list[str]:
         "interval, and differences between neighbours on a front as ties."
     ]
     variants = frame[~frame["study"].isin(REFERENCES)]
+    shorter = variants["finetune_epochs"].gt(0) & (variants["finetune_epochs"] < variants["control_epochs"])
+    if count := int(shorter.sum()):
+        found.append(
+            f"{count} of {len(variants)} networks were trained for fewer epochs than their control, which counts "
+            "against them."
+        )
     longer = variants[variants["finetune_epochs"] > variants["control_epochs"]]
     if len(longer):
         names = say.listing(
@@ -120,12 +126,6 @@ def caveats(frame: pd.DataFrame) -> list[str]:
         found.append(
             f"These networks were trained for more epochs than their control, which had {controls}, so their points to "
             f"the control count longer training as well: {names}."
-        )
-    shorter = variants["finetune_epochs"].gt(0) & (variants["finetune_epochs"] < variants["control_epochs"])
-    if count := int(shorter.sum()):
-        found.append(
-            f"{count} of {len(variants)} networks were trained for fewer epochs than their control, which counts "
-            "against them."
         )
     return found
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from convpress.report import wording as say
 from convpress.report.frames import records
-from convpress.report.tables import Result, compare
+from convpress.report.tables import Result, before_columns, compare
 
 QUESTIONS = {
     ("folded", "seed"): "aligned members with re-estimated statistics, or the seed's way",
@@ -40,8 +40,11 @@ SWEEP_NAMES = {
 
 PAIRS = (
     *("question", "variant", "against", "model", "ratio", "epochs", "replicate", "against_replicate"),
-    *("accuracy_before", "against_before", "delta_before", "test_accuracy", "against_accuracy", "test_n", "delta"),
-    *("mcnemar_p", "params", "against_params", "macs", "against_macs", "bytes", "against_bytes"),
+    *("accuracy_before", "before_ci_low", "before_ci_high"),
+    *("against_before", "against_before_ci_low", "against_before_ci_high", "delta_before"),
+    *("test_accuracy", "ci_low", "ci_high", "against_accuracy", "against_ci_low", "against_ci_high", "test_n", "delta"),
+    *("mcnemar_p", "params", "against_params", "macs", "against_macs", "latency_ms", "against_latency_ms"),
+    *("bytes", "against_bytes"),
 )
 
 Entry = Mapping[str, Any]
@@ -74,29 +77,37 @@ def series(name: str) -> str:
     return SWEEP_NAMES.get(name, name)
 
 
-def pairs_table(results: Mapping[tuple[str, str], Result], variants: Mapping[str, Entry], model: str) -> pd.DataFrame:
+def pairs_table(
+    results: Mapping[tuple[str, str], Result], variants: Mapping[str, Entry], model: str, times: pd.DataFrame
+) -> pd.DataFrame:
     """A row a pair of variants of one network, ratio and training: the first less the second, exact McNemar test.
 
     `variants` are the configured ones by name, with `replicate`; a replicate stands against that of the same number,
-    or against the first. `model` is the network of those that name none.
+    or against the first. `model` is the network of those that name none. `times` has `latency_ms` of some variants.
     """
+    known = times.dropna(subset=["latency_ms"]).drop_duplicates("variant").set_index("variant")["latency_ms"]
     rows = []
     for question, name, other in _pairs(variants, model):
         ours, theirs = results["merging", name], results["merging", other]
+        found, against = (_measured(one, known.get(variant)) for one, variant in ((ours, name), (theirs, other)))
         gap = compare(ours, theirs)
-        before, against = (one.metrics["accuracy_before"] for one in (ours, theirs))
-        costs = ("params", "macs", "bytes")
         rows.append(
             {"question": question, "variant": name, "against": other, "model": variants[name]["model"] or model}
             | {"ratio": variants[name]["ratio"], "epochs": variants[name]["training"]["epochs"]}
             | {"replicate": variants[name]["replicate"], "against_replicate": variants[other]["replicate"]}
-            | {"accuracy_before": before, "against_before": against, "delta_before": before - against}
-            | {key: ours.metrics[key] for key in ("test_accuracy", "test_n", *costs)}
-            | {f"against_{key}": theirs.metrics[key] for key in costs}
-            | {"against_accuracy": theirs.metrics["test_accuracy"]}
+            | found
+            | {f"against_{key.replace('test_accuracy', 'accuracy')}": value for key, value in against.items()}
+            | {"against_before": against["accuracy_before"]}
+            | {"delta_before": found["accuracy_before"] - against["accuracy_before"]}
             | {"delta": gap["delta"], "mcnemar_p": gap["mcnemar_p"]}
         )
     return pd.DataFrame(rows, columns=PAIRS)
+
+
+def _measured(result: Result, latency: float | None) -> dict[str, Any]:
+    """Accuracies with their intervals and costs of one of a pair."""
+    kept = ("test_accuracy", "test_n", "ci_low", "ci_high", "params", "macs", "bytes")
+    return before_columns(result) | {key: result.metrics[key] for key in kept} | {"latency_ms": latency}
 
 
 def _pairs(variants: Mapping[str, Entry], model: str) -> Iterator[tuple[str, str, str]]:

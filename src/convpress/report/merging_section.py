@@ -73,7 +73,11 @@ PAIR_COLUMNS = (
     Column("Ratio", lambda row: say.ratio(row["ratio"])),
     Column("Epochs of each", lambda row: say.whole(row["epochs"])),
     ACCURACY,
+    INTERVAL,
     Column("Accuracy of the other", lambda row: say.percent(row["against_accuracy"])),
+    Column(
+        "Interval of the other", lambda row: say.interval(row["against_ci_low"], row["against_ci_high"]) or say.MISSING
+    ),
     Column("Points", lambda row: say.points(row["delta"])),
     MCNEMAR,
     Column("Points before training", lambda row: say.points(row["delta_before"])),
@@ -81,6 +85,8 @@ PAIR_COLUMNS = (
     Column("Parameters of the other", lambda row: say.count(row["against_params"])),
     FILE,
     Column("File of the other", lambda row: say.size(row["against_bytes"])),
+    TIME,
+    Column("Time of the other", lambda row: say.milliseconds(row["against_latency_ms"])),
 )
 FIGURES = (
     (

@@ -222,7 +222,7 @@ def _batch(run: Run) -> str:
 
 
 def caveats(run: Run, contents: list[Content]) -> list[str]:
-    """What a careful reader must know: from the sections, the inputs and the protocol."""
+    """What a careful reader must know: from the sections, the inputs and the protocol; the page folds all but three."""
     found = [caveat for content in contents for caveat in content.caveats]
     unverified = [entry for entry in run.inputs if not verified(entry)]
     if unverified:
@@ -233,9 +233,10 @@ def caveats(run: Run, contents: list[Content]) -> list[str]:
         )
     seed = run.provenance.get("seed")
     one = "one training" if seed is None else f"one training with seed {seed}"
-    found.append(
+    found.insert(
+        1,
         f"Where a table does not name several seeds, numbers are of {one}, and intervals and p-values speak of other "
-        "test images, not of other random starts: a training from another seed gives other numbers, too."
+        "test images, not of other random starts: a training from another seed gives other numbers, too.",
     )
     found.append("Every table names the epochs of its trainings; longer ones can change the order of variants.")
     one_of = "processor and threads" if len(machines(run.provenance)) < 2 else "threads and one of the processors"

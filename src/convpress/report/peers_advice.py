@@ -17,7 +17,7 @@ def ahead(rows: pd.DataFrame) -> list[str]:
     if not rows["peer"].any():
         return []
     ours, peers = rows[~rows["peer"]], records(rows[rows["peer"]])
-    of_all = {row["variant"]: _leads(ours, row) for row in peers}
+    of_all = _leaders(rows)
     longer = {row["variant"]: ours["finetune_epochs"] > row["finetune_epochs"] for row in peers}
     of_equal = {row["variant"]: _leads(ours[~longer[row["variant"]]], row) for row in peers}
     first = [_called(row, of_all[row["variant"]]) for row in peers if of_all[row["variant"]]]
@@ -39,6 +39,18 @@ def ahead(rows: pd.DataFrame) -> list[str]:
         pairs = "; ".join(_called(row, []) for row in beside)
         found.append(f"Others of ours are ahead of these, but not the one that is nearest in size: {pairs}.")
     return found
+
+
+def leading(rows: pd.DataFrame) -> list[str]:
+    """A short sentence on the peers of one network that are ahead of all ours, if there are any."""
+    found = [f"{variant} by {say.listing(costs)}" for variant, costs in _leaders(rows).items() if costs]
+    return [f"Ahead of ours: {'peer' if len(found) == 1 else 'peers'} {say.listing(found)}."] if found else []
+
+
+def _leaders(rows: pd.DataFrame) -> dict[str, list[str]]:
+    """The costs by which each peer is ahead of all ours."""
+    ours, peers = rows[~rows["peer"]], records(rows[rows["peer"]])
+    return {row["variant"]: _leads(ours, row) for row in peers}
 
 
 def _beats_nearest(peer: dict) -> bool:

@@ -75,10 +75,21 @@ def build(run: Run) -> Content:
         content.caveats += (
             "Ours is chosen on validation images, which the imported checkpoints were trained on: among variants that "
             "are compressed enough, the choice favours those that have kept most of what was memorised.",
-            "The imported checkpoints are weaker than usual trainings of these networks; points lost from a weak "
-            "baseline need not be those lost from a strong one.",
+            f"The imported checkpoints are weaker than usual trainings of these networks{_usual(run, ours)}; points "
+            "lost from a weak baseline need not be those lost from a strong one.",
         )
     return content
+
+
+def _usual(run: Run, ours: pd.DataFrame) -> str:
+    """In brackets what plain trainings reach elsewhere, and what the baselines have here."""
+    baselines = ours[ours["study"] == "baseline"].set_index("model")["test_accuracy"]
+    plain = run.reference("plain", ("model", "accuracy", "source"))
+    told = [
+        f"{row['model']} {say.percent(row['accuracy'])}, here {say.percent(baselines[row['model']])}"
+        for row in records(plain[plain["model"].isin(baselines.index)])
+    ]
+    return f" ({'; '.join(told)}: {say.listing(dict.fromkeys(plain['source']))})" if told else ""
 
 
 def _verdict(rows: list[dict[str, Any]]) -> list[str]:

@@ -85,11 +85,21 @@ def accuracy_columns(result: Result) -> dict[str, Any]:
 
 def _validation_columns(result: Result) -> dict[str, float]:
     """Number of validation images and the interval of their accuracy; empty where metrics do not tell the number."""
-    n = result.metrics.get("validation_n")
-    if n is None:
+    return _validated(result.metrics["validation_accuracy"], result.metrics.get("validation_n"))
+
+
+def _validated(accuracy: float, n: int | None) -> dict[str, float]:
+    if n is None or math.isnan(accuracy):
         return dict.fromkeys(VALIDATION_COLUMNS, math.nan)
-    found = wilson(round(result.metrics["validation_accuracy"] * n), n)
+    found = wilson(round(accuracy * n), n)
     return dict(zip(VALIDATION_COLUMNS, (n, found.ci_low, found.ci_high), strict=True))
+
+
+def with_validation(history: pd.DataFrame, results: Mapping[Any, Result]) -> pd.DataFrame:
+    """Add to the epochs of a study the columns that tell how sure their accuracy on validation images is."""
+    n = next((one.metrics["validation_n"] for one in results.values() if "validation_n" in one.metrics), None)
+    columns = [_validated(accuracy, n) for accuracy in history["validation_accuracy"].astype(float)]
+    return history.assign(**pd.DataFrame(columns, index=history.index, columns=list(VALIDATION_COLUMNS)))
 
 
 def with_intervals(rows: pd.DataFrame) -> pd.DataFrame:
