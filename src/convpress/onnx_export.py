@@ -49,7 +49,8 @@ def input_shape_of(model: nn.Module) -> tuple[int, int, int]:
     """
     noted = getattr(uncompiled(model), "convpress_architecture", {"name": ""})
     if noted["name"].startswith(TORCHVISION):
-        return IMAGENET_SHAPE
+        size = noted["arguments"].get("image_size", IMAGENET_SHAPE[-1])
+        return (3, size, size)
     if not getattr(MODELS.get(noted["name"]), "__module__", "").startswith("convpress."):
         raise ConvpressError(
             f"{type(model).__name__}: the size of its images is not known; give images or their shape "
@@ -78,8 +79,10 @@ def export(
     """
     if not tolerance >= 0:
         raise ConvpressError(f"tolerance is {tolerance!r}; 0 or more is allowed.")
-    network = model if isinstance(model, nn.Module) else load(model)
+    network = uncompiled(model if isinstance(model, nn.Module) else load(model))
     shape = tuple(input_shape or (images.shape[1:] if images is not None else input_shape_of(network)))
+    if images is not None and (images.shape[1:] != shape or not len(images)):
+        raise ConvpressError(f"images are {tuple(images.shape)}; at least one of the input's shape {shape} is needed.")
     if images is None:
         images = torch.randn(CHECKED_IMAGES, *shape, generator=torch.Generator().manual_seed(0))
     with atomic_path(path) as temporary:
@@ -124,7 +127,7 @@ def write_onnx(model: nn.Module, path: Path | str, input_shape: Sequence[int]) -
             # The exporter notes the code it went through, with paths of this machine.
             ClearMetadataAndDocStringPass()(program.model)
             program.save(path, external_data=False)
-    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+    except Exception as error:  # a network may refuse the images in words of its own
         cause: BaseException = error  # the exporter's own words are a guide to its steps
         while cause.__cause__ is not None:
             cause = cause.__cause__
@@ -182,13 +185,14 @@ class OnnxModel(nn.Module):
 def rounding_difference(model: nn.Module, images: Tensor) -> float:
     """Largest absolute difference of a logit between float32 and float64 in PyTorch: what rounding alone does."""
     near, exact = copy.deepcopy(model).cpu().float().eval(), copy.deepcopy(model).cpu().double().eval()
+    images = images.cpu().float()
     return float((logits_of(near(images)) - logits_of(exact(images.double()))).abs().max())
 
 
 @torch.inference_mode()
 def largest_difference(model: nn.Module, exported: nn.Module, images: Tensor) -> float:
     """Largest absolute difference of a logit between two networks, in float32 on the CPU; NaN when one has NaN."""
-    reference, images = copy.deepcopy(model).cpu().float().eval(), images.float()
+    reference, images = copy.deepcopy(model).cpu().float().eval(), images.cpu().float()
     return float((logits_of(reference(images)) - exported(images)).abs().max())
 
 

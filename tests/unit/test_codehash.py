@@ -67,12 +67,35 @@ def test_words_do_not_count(tree, old, new):
     assert both(tree) == before
 
 
+def test_words_of_a_class_do_not_count(tree):
+    replace(tree, "pack/a.py", "def f", 'class K:\n    """What K is."""\n\n    k = 1\n\n\ndef f')
+    before = both(tree)
+    replace(tree, "pack/a.py", "What K is.", "What K is for.")
+    assert both(tree) == before
+    replace(tree, "pack/a.py", "k = 1", "k = 2")
+    assert both(tree)[0] != before[0]
+
+
 def test_descriptions_of_fields_do_not_count_their_values_do(tree):
     replace(tree, "pack/a.py", "def f", 'x: int = Field(3, description="The x.")\n\n\ndef f')
     before = both(tree)
     replace(tree, "pack/a.py", "The x.", "How many.")
     assert both(tree) == before
     replace(tree, "pack/a.py", "Field(3", "Field(4")
+    assert both(tree)[0] != before[0]
+
+
+def test_other_descriptions_count(tree):
+    replace(tree, "pack/a.py", "return g()", 'return g(description="x")')
+    before = both(tree)
+    replace(tree, "pack/a.py", '"x"', '"y"')
+    assert both(tree)[0] != before[0]
+
+
+def test_the_number_a_script_exits_with_counts(tree):
+    replace(tree, "pack/a.py", "return g()", "raise SystemExit(2)")
+    before = both(tree)
+    replace(tree, "pack/a.py", "SystemExit(2)", "SystemExit(3)")
     assert both(tree)[0] != before[0]
 
 
@@ -119,6 +142,24 @@ def test_what_a_text_came_to_is_remembered(tree, monkeypatch):
     replace(tree, "pack/a.py", "g()\n", "g() + 1\n")
     _digest.cache_clear()
     assert code_hash(tree / "script.py", [tree], known=known) != before
+
+
+def test_what_was_remembered_ends_with_the_rules_of_hashing(tree, monkeypatch):
+    known = tree / "known"
+    code_hash(tree / "script.py", [tree], known=known)
+    monkeypatch.setattr("convpress.workflow.codehash.OWN_TEXT", b"other rules")
+    monkeypatch.setattr("convpress.workflow.codehash._parsed", lambda text: ("anew", ()))
+    _digest.cache_clear()
+    code_hash(tree / "script.py", [tree], known=known)
+    assert any("anew" in record.read_text() for record in known.iterdir())
+    _digest.cache_clear()
+
+
+def test_a_hash_needs_no_place_to_remember(tree):
+    (tree / "known").write_text("a file, so nothing can be written below")
+    expected = both(tree)[0]
+    _digest.cache_clear()
+    assert code_hash(tree / "script.py", [tree], known=tree / "known") == expected
 
 
 def test_extra_modules_count(tree):

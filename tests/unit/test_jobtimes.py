@@ -51,6 +51,25 @@ def test_without_records_nothing_is_told(tmp_path):
     assert job_times(tmp_path / "none", RESULTS, RULES) == {}
 
 
+@pytest.mark.parametrize("lost", [{"log": []}, {"starttime": None}, {"endtime": None}])
+def test_a_record_that_does_not_tell_enough_is_passed_over(tmp_path, monkeypatch, lost):
+    monkeypatch.chdir(tmp_path)
+    record("results/mine/b.pt", "finetune", "logs/mine/finetune/y.log", 40, 45)
+    record("results/mine/c.json", "evaluate", "logs/mine/evaluate/y.log", 1, 101)
+    path = Path("records", urlsafe_b64encode(b"results/mine/c.json").decode())
+    path.write_text(json.dumps(json.loads(path.read_text()) | lost))
+    assert list(job_times(Path("records"), RESULTS, RULES)["rule_seconds"]) == ["finetune"]
+
+
+def test_a_record_that_a_kill_cut_off_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    record("results/mine/b.pt", "finetune", "logs/mine/finetune/y.log", 40, 45)
+    record("results/mine/c.json", "evaluate", "logs/mine/evaluate/y.log", 1, 101)
+    path = Path("records", urlsafe_b64encode(b"results/mine/c.json").decode())
+    path.write_text(path.read_text()[:30])
+    assert list(job_times(Path("records"), RESULTS, RULES)["rule_seconds"]) == ["finetune"]
+
+
 def test_each_job_belongs_to_a_study_or_to_all(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     files = {
@@ -64,6 +83,7 @@ def test_each_job_belongs_to_a_study_or_to_all(tmp_path, monkeypatch):
         "models/merging/a.safetensors": ("finetune_merged", "merging"),
         "metrics/clustering/groups/a.csv": ("sweep_clusters_group", "clustering"),
         "metrics/mine/a.json": ("evaluate", "mine"),
+        "metrics/mine/deep/a.json": ("evaluate", "mine"),
         "tables/low_rank.csv": ("low_rank_tables", "low_rank"),
         "metrics/onnx/a.csv": ("export_onnx", "comparison"),
         "summary.json": ("summary", "report"),
@@ -127,6 +147,13 @@ def test_a_run_without_the_sums_by_study_has_no_table_of_them(timed):
     text = text_of(page_of(timed))
     assert "What each study took" not in text
     assert "What the jobs of each rule took" in text
+
+
+def test_a_job_lasts_until_its_last_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    record("results/mine/a.pt", "finetune", "logs/mine/finetune/x.log", 10, 55)
+    record("results/mine/b.csv", "finetune", "logs/mine/finetune/x.log", 10, 40)
+    assert job_times(Path("records"), RESULTS, RULES)["rule_seconds"]["finetune"] == {"jobs": 1, "seconds": 45}
 
 
 @pytest.mark.parametrize(

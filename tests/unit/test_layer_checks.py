@@ -120,12 +120,19 @@ FROM_GIVEN = [
 def test_given_tensors_must_have_their_shapes_and_be_finite(build, shapes):
     whole = [torch.randn(shape) for shape in shapes]
     build(whole)
+    if len(whole) > 1:
+        with pytest.raises(ConvpressError, match=r"of shapes .* do not fit; this layer needs"):
+            build(whole[:1])
     for place, tensor in enumerate(whole):
         for wrong in (tensor[:1], tensor[None]):
             with pytest.raises(ConvpressError, match=r"of shapes .* do not fit; this layer needs"):
                 build([*whole[:place], wrong, *whole[place + 1 :]])
         with pytest.raises(ConvpressError, match="hold NaN or infinity"):
             build([*whole[:place], tensor / 0 * 0, *whole[place + 1 :]])
+        spoiled = tensor.clone()
+        spoiled.view(-1)[-1] = torch.inf  # one number is enough
+        with pytest.raises(ConvpressError, match="hold NaN or infinity"):
+            build([*whole[:place], spoiled, *whole[place + 1 :]])
 
 
 @pytest.mark.parametrize(
@@ -163,3 +170,22 @@ def test_integers_of_numpy_are_integers(build):
 def test_sizes_that_are_no_integers_are_refused(size):
     with pytest.raises(ConvpressError, match="one or two integers of at least 1"):
         TuckerConv2d(4, 4, (2, 2), kernel_size=size)
+
+
+def test_a_truth_value_is_no_rank():
+    with pytest.raises(ConvpressError, match="rank is True; this kernel allows an integer from 1 to"):
+        CPConv2d.from_conv(CONV, rank=True)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_padding_in_words_is_kept_in_the_arguments(padding):
+    layer = TuckerConv2d(4, 6, (2, 2), 3, padding=padding)
+    assert layer.arguments()["padding"] == padding
+    assert TuckerConv2d(**layer.arguments()).arguments() == layer.arguments()
+
+
+@pytest.mark.parametrize("channels", [0, 2.5, True])
+@pytest.mark.parametrize("place", ["in_channels", "out_channels"])
+def test_numbers_of_channels_that_are_none_are_refused(place, channels):
+    with pytest.raises(ConvpressError, match=rf"{place} is {channels!r}; .* integer from 1 to"):
+        SharedFilterConv2d(**({"in_channels": 4, "out_channels": 6} | {place: channels}), kernel_size=3, clusters=1)

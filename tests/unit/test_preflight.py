@@ -114,6 +114,7 @@ def test_checkpoints_are_looked_for_where_the_fetch_step_looks(monkeypatch):
     places = [folder / "checkpoints" / "x-12345678.th" for folder in mirror_folders()]
     assert checkpoint_places("x-12345678.th") == [Path("data/checkpoints/x-12345678.th"), *places]
     assert len(places) == 2
+    assert checkpoint_places("mine/x.th") == [Path("mine/x.th")], "a path is its own place"
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,11 @@ def test_a_mistake_is_not_remembered_as_checked(tmp_path, config):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_that_takes_no_records_is_no_mistake(tmp_path, config):
+    (tmp_path / "full").write_text("a file, so nothing can be written below")
+    check_networks(config, tmp_path / "full" / "checked")
+
+
 def test_reading_the_snakefile_needs_no_torch_the_second_time(tmp_path, config):
     check_networks(config, tmp_path)
     program = (

@@ -46,6 +46,7 @@ class PreparedConv2d(IndexedConv2d):
         if (
             ready is not None
             and not is_dynamo_compiling()
+            and not is_tracing()
             and self._parameters.get("weight") is ready.source
             and ready.source._version == ready.version
             and self.index is ready.index
@@ -53,7 +54,7 @@ class PreparedConv2d(IndexedConv2d):
             and self.bias is ready.bias
             and not is_grad_enabled()
         ):
-            out = F.conv2d(x, *ready.first)
+            out = F.conv2d(x, *ready.first, self.stride, self.padding, self.dilation)
             return out if ready.second is None else F.conv2d(out, *ready.second)
         return self._unprepared(x)
 
@@ -62,7 +63,7 @@ class PreparedConv2d(IndexedConv2d):
             self._prepared = None
             return F.conv2d(x, self.kernel(), self.bias, self.stride, self.padding, self.dilation)
         ready = self._prepare()
-        out = F.conv2d(x, *ready.first)
+        out = F.conv2d(x, *ready.first, self.stride, self.padding, self.dilation)
         return out if ready.second is None else F.conv2d(out, *ready.second)
 
     def refresh(self) -> None:
@@ -81,16 +82,14 @@ class PreparedConv2d(IndexedConv2d):
 
     def _prepare(self) -> Prepared:
         """What inference runs with; kept where torch counts changes, which it does not in tensors of inference mode."""
-        geometry = (self.stride, self.padding, self.dilation)
-        first: tuple[Any, ...]
         second = None
         if few := self._copied():
             filters, channels = few
             ones = F.one_hot(channels.long(), len(filters)).to(filters.dtype)[..., None, None]
-            first = (_laid_out(filters, self.weight), None, *geometry)
+            first: tuple[Tensor, Tensor | None] = (_laid_out(filters, self.weight), None)
             second = (_laid_out(ones, self.weight), self.bias)
         else:
-            first = (_laid_out(self.kernel(), self.weight), self.bias, *geometry)
+            first = (_laid_out(self.kernel(), self.weight), self.bias)
         ready = Prepared(self.weight, self.index, self.bias, first, second)
         self._prepared = ready if ready.lasts else None
         return ready
@@ -107,23 +106,24 @@ class Prepared:
     each channel and zeros else, which is quicker on CPUs than any indexing measured, and exact for finite numbers.
     """
 
-    __slots__ = ("address", "bias", "first", "index", "lasts", "second", "source", "version")
+    __slots__ = ("address", "bias", "first", "held", "index", "lasts", "second", "source", "version")
 
     def __init__(
         self,
         source: Tensor,
         index: Tensor,
         bias: Tensor | None,
-        first: tuple[Any, ...],
+        first: tuple[Tensor, Tensor | None],
         second: tuple[Tensor, Tensor | None] | None,
     ) -> None:
-        """`first` and `second` are what follows the images in the arguments of the two convolutions."""
+        """`first` and `second` are the weight and the bias of the two convolutions."""
         self.source, self.index, self.bias = source, index, bias
         self.first, self.second = first, second
         # Tensors of inference mode count no changes and are never kept.
         self.lasts = not (source.is_inference() or index.is_inference())
         if self.lasts:
             self.version, self.address = source._version, source.data_ptr()
+            self.held = source.detach()  # so that no other values get this address
 
 
 def _laid_out(weight: Tensor, like: Tensor) -> Tensor:

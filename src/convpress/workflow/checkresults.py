@@ -49,9 +49,13 @@ def _outputs(root: Path) -> Iterator[tuple[dict[str, str], bool]]:
     try:
         outputs = yaml.safe_load(lock.read_text())["stages"][STAGE]["outs"]
         declared = yaml.safe_load((root / "dvc.yaml").read_text())["stages"][STAGE]["outs"]
-    except (KeyError, TypeError, yaml.YAMLError):
-        raise ConvpressError(f"{lock.name} holds no stage {STAGE!r}; take it from git again") from None
-    in_git = {path for out in declared for path, options in out.items() if options.get("cache") is False}
+    except (OSError, KeyError, TypeError, yaml.YAMLError):
+        raise ConvpressError(
+            f"{lock.name} and dvc.yaml hold no stage {STAGE!r} together; take them from git again"
+        ) from None
+    # DVC writes an output without options as its path alone.
+    described = [out for out in declared if isinstance(out, dict)]
+    in_git = {path for out in described for path, options in out.items() if (options or {}).get("cache") is False}
     return ((entry, entry["path"] not in in_git) for entry in outputs)
 
 
@@ -62,15 +66,15 @@ def unverified_remotes(root: Path) -> list[str]:
     """
     verified: dict[str, bool] = {}
     for path in (root / ".dvc" / "config", root / ".dvc" / "config.local"):
-        config = configparser.ConfigParser(interpolation=None)
+        config = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=("#",))
         try:
             config.read(path, encoding="utf-8")
         except (configparser.Error, UnicodeDecodeError) as error:
             raise ConvpressError(f"{path}: cannot be read ({type(error).__name__}); take it from git again") from None
         for section in config.sections():
-            if remote := re.fullmatch(r"'remote \"(.+)\"'", section):
+            if remote := re.fullmatch(r"'?remote \"(.+?)\"'?", section):
                 verify = config.get(section, "verify", fallback=str(verified.get(remote[1], False)))
-                verified[remote[1]] = verify.lower() in ("true", "yes", "on", "1")
+                verified[remote[1]] = verify.strip("'\"").lower() in ("true", "yes", "on", "1")
     return [name for name, is_verified in verified.items() if not is_verified]
 
 

@@ -50,7 +50,9 @@ def job_times(records: Path, results: Path, rules: Path) -> dict[str, Times]:
 
 
 def _jobs(records: Path, results: Path) -> list[Job]:
-    jobs = {(found["rule"], *found["log"]): (file, found) for file, found in _finished(records, results)}
+    # The last file ends a job: some write their start before they train.
+    finished = sorted(_finished(records, results), key=lambda each: each[1]["endtime"])
+    jobs = {(found["rule"], *found["log"]): (file, found) for file, found in finished}
     return [
         Job(rule, file.relative_to(results), found["endtime"] - found["starttime"])
         for (rule, *_), (file, found) in jobs.items()

@@ -40,8 +40,9 @@ SOURCES = Path(__file__).resolve().parents[2]
 
 def check_writable(folder: Path) -> None:
     """Refuse a results folder that cannot be made or written, before anything is computed for it."""
-    nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    if not nearest.is_dir():
+    nearest = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    # os.path, because pathlib raises PermissionError below a folder that cannot be entered.
+    if os.path.exists(nearest) and not os.path.isdir(nearest):  # noqa: PTH110, PTH112
         raise ConvpressError(f"{folder}: {nearest} is a file, not a folder; move it away")
     # A read-only mount is writable to root by its rights; os.access asks the file system as well.
     if not os.access(nearest, os.W_OK | os.X_OK):
@@ -89,7 +90,8 @@ def nearly_full_disks(folders: Iterable[Path]) -> list[str]:
     """A sentence for each folder whose disk is nearly full: libraries say it in words of their own, or not at all."""
     found = []
     for folder in folders:
-        if folder.exists() and (left := shutil.disk_usage(folder).free / 1e6) < NEARLY_FULL_MB:
+        there = os.path.exists(folder)  # noqa: PTH110 - pathlib raises where it may not look
+        if there and (left := shutil.disk_usage(folder).free / 1e6) < NEARLY_FULL_MB:
             found.append(
                 f"{folder}: only {left:.1f} MB are left on its disk; make room and call the same command again, "
                 "nothing finished is lost"
@@ -136,7 +138,7 @@ def check_whole(folder: Path) -> None:
     Raises `ConvpressError` that names them all.
     """
     damaged = []
-    for path in sorted(folder.rglob("[!.]*.safetensors")):
+    for path in filter(Path.is_file, sorted(folder.rglob("[!.]*.safetensors"))):
         try:
             with safe_open(path, framework="numpy"):
                 pass  # opening compares the header with the length of the file
