@@ -147,7 +147,9 @@ def test_the_cost_of_a_run_is_read(tmp_path):
 def test_each_study_is_told_in_short():
     run = ROOT / "results" / "cifar10"
     found = results(run / "tables", ROOT / "report" / "reference", ROOT / "results" / "benchmarks.csv")
-    assert re.match(r"\*\*In short\*\*\n\n\d+ compressed versions of .+\n\n- ", found)
+    assert re.match(r"\*\*In short\*\*\n\n\d+ compressed versions of .+\n\n\*\*What to use when\*\*\n\n- ", found)
+    assert re.search(r"^- resnet20: .+ smaller .+\.$", found, flags=re.MULTILINE)
+    assert re.search(r"^- Merging: [^\n]+\.$", found, flags=re.MULTILINE)
     assert "- Low-rank expansions: " in found
 
 

@@ -10,13 +10,14 @@ import pandas as pd
 import yaml
 
 from convpress.report import wording as say
+from convpress.report.advice import advice
 from convpress.report.benchmarks_table import NOTE, benchmark_rows, benchmarks_in_short
 from convpress.report.contents import Run
 from convpress.report.frames import records
 from convpress.report.headline import headline
 from convpress.report.headlines import WITHOUT, figure, headlines_table, known
 from convpress.report.page import SECTIONS
-from convpress.report.pareto import compared
+from convpress.report.pareto import compared, networks
 from convpress.report.provenance_section import at_a_time, machines, study_times
 
 BEGIN, END = "<!-- results:begin", "<!-- results:end -->"
@@ -27,15 +28,17 @@ FRONTS = ("pareto_params", "pareto_macs", "pareto_ms")
 def results(tables: Path, reference: Path, benchmarks: Path, lock: Path = Path("dvc.lock")) -> str:
     """Markdown of what the run found.
 
-    Each study in short, the best networks and the run's cost; folded away the stages of kernel_search, the seeds'
-    figures beside ours, targets, and benchmarks. Empty when the run has no tables yet; what a run has not computed
-    has no table here.
+    What to use when, each study in a sentence, the best networks and the run's cost; folded away the stages of
+    kernel_search, the seeds' figures beside ours, targets, and benchmarks. Empty when the run has no tables yet; what
+    a run has not computed has no table here.
     """
     if not (tables / "baselines.csv").exists():
         return ""
     run = Run(tables.parent, reference.parent)
     shown = [
-        ("In short", "\n\n".join([" ".join(headline(compared(run))), _short(run)]).strip()),
+        ("In short", " ".join(headline(compared(run)))),
+        ("What to use when", _advice(run)),
+        ("What each study found", _short(run)),
         ("On a front of accuracy against parameters, MACs or time", _comparison(tables)),
     ]
     folded = [
@@ -49,10 +52,17 @@ def results(tables: Path, reference: Path, benchmarks: Path, lock: Path = Path("
     return "\n\n".join(part for part in parts if part)
 
 
+def _advice(run: Run) -> str:
+    """A line a network, as on the page."""
+    frame = compared(run)
+    given = (advice(frame, network) for network in (networks(frame) if len(frame) else ()))
+    return "\n".join(f"- {found.network}: {found.line}" for found in given if found.line)
+
+
 def _short(run: Run) -> str:
-    """What each study found, as at the head of its section on the page."""
+    """A sentence a study; the page has more."""
     found = ((section.title, section.build(run).summary) for section in SECTIONS)
-    return "\n".join(f"- {title}: {' '.join(summary)}" for title, summary in found if summary)
+    return "\n".join(f"- {title}: {summary[0]}" for title, summary in found if summary)
 
 
 def cost(run: Run, lock: Path) -> str:
