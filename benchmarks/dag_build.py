@@ -48,9 +48,11 @@ def larger(config: dict, times: int) -> dict:
     plans["rows"] = plans["rows"] * times
     clustering["groups"] = [group | {"name": _name(group["name"], n)} for group in groups for n in range(times)]
     grids = config["sensitivity"]["grids"]
-    config["sensitivity"]["grids"] = [
-        grid | {"suffix": grid.get("suffix", "") + (f"x{n}" if n else "")} for grid in grids for n in range(times)
-    ]
+    config["sensitivity"]["grids"] = {
+        _name(name, n): grid | {"suffix": grid.get("suffix", "") + (f"x{n}" if n else "")}
+        for name, grid in grids.items()
+        for n in range(times)
+    }
     targets = config["peers"]["targets"]
     config["peers"]["targets"] = [
         target | {"fraction": target["fraction"] - 0.01 * n} for target in targets for n in range(times)

@@ -1,11 +1,13 @@
 """The configuration of the study sensitivity: variants, grids and mistakes."""
 
+import copy
 import math
 
 import pytest
 import yaml
 from made_config import PARAMS, ROOT, changed
 from pydantic import ValidationError
+from snakemake.utils import update_config
 
 from convpress.config.schema import load_config
 from convpress.config.sensitivity import STARTS, SensitivityConfig
@@ -21,7 +23,7 @@ def test_variants_are_every_combination_once():
     expected = sum(
         math.prod(len(grid[key]) for key in ("models", "decompositions", "compressions", "treatments"))
         * len(grid.get("replicates", [0]))
-        for grid in STUDY["grids"]
+        for grid in STUDY["grids"].values()
     )
     assert len(variants) == expected
     twin = variants["resnet20-cp-2x-corrected-s1"]
@@ -30,11 +32,12 @@ def test_variants_are_every_combination_once():
     assert {v.treatment for v in variants.values()} == set(STARTS)
 
 
-LONG = next(grid for grid in STUDY["grids"] if grid.get("suffix") == "long")
+GRIDS = STUDY["grids"]
+FIRST, LONG = GRIDS["treatments"], GRIDS["long"]
 
 
 def test_allocated_ranks_have_factors_of_their_own():
-    grids = [*STUDY["grids"], {**LONG, "allocate": True, "suffix": "allocated"}]
+    grids = GRIDS | {"mine": {**LONG, "allocate": True, "suffix": "allocated"}}
     variants = SensitivityConfig(**{**STUDY, "grids": grids}).variants()
     assert variants["resnet32-tucker-3x-corrected-allocated"].factors == "resnet32-tucker-3x-allocated"
     assert variants["resnet32-tucker-4x-corrected"].factors == "resnet32-tucker-4x"
@@ -48,18 +51,29 @@ def test_allocated_ranks_have_factors_of_their_own():
     ],
 )
 def test_what_cannot_be_allocated_is_refused(changes, words):
-    grids = [STUDY["grids"][0], {**LONG, "allocate": True} | changes]
+    grids = {"first": FIRST, "mine": {**LONG, "allocate": True} | changes}
     with pytest.raises(ValidationError, match=words):
         SensitivityConfig(**{**STUDY, "grids": grids})
 
 
 def test_an_impossible_allocation_is_found_before_any_job():
-    grids = [*STUDY["grids"], {**LONG, "allocate": True, "suffix": "few", "compressions": [500]}]
-    words = (
-        rf"sensitivity\.grids\.{len(STUDY['grids'])}\.compressions: resnet32: compression 500 is too much for Tucker"
-    )
+    grids = GRIDS | {"mine": {**LONG, "allocate": True, "suffix": "few", "compressions": [500]}}
+    words = r"sensitivity\.grids\.mine\.compressions: resnet32: compression 500 is too much for Tucker"
     with pytest.raises(ConvpressError, match=words):
         check_layers(load_config(changed("sensitivity.grids", grids)).model_dump(mode="json"))
+
+
+def test_grids_are_left_out_by_null_and_changed_by_one_key():
+    """As overlays do; the seeds' schedules give the long grid the recipe of the others."""
+    study = yaml.safe_load((ROOT / "config" / "paper.yaml").read_text())["sensitivity"]
+    params = copy.deepcopy({"sensitivity": STUDY})
+    update_config(params, {"sensitivity": study})
+    variants = SensitivityConfig(**params["sensitivity"]).variants()
+    assert not any(variant.suffix == "slow" for variant in variants.values())
+    assert variants["resnet32-tucker-3x-corrected-long"].recipe == variants["resnet20-cp-2x-plain"].recipe
+    assert len(variants) == len(SensitivityConfig(**STUDY | {"grids": GRIDS | {"slow": None}}).variants())
+    with pytest.raises(ValidationError, match="grids: all are left out; keep one"):
+        SensitivityConfig(**STUDY | {"grids": dict.fromkeys(GRIDS)})
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
@@ -73,12 +87,13 @@ def test_the_answer_rests_on_three_seeds_of_one_network_at_one_compression(kind)
 
 def test_the_quickstart_has_every_family_and_treatment():
     grids = yaml.safe_load((ROOT / "config" / "quickstart.yaml").read_text())["sensitivity"]["grids"]
+    grids = [grid for grid in grids.values() if grid]
     assert {name for grid in grids for name in grid["treatments"]} == set(STARTS)
     assert {name for grid in grids for name in grid["decompositions"]} == set(FAMILIES)
 
 
 def test_two_grids_with_the_same_variant_are_refused():
-    grids = [STUDY["grids"][0], {**STUDY["grids"][0]}]
+    grids = {"first": FIRST, "again": FIRST}
     with pytest.raises(ValidationError, match="grids: two of them give resnet20-cp-2x-plain; one of them needs"):
         SensitivityConfig(**{**STUDY, "grids": grids})
 
@@ -88,9 +103,9 @@ def test_two_grids_with_the_same_variant_are_refused():
     [
         ("sensitivity.probe.compressions", [3], r"sensitivity: probe: \('resnet20', 'cp', 3\) is in none of the grids"),
         ("sensitivity.penalty", 0, r"sensitivity\.penalty: .*greater than 0"),
-        ("sensitivity.grids", [{**STUDY["grids"][0], "models": ["resnet9"]}], r"no model 'resnet9'|is in none of"),
-        ("sensitivity.grids", [{**STUDY["grids"][0], "treatments": ["best"]}], r"treatments\.0: .*'plain'"),
-        ("sensitivity.grids", [{**STUDY["grids"][0], "compressions": [1]}], r"compressions\.0: .*equal to 2"),
+        ("sensitivity.grids", {"mine": {**FIRST, "models": ["resnet9"]}}, r"no model 'resnet9'|is in none of"),
+        ("sensitivity.grids", {"mine": {**FIRST, "treatments": ["best"]}}, r"treatments\.0: .*'plain'"),
+        ("sensitivity.grids", {"mine": {**FIRST, "compressions": [1]}}, r"compressions\.0: .*equal to 2"),
     ],
 )
 def test_mistakes_name_the_key(key, value, words):
@@ -99,7 +114,7 @@ def test_mistakes_name_the_key(key, value, words):
 
 
 def test_an_impossible_compression_is_found_before_any_job():
-    params = changed("sensitivity.grids", [*STUDY["grids"], {**STUDY["grids"][0], "compressions": [500]}])
-    words = rf"sensitivity\.grids\.{len(STUDY['grids'])}\.compressions: resnet20: layer1\.0\.conv1: "
+    params = changed("sensitivity.grids", GRIDS | {"mine": {**FIRST, "compressions": [500]}})
+    words = r"sensitivity\.grids\.mine\.compressions: resnet20: layer1\.0\.conv1: "
     with pytest.raises(ConvpressError, match=words):
         check_layers(load_config(params).model_dump(mode="json"))

@@ -106,13 +106,16 @@ class SensitivityConfig(Section):
     slack: Fraction = Field(0.02, description="How far corrected factors may exceed the plain ones' error (relative).")
     penalty: Positive = Field(description="Weight of the summed sensitivity in the loss (regularised, both).")
     training: TrainingConfig = Field(description="Recipe of all variants whose grid has none of its own.")
-    grids: list[GridConfig] = Field(min_length=1, description="The variants: grids of combinations.")
+    grids: dict[str, GridConfig | None] = Field(
+        description="The variants: grids of combinations by name; null leaves one out."
+    )
     probe: ProbeConfig = Field(description="Perturbed factors and large learning rates.")
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> SensitivityConfig:
-        self.variants()
-        known = {entry for grid in self.grids if not grid.allocate for entry in grid.factors}
+        if not self.variants():
+            raise ValueError("grids: all are left out; keep one")
+        known = {entry for grid in self._grids if not grid.allocate for entry in grid.factors}
         if missing := [entry for entry in self.probe.factors if entry not in known]:
             raise ValueError(f"probe: {missing[0]} is in none of the grids; add it to one or leave it out")
         return self
@@ -120,7 +123,7 @@ class SensitivityConfig(Section):
     def variants(self) -> dict[str, Variant]:
         """All variants by name, e.g. resnet20-cp-2x-plain-s1; the first replicate goes without a number."""
         found: dict[str, Variant] = {}
-        for grid in self.grids:
+        for grid in self._grids:
             for model, kind, ratio in grid.factors:
                 for treatment, replicate in product(grid.treatments, grid.replicates):
                     words = [model, kind, f"{ratio}x", treatment, grid.suffix, f"s{replicate}" if replicate else ""]
@@ -134,4 +137,8 @@ class SensitivityConfig(Section):
     @property
     def models(self) -> list[str]:
         """All baselines of the study, in the order of the grids."""
-        return list(dict.fromkeys(model for grid in self.grids for model in grid.models))
+        return list(dict.fromkeys(model for grid in self._grids for model in grid.models))
+
+    @property
+    def _grids(self) -> list[GridConfig]:
+        return [grid for grid in self.grids.values() if grid]

@@ -87,8 +87,8 @@ def _check_search(key: str, conv: nn.Conv2d, search: Mapping[str, Any]) -> None:
 
 def _check_sensitivity(name: str, model: nn.Module, study: Mapping[str, Any]) -> None:
     """Every factorised layer has a rank of at least one at every compression asked for."""
-    for place, grid in enumerate(study["grids"]):
-        if name not in grid["models"]:
+    for place, grid in study["grids"].items():
+        if not grid or name not in grid["models"]:
             continue
         for kind, compression in product(grid["decompositions"], grid["compressions"]):
             try:
