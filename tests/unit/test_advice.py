@@ -230,3 +230,26 @@ def test_advice_without_a_control_measures_against_the_baseline() -> None:
     assert "(file 800" in cards[0][2].replace(wording.SPACE, " ")
     only = frame[frame["study"] == "baseline"]
     assert advice(only, "resnet20").cards == []
+
+
+def test_a_file_that_shrinks_less_than_the_parameters_is_told_and_little_is_no_gain() -> None:
+    frame = made_comparison().assign(peer=False)
+    small = frame["variant"] == "small"
+    frame.loc[small, "bytes"] *= 1.5
+    assert "small (merging) is 2.00× smaller (its file 1.33×) and 1.41× faster without" in line(frame, "resnet20")
+    dense = frame.loc[frame["study"] == "control", ["params", "latency_ms"]].iloc[0]
+    frame.loc[small, ["params", "latency_ms"]] = (dense * 0.96).to_numpy()
+    frame = frame[frame["variant"] != "good"]
+    assert line(frame, "resnet20") == "No smaller or faster variant comes within 1 point of the control."
+
+
+def test_points_of_a_sweep_are_no_seeds_of_the_variant_that_bears_their_name(
+    compared_run: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(compared_run, folder)
+    rows = [("finetuned", "small", -0.001, 0.5), ("sweep", "small", None, None)]
+    pd.DataFrame(rows, columns=["stage", "variant", "delta_control", "mcnemar_p"]).to_csv(
+        folder / "tables" / "merging.csv", index=False
+    )
+    assert frame_of(folder)["seeds"].isna().all()

@@ -67,6 +67,8 @@ def test_a_single_network_is_spoken_of_as_one(delta, p, says):
 def test_what_keeps_the_accuracy_keeps_it_with_every_seed():
     seeds = {"seeds": 3.0, "seeds_tested": 3.0, "seeds_kept": 2.0}
     assert said(EQUAL | seeds, EQUAL)[1].endswith("1 of 2 cannot be told apart from it with every seed.")
+    untested = EQUAL | seeds | {"seeds_tested": 1.0, "seeds_kept": 1.0}
+    assert said(untested, EQUAL)[1].endswith("2 of 2 cannot be told apart from it with every tested seed.")
 
 
 def test_only_what_was_trained_counts_as_fast():

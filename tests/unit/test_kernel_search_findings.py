@@ -18,7 +18,7 @@ def test_sizes_that_move_together_are_told_from_sizes_that_differ() -> None:
     frame = pd.DataFrame(rows, columns=["variant", "layer", "epoch", "sigma", "size"])
     found = size_findings(frame, kernels()[:0])
     assert found[0].startswith("Variant branch: the 2 layers end at 5 to 7 taps")
-    assert "moved alike, by 1.900 on average, the step from one size to the next among them: no layer asks" in found[0]
+    assert "moved alike, by 1.900 on average: no layer asks" in found[0]
     assert found[1] == "Variant own: the 2 layers end at 5 to 7 taps; their sigmas differ by 0.500."
     alone = size_findings(frame[(frame["variant"] == "branch") & (frame["layer"] == LAYERS[0])], kernels()[:0])
     assert alone == ["Variant branch: its layer ends at 5 taps."]

@@ -203,7 +203,7 @@ def test_rates_and_caveats_are_said():
     unequal = study()
     unequal.loc[unequal["model"] == "resnet20", "control_epochs"] = 8
     words = " ".join(sensitivity_findings.caveats(unequal))
-    assert "1 epoch only" in words
+    assert "are fine-tuned for 1 epoch." in words
     assert "resnet20 1, its control 8)" in words
     assert len(sensitivity_findings.caveats(study())) == 1
 

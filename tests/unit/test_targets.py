@@ -86,3 +86,14 @@ def test_the_difference_of_two_rows_has_no_p_value_of_one(tmp_path):
     row = judge(tmp_path, table="d", column="delta_control", pick="first", limit=0.2, **rows)
     assert (row["met"], row["test"]) == ("met", "")
     assert pd.isna(row["p"])
+
+
+def test_the_p_value_is_of_the_row_that_is_measured(tmp_path):
+    """The first row has no difference, the second no p-value: nothing is put together of two rows."""
+    table = TABLE.assign(delta_control=[None, 0.1, 0.2], mcnemar_p=[0.01, None, 0.4])
+    table.to_csv(tmp_path / "u.csv", index=False)
+    row = judge(tmp_path, table="u", column="delta_control", pick="first")
+    assert row["measured"] == 0.1
+    assert row["test"] == ""
+    table.assign(mcnemar_p=[0.01, 0.3, 0.4]).to_csv(tmp_path / "u.csv", index=False)
+    assert judge(tmp_path, table="u", column="delta_control", pick="first")["p"] == 0.3

@@ -98,3 +98,12 @@ def test_parts_of_epochs_are_said():
 def test_missing_facts_are_left_out() -> None:
     assert wording.beside("90 %", "", f"{wording.MISSING} MACs", "8 ms") == "90 % · 8 ms"
     assert wording.beside(wording.MISSING) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [(0.677, 1, "0.7"), (0.74, 1, "0.8"), (0.7, 1, "0.7"), (12.01, 2, "13"), (99.1, 2, "100"), (0, 2, "0.0")],
+)
+def test_what_is_at_most_is_never_rounded_down(value, digits, text):
+    assert wording.at_most(value, digits) == text
+    assert wording.at_most(None) == wording.MISSING

@@ -91,11 +91,10 @@ def _in_short(chosen: Sequence[Choice], dense: dict, kind: str) -> list[str]:
         given = [(name(choice.row), choice) for choice in chosen if choice.row and choice.harmless == harmless]
         for called in dict.fromkeys(called for called, _ in given):
             alike = [(choice.row, choice.cost) for other, choice in given if other == called and choice.row]
-            won = [text for row, cost in alike if (text := _won(row, dense, cost))] or ["the cheapest"]
+            won = [text + _file(row, dense, cost) for row, cost in alike if (text := _won(row, dense, cost))]
             lost = _lost(alike[0][0], kind)
-            parts.append(
-                f"{called} is {say.listing(won)} {f'without {_loss(kind)} ({lost})' if harmless else f'for {lost}'}"
-            )
+            loss = f"without {_loss(kind)} ({lost})" if harmless else f"for {lost}"
+            parts.append(f"{called} is {say.listing(won or ['the cheapest'])} {loss}")
     if missing := [choice.cost.less for choice in chosen if choice.row is None]:
         parts.append(f"no {' or '.join(missing)} variant comes {_within(kind)}")
     text = "; ".join(parts)
@@ -132,6 +131,16 @@ def _won(row: dict, dense: dict, cost: Cost) -> str:
     return "" if say.absent(dense[cost.column]) else f"{dense[cost.column] / row[cost.column]:.2f}× {cost.less}"
 
 
+def _file(row: dict, dense: dict, cost: Cost) -> str:
+    """How many times smaller the file is, where an index of shared weights makes that another number."""
+    sizes = [dense["bytes"], row["bytes"]]
+    if cost.column != "params" or any(map(say.absent, [*sizes, dense["params"]])):
+        return ""
+    ratio = sizes[0] / sizes[1]
+    alike = abs(ratio / (dense["params"] / row["params"]) - 1) <= ABOUT
+    return "" if alike else f" (its file {ratio:.2f}×)"
+
+
 def _lost(row: dict, kind: str) -> str:
     return f"{say.points(row['delta_control'])} points" if kind == "control" else say.percent(row["test_accuracy"])
 
@@ -149,10 +158,9 @@ def _first(rows: pd.DataFrame, cost: Cost) -> dict:
 
 
 def _cheaper(rows: pd.DataFrame, dense: dict, cost: Cost) -> pd.Series:
-    """Whether a row costs less than `dense`; times whose quartiles overlap may differ by the machine alone."""
-    if cost.column == "latency_ms":
-        return ~(rows["latency_q3_ms"] >= dense["latency_q1_ms"]) & (rows["latency_ms"] < dense["latency_ms"])
-    return rows[cost.column] < dense[cost.column]
+    """Whether a row costs clearly less than `dense`; times whose quartiles overlap may differ by the machine alone."""
+    clearly = rows[cost.column] * (1 + ABOUT) < dense[cost.column]
+    return clearly & ~(rows["latency_q3_ms"] >= dense["latency_q1_ms"]) if cost.column == "latency_ms" else clearly
 
 
 def _stored(row: dict, dense: dict) -> str:

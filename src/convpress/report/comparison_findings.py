@@ -39,9 +39,10 @@ def _told_apart(network: str, rows: pd.DataFrame) -> str:
         (row,) = records(rows)
         return f"{network}: the one compressed network {say.verdict(row['delta_control'], row['mcnemar_p'])}."
     told = rows[rows["mcnemar_p"] < say.SIGNIFICANT]
+    peers = ", peers among them," if rows["study"].eq("peers").any() else ""
     better, worse = (told["delta_control"] > 0).sum(), (told["delta_control"] < 0).sum()
     return (
-        f"{network}: of {len(rows)} compressed networks {_are(better)} better than the "
+        f"{network}: of {len(rows)} compressed networks{peers} {_are(better)} better than the "
         f"control, {_are(worse)} worse, and {len(rows) - better - worse} cannot be told apart from it (exact McNemar "
         f"test at the level {say.SIGNIFICANT}, each by itself)."
     )
@@ -61,8 +62,12 @@ def _exports(network: str, rows: pd.DataFrame) -> list[str]:
     if not same.all():
         found += f", not {kinds(rows[~same])}"
     if len(apart):
-        largest = say.significant(apart["onnx_difference"].max(), 2)
-        found += f"; in {len(apart)} a logit differs by more than {TOLERANCE:g}, by {largest} at most: {kinds(apart)}"
+        largest = say.at_most(apart["onnx_difference"].max(), 2)
+        images = say.listing(map(say.whole, sorted(set(apart["onnx_images"]))))
+        found += (
+            f"; in {len(apart)} a logit differs by more than {TOLERANCE:g} on {images} images, by {largest} at most: "
+            f"{kinds(apart)}"
+        )
         rounding = apart["float32_difference"].dropna()
         if len(rounding) == len(apart):
             ends = [say.significant(value, 2) for value in (rounding.min(), rounding.max())]
@@ -122,7 +127,7 @@ def caveats(frame: pd.DataFrame) -> list[str]:
         names = say.listing(
             f"{label(row['study'], row['variant'])} {say.whole(row['finetune_epochs'])}" for row in records(longer)
         )
-        controls = say.listing(sorted({say.whole(epochs) for epochs in longer["control_epochs"]}))
+        controls = say.listing(map(say.whole, sorted(set(longer["control_epochs"]))))
         found.append(
             f"These networks were trained for more epochs than their control, which had {controls}, so their points to "
             f"the control count longer training as well: {names}."

@@ -37,6 +37,14 @@ def not_worse(frame: pd.DataFrame) -> pd.Series:
     return (frame["delta_control"] >= 0) | (frame["mcnemar_p"] >= say.SIGNIFICANT)
 
 
+def every_seed(frame: pd.DataFrame) -> str:
+    """`with every seed`, for variants that `none_worse` keeps; `tested` ones where some of theirs were not tested."""
+    if "seeds" not in frame or frame["seeds"].isna().all():
+        return ""
+    kept = frame[none_worse(frame)]
+    return f" with every {'tested ' * bool((kept['seeds_tested'] < kept['seeds']).any())}seed"
+
+
 def none_worse(frame: pd.DataFrame) -> pd.Series:
     """Whether the test calls neither a row worse than its control nor, of several seeds, any of its trainings."""
     own = not_worse(frame)
@@ -46,7 +54,8 @@ def none_worse(frame: pd.DataFrame) -> pd.Series:
 
 
 def _counted(run: Run, study: str, table: str, delta: str, p: str) -> pd.DataFrame:
-    rows = run.table(table, ("variant", delta, p))
+    rows = run.table(table, ("stage", "variant", delta, p))
+    rows = rows[rows["stage"] != "sweep"]  # its points bear names of trained variants
     tested = {"delta_control": delta, "mcnemar_p": p}
     rows = rows.assign(**{name: pd.to_numeric(rows[column], errors="coerce") for name, column in tested.items()})
     names = pd.Series([without_seed(name) for name in rows["variant"]], index=rows.index, dtype=object)

@@ -33,7 +33,7 @@ NAME = "comparison"
 RUNTIMES = (
     "comparison_runtimes.svg",
     "The same networks in every runtime.",
-    "Dot plots, a panel for each network: speedup of every variant in PyTorch and in ONNX Runtime.",
+    "Dot plots, a panel for each network: speedup of the variants on a front in PyTorch and in ONNX Runtime.",
 )
 
 

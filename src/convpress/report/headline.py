@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.comparison_replicates import none_worse
+from convpress.report.comparison_replicates import every_seed, none_worse
 from convpress.report.pareto import REFERENCES, networks
 
 FASTER = 1.25
@@ -47,8 +47,8 @@ def _kept(rows: pd.DataFrame) -> str:
         return f"It is {'' if better else 'not '}{than}{'' if better else alike}."
     more = f"{better} of them {'is' if better == 1 else 'are'}" if better else "None of them is"
     found = f"{more} {than}"
-    seeds = " with every seed" if "seeds" in tested and tested["seeds"].notna().any() else ""
-    return f"{found}; {kept} of {len(tested)} cannot be told apart from it{' or are better' if better else ''}{seeds}."
+    alike = f"cannot be told apart from it{' or are better' if better else ''}{every_seed(tested)}"
+    return f"{found}; {kept} of {len(tested)} {alike}."
 
 
 def _fast(rows: pd.DataFrame) -> list[str]:

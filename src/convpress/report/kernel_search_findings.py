@@ -187,10 +187,9 @@ def _ends(variant: str, part: pd.DataFrame) -> str:
     )
     if path == 0 or apart >= ALIKE * path:
         return f"Variant {variant}: {answer}."
-    among = "" if low == high else ", the step from one size to the next among them"
     return (
-        f"Variant {variant}: {answer}. They have moved alike, by {say.number(path, 3)} on average{among}: no layer "
-        "asks for a size of its own; something common to all, such as the penalty on multiply-accumulates, moved them."
+        f"Variant {variant}: {answer}. They have moved alike, by {say.number(path, 3)} on average: no layer asks for a "
+        "size of its own."
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pandas as pd
 
 from convpress.report import wording as say
@@ -142,9 +140,10 @@ def bases_findings(bases: pd.DataFrame) -> list[str]:
         return []
     excess = (plain["relative_error"] / shared["relative_error"] - 1).max()
     ratio = plain["seconds"].sum() / shared["seconds"].sum()
+    within = f"{say.at_most(100 * max(excess, 1e-4))}{say.SPACE}%"
     found = [
         f"After {say.whole(plain['iterations'].max())} sweeps, the alternating method without a nuclear norm reaches "
-        f"the closed form's error to within {say.percent(_rounded_up(excess))}, in {say.significant(ratio, 2)} times "
+        f"the closed form's error to within {within}, in {say.significant(ratio, 2)} times "
         "the time."
     ]
     single = bases[bases["method"] == "svd_per_channel"].set_index("layer")["relative_error"]
@@ -155,11 +154,6 @@ def bases_findings(bases: pd.DataFrame) -> list[str]:
             "lower than with shared filters, at the same cost."
         )
     return found
-
-
-def _rounded_up(fraction: float) -> float:
-    """To the next hundredth of a percent, so that "within" holds; the inner rounding is against errors of floats."""
-    return max(1, math.ceil(round(fraction * 1e4, 6))) / 1e4
 
 
 def caveats(run: Run, frame: pd.DataFrame) -> list[str]:

@@ -37,6 +37,7 @@ COLUMNS = (
     "onnx_equal",
     "onnx_accuracy",
     "onnx_difference",
+    "onnx_images",
     "float32_difference",
 )
 

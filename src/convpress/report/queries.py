@@ -18,18 +18,23 @@ def read_text(tables: Path, table: str, column: str, where: str, pick: str) -> s
     return None if values is None or values.empty else str(values.iloc[0])
 
 
-def read_number(tables: Path, table: str, column: str, where: str, pick: str) -> float | None:
+def read_number(
+    tables: Path, table: str, column: str, where: str, pick: str, *, beside: str | None = None
+) -> float | None:
     """The `pick` of `column` over the rows `where` (a pandas query; empty takes all) of a table, or None without any.
 
     `column` is a name or an expression of names. `chosen` is the row of the highest validation accuracy, so that
-    nothing is picked on test images.
+    nothing is picked on test images. Rows without a value do not count; those without one of `beside`, if given: the
+    p-value of a difference is read beside it, from the same row.
 
     Raises:
         ConvpressError: a column, a query or a pick that cannot be, or a table that is cut off or damaged.
     """
-    values = _picked(tables, table, column, where, pick)
-    values = None if values is None else pd.to_numeric(values, errors="coerce").dropna()
-    if values is None or values.empty:
+    known, values = (_picked(tables, table, each, where, pick) for each in (beside or column, column))
+    if known is None or values is None:
+        return None
+    values = pd.to_numeric(values, errors="coerce")[pd.to_numeric(known, errors="coerce").notna()]
+    if values.empty or (pick in ("first", "chosen") and pd.isna(values.iloc[0])):
         return None
     return float(values.iloc[0] if pick in ("first", "chosen") else getattr(values, pick)())
 

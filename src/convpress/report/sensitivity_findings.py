@@ -280,7 +280,7 @@ def caveats(study: pd.DataFrame) -> list[str]:
     if not epochs:
         return ["The epochs of the factorised networks are not in the table, so no control can be set beside them."]
     spent = say.listing(map(str, epochs)) + (" epoch" if epochs == [1] else " epochs")
-    found = [f"The factorised networks of the study on sensitivity are fine-tuned for {spent} only."]
+    found = [f"The factorised networks of the study on sensitivity are fine-tuned for {spent}."]
     other = study[study["control_epochs"].notna() & (study["control_epochs"] != study["epochs"])]
     if len(other):
         pairs = other[["model", "epochs", "control_epochs"]].drop_duplicates()

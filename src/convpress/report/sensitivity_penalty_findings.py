@@ -46,7 +46,7 @@ def _hardly_changed(study: pd.DataFrame) -> str:
     pairs = beside_free(study)
     change = pairs[AFTER] / pairs[f"{AFTER}_free"] - 1
     lower = f"lower in {(change < 0).sum()} of {len(change)} pairs"
-    most = say.significant(100 * change.abs().max(), 1)
+    most = say.at_most(100 * change.abs().max(), 1)
     return f"The penalty changes the trained sensitivity by at most {most}{say.SPACE}% ({lower})."
 
 

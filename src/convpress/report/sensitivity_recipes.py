@@ -119,8 +119,8 @@ def untrained_summary(study: pd.DataFrame, where: Callable[[dict[str, Any]], str
     if not rows:
         return []
     return [
-        f"Plain factors of {say.listing(where(row) for row in rows)} lose accuracy {tried(rows)}; against untrained "
-        f"plain factors the gain is {say.listing(say.points(row['gain']) for row in rows)} points."
+        f"Plain factors of {say.listing(where(row) for row in rows)} lose accuracy {tried(rows)}; trained "
+        f"corrected ones are at {say.listing(say.points(row['gain']) for row in rows)} points to untrained plain ones."
     ]
 
 

@@ -126,7 +126,8 @@ FIGURES = (
     (
         "sensitivity_error.svg",
         "Error against compression.",
-        "Scatter plots of each layer's relative error against its compression, a panel for each family.",
+        "Scatter plots of each layer's relative error against its compression, a panel for each family; below, the "
+        "corrected factors' error over the plain ones'.",
     ),
 )
 

@@ -210,7 +210,7 @@ def correlation_table(study: pd.DataFrame, *, every: bool = False) -> pd.DataFra
         for measure, when in MEASURES.items():
             change = np.log(part[measure].to_numpy(float) / part[f"{measure}_plain"].to_numpy(float))
             gain = (part["test_accuracy"] - part["test_accuracy_plain"]).to_numpy(float)
-            whole, cells = _spearman(change, gain), part.groupby(CELL, sort=False).ngroup().to_numpy()
+            whole, cells = _spearman(change, gain), part.groupby(["model", "compression"]).ngroup().to_numpy()
             without = [_spearman(change[cells != cell], gain[cells != cell]) for cell in np.unique(cells)]
             steady = not math.isnan(whole) and all(value * whole > 0 for value in without)
             rows.append(

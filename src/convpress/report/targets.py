@@ -61,7 +61,8 @@ def _tested(target: dict[Any, Any], tables: Path) -> tuple[str, float | None]:
         return "", None
     if target["pick"] not in ("first", "chosen"):
         raise ConvpressError(f"pick is {target['pick']!r}, but the p-values of several rows make no p-value")
-    p = read_number(tables, target["table"], column, target["where"], target["pick"])
+    beside = target["column"]
+    p = read_number(tables, target["table"], column, target["where"], target["pick"], beside=beside)
     return (test, p) if p is not None else ("", None)
 
 

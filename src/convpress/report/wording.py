@@ -144,6 +144,14 @@ def significant(value: Any, digits: int = 3) -> str:
     return f"{value:,.{max(0, digits - 1 - exponent)}f}"
 
 
+def at_most(value: Any, digits: int = 2) -> str:
+    """A positive number rounded up to so many significant digits, so that "at most" holds."""
+    if absent(value) or not value > 0:
+        return significant(value, digits)
+    unit = 10.0 ** (math.floor(math.log10(value)) - digits + 1)
+    return significant(math.ceil(round(value / unit, 6)) * unit, digits)  # the rounding is against errors of floats
+
+
 def times(ratio: Any) -> str:
     """A factor: 1.72 times."""
     return MISSING if absent(ratio) else f"{_ratio(ratio)}{SPACE}times"
