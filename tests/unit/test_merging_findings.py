@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from made_headlines import write_headlines
 from made_merging import MINUS, SPACE, TIMES, VARIANTS, results
 
 from convpress.report import merging_figures, merging_findings, merging_speed
@@ -55,6 +56,7 @@ def folder_of(frame, tmp_path):
     reference.mkdir(parents=True)
     lines = ["merging,merged_08_accuracy,0.8,003", "merging,baseline_accuracy,0.85,003"]
     (reference / "seeds.csv").write_text("\n".join(["study,figure,value,source", *lines]))
+    write_headlines(reference)
     return Run(tmp_path, tmp_path / "report")
 
 
@@ -172,14 +174,6 @@ def test_the_summary_names_the_best_and_how_fast_the_fastest_are():
     assert fastest.endswith("best of them on validation images is merged-80, 82.00 %.")
     assert shared == "Against dense, the highest speed is 1.05× with shared filters and 0.90× with shared kernels."
     assert [card[0] for card in merging_findings.cards(study())] == ["merged-50", "merged-80"]
-
-
-def test_ours_is_the_mean_of_all_seeds(tmp_path, monkeypatch):
-    monkeypatch.setattr("convpress.report.merging_section.OURS", {"merged-seed-80": "merged-80"})
-    rows = {row[0]: row for row in MERGING.build(folder_of(study(), tmp_path)).seed.rows}
-    found = rows["Merged channels, ratio 0.8, accuracy"]
-    assert found[2:4] == [f"80.00{SPACE}%", f"83.00{SPACE}% (mean of 2 seeds)"]
-    assert rows["Baseline, accuracy"][2:4] == [f"90.00{SPACE}%", "\N{EN DASH}"]
 
 
 @pytest.mark.parametrize(("network", "noted"), [("resnet20", False), ("resnet32", True)])

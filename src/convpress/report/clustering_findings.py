@@ -271,8 +271,8 @@ def caveats(run: Run, frame: pd.DataFrame) -> list[str]:
     """Which control the differences are to, and what is scaled down: the epochs."""
     found = control_caveat(run, frame)
     epochs = frame["epochs"].dropna()
-    reference = run.reference("seeds", ("study", "figure", "value"))
-    wanted = reference[(reference["study"] == NAME) & (reference["figure"] == "epochs")]["value"]
+    seeds = run.seeds(NAME)
+    wanted = seeds[seeds["figure"] == "epochs"]["value"]
     if len(epochs) and len(wanted) and epochs.max() < float(wanted.iloc[0]):
         found.append(
             f"Networks with shared filters are trained for {say.whole(epochs.max())} epochs, where the seed takes "

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from convpress.report import wording as say
 from convpress.report.clustering_findings import (
     NAME,
@@ -32,9 +30,9 @@ from convpress.report.contents import (
     Content,
     Run,
     Section,
-    beside_seed,
 )
-from convpress.report.frames import chosen, is_true, records
+from convpress.report.frames import is_true
+from convpress.report.headlines_section import beside
 
 REFERENCE_CHECKPOINT = "resnet20-12fca82f"
 
@@ -99,14 +97,6 @@ def _right_after(row: Row) -> str:
     return say.percent(row["accuracy_before"]) + before
 
 
-SEED_FIGURES = {
-    "baseline_accuracy": ("Baseline", "baseline", "test_accuracy"),
-    "plan17_accuracy_before": ("Plan 17, right after", "plan17-frozen", "accuracy_before"),
-    "plan17_accuracy": ("Plan 17, fine-tuned with frozen filters", "plan17-frozen", "test_accuracy"),
-}
-"""Figure in seeds.csv: its name on the page, and the variant and the column of ours."""
-
-
 def build(run: Run) -> Content:
     """What this run says about shared filters."""
     content, frame = Content(), trained(run)
@@ -125,14 +115,8 @@ def build(run: Run) -> Content:
     content.findings += sweep_findings(*sweeps.values())
     content.findings += norms_findings(run.table("clustering_norms", ("network", "layer", "filter", "norm")), frame)
     run.add_figures(FIGURES, content)
-    ours = (
-        Column("Ours, the seed's method", lambda row: _ours(row["figure"], frame)["same"]),
-        Column("Ours, chosen on validation at this ratio", lambda row: _ours(row["figure"], frame)["best"]),
-    )
     network = "" if comparable(run) else "ResNet-20"
-    content.seed, content.seed_note = beside_seed(
-        run, NAME, SEED_FIGURES, lambda row: say.percent(float(row["value"])), ours, network
-    )
+    content.seed, content.seed_note = beside(run, NAME, network)
     return content
 
 
@@ -141,20 +125,6 @@ def comparable(run: Run) -> bool:
     ours, known = variant_row(trained(run), "baseline"), run.table("baselines", ("model", "variant", "params"))
     same = known[(known["variant"] == "baseline") & (known["params"] == ours["params"])] if ours else known[:0]
     return run.used(REFERENCE_CHECKPOINT) and set(same["model"]) <= {"resnet20"}
-
-
-def _ours(figure: str, frame: pd.DataFrame) -> dict[str, str]:
-    _, variant, column = SEED_FIGURES[figure]
-    same = variant_row(frame, variant)
-    best = None
-    if variant != "baseline":
-        near = frame[(frame["target_ratio"].astype(float) - 0.87).abs() < 0.005]
-        picked = records(chosen(near))
-        best = picked[0] if picked else None
-    return {
-        "same": say.percent(same[column]) if same else say.MISSING,
-        "best": f"{say.percent(best[column])} ({best['variant']})" if best else say.MISSING,
-    }
 
 
 CLUSTERING = Section(

@@ -6,7 +6,7 @@ import base64
 import json
 import re
 import struct
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -200,36 +200,6 @@ class Run:
                 content.figures.append(picture)
             else:
                 content.missing.append(f"the picture “{title.rstrip('.')}” (figures/{file})")
-
-
-def beside_seed(
-    run: Run,
-    study: str,
-    figures: Mapping[str, tuple[str, ...]],
-    seed: Callable[[dict[str, Any]], str],
-    ours: Sequence[Column],
-    network: str,
-) -> tuple[TableView | None, str]:
-    """The seed's figures of a study next to ours, and a note; None where it has none.
-
-    `figures` begins with the name on the page of each figure in seeds.csv, `seed` shows the seed's own value, `ours`
-    are the columns of ours, and `network` is what the seed compressed, where this run uses another, else empty.
-    """
-    reference = run.seeds(study)
-    reference = reference[reference["figure"].isin(list(figures))]
-    if reference.empty:
-        return None, ""
-    columns = (
-        Column("Figure", lambda row: figures[row["figure"]][0]),
-        Column("Seed", seed),
-        *ours,
-        Column("Where in the seed", lambda row: say.text(row["source"]), numeric=False),
-    )
-    note = (
-        f"The seed's figures are for {network} on CIFAR-10. This run uses another network or other images, so the "
-        "columns stand side by side and cannot be compared."
-    )
-    return run.view(f"{study}_seed", "The seed's figures beside ours.", reference, columns), note if network else ""
 
 
 def _read(path: Path | None, columns: Sequence[str]) -> pd.DataFrame:

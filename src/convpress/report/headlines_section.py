@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from convpress.errors import ConvpressError
 from convpress.report import wording as say
-from convpress.report.contents import Column, Content, Run, Section
+from convpress.report.contents import Column, Content, Run, Section, TableView
 from convpress.report.headlines import WITHOUT, figure, headlines_table, known
 
 TABLE = (
@@ -14,6 +15,29 @@ TABLE = (
     Column("Ours, chosen on validation images", lambda row: figure(row["best"], row["unit"])),
     Column("Why worse", lambda row: say.text(row["reason"]), numeric=False),
 )
+
+
+def beside(run: Run, study: str, network: str) -> tuple[TableView | None, str]:
+    """The seed's figures of one study beside ours, and a note; None where this run has no numbers for them.
+
+    `network` is what the seed compressed, where this run uses another network or other images, else empty.
+    """
+    reference = run.report_folder / "reference"
+    if not (reference / "headlines.csv").is_file():
+        return None, ""
+    try:
+        frame = known(headlines_table(reference, run.folder / "tables"))
+    except ConvpressError:  # a table of another shape; the section of all headlines raises
+        return None, ""
+    frame = frame[frame["study"] == study]
+    if frame.empty:
+        return None, ""
+    columns = [column for column in TABLE if column.header != "Study"]
+    note = (
+        f"The seed's figures are for {network} on CIFAR-10. This run uses another network or other images, so the "
+        "columns stand side by side and cannot be compared."
+    )
+    return run.view(f"{study}_seed", "The seed's figures beside ours.", frame, columns), note if network else ""
 
 
 def build(run: Run) -> Content:

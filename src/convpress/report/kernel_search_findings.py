@@ -235,8 +235,8 @@ def cp_findings(cp_error: pd.DataFrame) -> list[str]:
 
 def caveats(run: Run, frame: pd.DataFrame) -> list[str]:
     """Where this run's epochs stay below the seed's."""
-    reference = run.reference("seeds", ("study", "figure", "value"))
-    wanted = reference[(reference["study"] == NAME) & (reference["figure"] == "epochs_a_stage")]["value"]
+    seeds = run.seeds(NAME)
+    wanted = seeds[seeds["figure"] == "epochs_a_stage"]["value"]
     trained = frame[~frame["stage"].isin(["baseline", "control"])]["epochs"].dropna()
     if wanted.empty or trained.empty or trained.max() >= int(wanted.iloc[0]):
         return []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from convpress.report import wording as say
 from convpress.report.comparison_timings import with_control_epochs
 from convpress.report.contents import (
@@ -22,10 +20,10 @@ from convpress.report.contents import (
     Content,
     Run,
     Section,
-    beside_seed,
     counted,
 )
-from convpress.report.frames import chosen, is_true, records
+from convpress.report.frames import is_true
+from convpress.report.headlines_section import beside
 from convpress.report.kernel_search_findings import (
     NAME,
     Row,
@@ -177,51 +175,9 @@ def build(run: Run) -> Content:
         content.tables.append(run.view("cp_error", "CP decompositions.", cp_error, columns))
         content.findings += cp_findings(cp_error)
     run.add_figures(FIGURES, content)
-    ours = (
-        Column("Ours, the seed's method", lambda row: _ours(row["figure"], frame)["same"]),
-        Column("Ours, chosen or best on validation", lambda row: _ours(row["figure"], frame)["best"]),
-    )
     network = "" if comparable(run) else "ResNet-32"
-    content.seed, content.seed_note = beside_seed(run, NAME, SEED_FIGURES, _seed_value, ours, network)
+    content.seed, content.seed_note = beside(run, NAME, network)
     return content
-
-
-SEED_FIGURES = {
-    "baseline_accuracy": ("Baseline", "baseline", "", "test_accuracy"),
-    "finetune_cp_accuracy": ("CP of six layers, fine-tuned", "finetune_cp", "plain", "test_accuracy"),
-    "search_kernels_accuracy": ("With learned sizes, masked", "search_kernels", "seed", "test_accuracy"),
-    "search_kernels_sizes": ("Kernel sizes", "search_kernels", "seed", "kernel_sizes"),
-    "finetune_recomposed_accuracy": (
-        "Recomposed, fine-tuned",
-        "finetune_recomposed",
-        "seed",
-        "test_accuracy",
-    ),
-}
-"""Figure in seeds.csv: its name on the page, and the stage, the seed's own variant and the column of ours."""
-
-
-def _ours(figure: str, frame: pd.DataFrame) -> dict[str, str]:
-    _, stage, variant, key = SEED_FIGURES[figure]
-    show = say.sizes if key == "kernel_sizes" else say.percent
-    same = first(frame, stage, variant)
-    pool = frame[(frame["stage"] == stage) & frame["test_accuracy"].notna()]
-    picked = chosen(pool)
-    if picked.empty and pool["validation_accuracy"].notna().any():
-        picked = pool.loc[[pool["validation_accuracy"].idxmax()]]
-    best = records(picked)[0] if len(picked) else None
-    name = f" ({best['variant']})" if best and best["variant"] else ""
-    return {
-        "same": show(same[key]) if same else say.MISSING,
-        "best": show(best[key]) + name if best else say.MISSING,
-    }
-
-
-def _seed_value(row: Row) -> str:
-    try:
-        return say.percent(float(row["value"]))
-    except ValueError:
-        return say.sizes(row["value"])
 
 
 KERNEL_SEARCH = Section(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
-
 from convpress.report import wording as say
 from convpress.report.contents import (
     ACCURACY,
@@ -22,11 +20,11 @@ from convpress.report.contents import (
     Content,
     Run,
     Section,
-    beside_seed,
     counted,
 )
+from convpress.report.headlines_section import beside
 from convpress.report.merging_findings import NAME, cards, caveats, findings, pairs, rows, summary
-from convpress.report.merging_pairs import series, without_seed
+from convpress.report.merging_pairs import series
 from convpress.report.merging_turns import PAIRED
 
 CHECKPOINT = "resnet20-12fca82f"
@@ -116,17 +114,6 @@ FIGURES = (
         "Bar charts, a panel for each variant: inner channels of each block before and after merging.",
     ),
 )
-SEED_FIGURES = {
-    "baseline_accuracy": ("Baseline, accuracy", "baseline", "test_accuracy"),
-    "shared_gain_09": ("Shared filters, ratio 0.9: points won by training", "shared-90", "gain"),
-    "baseline_seconds": ("Baseline, seconds for 10,000 images", "baseline", "seconds_10k"),
-    "merged_08_seconds": ("Merged channels, ratio 0.8, seconds for 10,000 images", "merged-seed-80", "seconds_10k"),
-    "merged_08_accuracy": ("Merged channels, ratio 0.8, accuracy", "merged-seed-80", "test_accuracy"),
-}
-"""Figure in seeds.csv: its name on the page, our variant by the seed's own method, and the column."""
-
-OURS = {"merged-seed-80": "merged-allocated-80"}
-"""Our own way of doing what a variant of the seed does."""
 
 
 def build(run: Run) -> Content:
@@ -145,46 +132,10 @@ def build(run: Run) -> Content:
         content.summary, content.findings = summary(frame), findings(frame, found)
         content.caveats, content.cards = caveats(run, frame), cards(frame)
     run.add_figures(FIGURES, content)
-    ours = (
-        Column("Ours, the seed's method", lambda row: _ours(frame, row["figure"], own=False)),
-        Column("Ours, our method", lambda row: _ours(frame, row["figure"], own=True)),
-    )
     studied = set(frame.loc[frame["stage"] == "sweep", "model"])
     network = "" if run.used(CHECKPOINT) and studied <= {"resnet20"} else "a ResNet-20"
-    content.seed, content.seed_note = beside_seed(
-        run, NAME, SEED_FIGURES, lambda row: _show(row["figure"], row["value"]), ours, network
-    )
+    content.seed, content.seed_note = beside(run, NAME, network)
     return content
-
-
-def _ours(frame: pd.DataFrame, figure: str, *, own: bool) -> str:
-    _, variant, column = SEED_FIGURES[figure]
-    if own and variant not in OURS:
-        return say.MISSING
-    found = _of(frame, OURS[variant] if own else variant)
-    gain = found["test_accuracy"] - found["accuracy_before"]
-    values = (gain if column == "gain" else found[column]).dropna()
-    if values.empty:
-        return say.MISSING
-    return _show(figure, values.mean()) + (f" (mean of {len(values)} seeds)" if len(values) > 1 else "")
-
-
-def _of(frame: pd.DataFrame, wanted: str) -> pd.DataFrame:
-    """The study's baseline, or all replicates of a fine-tuned variant."""
-    if wanted == "baseline":
-        main = frame[frame["stage"] == "sweep"]["model"].unique()
-        return frame[(frame["stage"] == "baseline") & frame["model"].isin(main)]
-    return frame[(frame["stage"] == "finetuned") & (frame["variant"].map(without_seed) == wanted)]
-
-
-def _show(figure: str, value: object) -> str:
-    column = SEED_FIGURES[figure][2]
-    if say.absent(value):
-        return say.MISSING
-    number = float(str(value))
-    if column == "gain":
-        return say.points(number)
-    return say.duration(number) if column == "seconds_10k" else say.percent(number)
 
 
 MERGING = Section(
