@@ -77,7 +77,7 @@ def test_numbers_read_well(shown: str, wanted: str) -> None:
     assert shown.replace(wording.SPACE, " ") == wanted
 
 
-@pytest.mark.parametrize("value", [True, "True", "true", 1, np.True_])
+@pytest.mark.parametrize("value", [True, "True", np.True_])
 def test_yes_in_a_table(value: object) -> None:
     assert is_true(value)
 

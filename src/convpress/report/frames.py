@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 
@@ -19,10 +18,8 @@ def complete(frame: pd.DataFrame | None, columns: tuple[str, ...]) -> pd.DataFra
 
 
 def is_true(value: Any) -> bool:
-    """Whether a table's cell says yes; CSV may have given a bool, a number or text, and empty means no."""
-    if isinstance(value, str):
-        return value.strip().lower() in {"true", "1", "yes"}
-    return isinstance(value, (bool, np.bool_, int, float)) and value == value and bool(value)  # NaN is not itself
+    """Whether a table's cell says yes: True, or in a column with empty cells the word."""
+    return str(value) == "True"
 
 
 def chosen(frame: pd.DataFrame) -> pd.DataFrame:

@@ -20,8 +20,7 @@ def origin(entry: dict[str, Any]) -> str:
 
 def verified(entry: dict[str, Any]) -> bool:
     """Whether an input had the official checksum."""
-    value = entry.get("verified")
-    return value is True or str(value).lower() in {"true", "yes", "verified"}
+    return entry.get("verified") is True
 
 
 def all_machines(metrics: Sequence[Any]) -> dict[str, Any]:

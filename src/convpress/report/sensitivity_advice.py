@@ -87,7 +87,7 @@ def _over_seeds(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _interval(row: Row) -> str:
-    return f" (95{say.SPACE}% interval {say.points(row['ci_low'])} to {say.points(row['ci_high'])})"
+    return f" (95{say.SPACE}% interval {say.points_interval(row['ci_low'], row['ci_high'])})"
 
 
 def _networks(rows: list[Row]) -> set[tuple[str, float]]:

@@ -85,7 +85,7 @@ PAIR_TABLE = (
     Column("Treatment", lambda row: say.text(row["treatment"]), numeric=False),
     Column("Seeds", lambda row: say.whole(row["replicates"])),
     Column("Points to plain", lambda row: say.points(row["delta_plain"])),
-    Column("95 % interval", lambda row: _interval(row["ci_low"], row["ci_high"])),
+    Column("95 % interval", lambda row: say.points_interval(row["ci_low"], row["ci_high"])),
     Column("Paired t", lambda row: say.p_value(row["t_p"])),
     Column("McNemar, one seed", lambda row: say.p_value(row["mcnemar_p"])),
     EPOCHS,
@@ -130,10 +130,6 @@ FIGURES = (
         "corrected factors' error over the plain ones'.",
     ),
 )
-
-
-def _interval(low: object, high: object) -> str:
-    return say.MISSING if say.absent(low) or say.absent(high) else f"{say.points(low)} to {say.points(high)}"
 
 
 def build(run: Run) -> Content:

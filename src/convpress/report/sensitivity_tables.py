@@ -57,7 +57,7 @@ def slacks_table(layers: pd.DataFrame) -> pd.DataFrame:
     grouped = layers.groupby(["model", "decomposition", "compression", "slack"], sort=False)
     return grouped.agg(
         layers=("layer", "size"),
-        times_less=("ratio", lambda values: float(np.exp(np.log(values).mean()))),
+        times_less=("ratio", stats.gmean),
         least=("ratio", "min"),
         most=("ratio", "max"),
         error_ratio=("error_ratio", "max"),

@@ -38,17 +38,17 @@ def share(value: Any) -> str:
     return f"{significant(100 * float(value), 2)}{SPACE}%"
 
 
-def interval(low: Any, high: Any, digits: int = 1) -> str:
+def interval(low: Any, high: Any) -> str:
     """A confidence interval of a fraction: 92.1 to 93.1 %."""
     if absent(low) or absent(high):
         return ""
-    return f"{100 * float(low):.{digits}f} to {100 * float(high):.{digits}f}{SPACE}%"
+    return f"{100 * float(low):.1f} to {100 * float(high):.1f}{SPACE}%"
 
 
-def accuracy(row: dict[str, Any], key: str = "test_accuracy") -> str:
-    """Accuracy with its interval in brackets, where there is one."""
-    bounds = interval(row.get("ci_low"), row.get("ci_high"))
-    return percent(row.get(key)) + (f" ({bounds})" if bounds and not absent(row.get(key)) else "")
+def accuracy(row: dict[str, Any]) -> str:
+    """Test accuracy with its interval in brackets, where there is one."""
+    found, bounds = row["test_accuracy"], interval(row.get("ci_low"), row.get("ci_high"))
+    return percent(found) + (f" ({bounds})" if bounds and not absent(found) else "")
 
 
 def points(difference: Any, digits: int = 2) -> str:
@@ -59,6 +59,11 @@ def points(difference: Any, digits: int = 2) -> str:
     if float(text) == 0:
         return text
     return ("+" if difference > 0 else MINUS) + text
+
+
+def points_interval(low: Any, high: Any) -> str:
+    """The interval of a difference: +0.83 to +1.83."""
+    return MISSING if absent(low) or absent(high) else f"{points(low)} to {points(high)}"
 
 
 def quantity(value: Any, unit: str) -> str:
