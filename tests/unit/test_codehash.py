@@ -85,17 +85,14 @@ def test_descriptions_of_fields_do_not_count_their_values_do(tree):
     assert both(tree)[0] != before[0]
 
 
-def test_other_descriptions_count(tree):
-    replace(tree, "pack/a.py", "return g()", 'return g(description="x")')
+@pytest.mark.parametrize(
+    ("line", "old", "new"),
+    [('return g(description="x")', '"x"', '"y"'), ("raise SystemExit(2)", "SystemExit(2)", "SystemExit(3)")],
+)
+def test_descriptions_of_no_field_and_exit_codes_count(tree, line, old, new):
+    replace(tree, "pack/a.py", "return g()", line)
     before = both(tree)
-    replace(tree, "pack/a.py", '"x"', '"y"')
-    assert both(tree)[0] != before[0]
-
-
-def test_the_number_a_script_exits_with_counts(tree):
-    replace(tree, "pack/a.py", "return g()", "raise SystemExit(2)")
-    before = both(tree)
-    replace(tree, "pack/a.py", "SystemExit(2)", "SystemExit(3)")
+    replace(tree, "pack/a.py", old, new)
     assert both(tree)[0] != before[0]
 
 

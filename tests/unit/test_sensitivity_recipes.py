@@ -38,8 +38,8 @@ def test_the_gain_over_plain_factors_that_lose_at_each_rate_is_that_over_untrain
     assert "the gain of trained corrected ones is +4.10 points for CP of resnet20 at 2× (at 0.01)" in text
     told = summary(frame, pairs_table(frame))
     assert told[-1] == (
-        "Plain factors of CP lose accuracy at both learning rates tried; against untrained plain factors the gain is "
-        "+4.10 points."
+        "Plain factors of CP lose accuracy at both learning rates tried; trained corrected ones are at +4.10 points "
+        "to untrained plain ones."
     )
     assert "+10.10 points" in told[-2]
     assert len(told) == 3
