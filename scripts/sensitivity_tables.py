@@ -6,6 +6,7 @@ from common import job
 from convpress.config.sensitivity import SensitivityConfig
 from convpress.report import sensitivity_tables as tables
 from convpress.report.latencies import read_times
+from convpress.report.sensitivity_pairs import correlation_table, pairs_table
 from convpress.report.tables import read_results, with_intervals, write_table
 
 with job(snakemake):
@@ -21,5 +22,5 @@ with job(snakemake):
     write_table(with_intervals(tables.probe_table(inputs.noise)), Path(output.noise[0]))
     write_table(rates, Path(output.rates[0]))
     write_table(tables.slacks_table(tables.probe_table(inputs.slacks)), Path(output.slacks[0]))
-    write_table(tables.pairs_table(study), Path(output.pairs[0]))
-    write_table(tables.correlation_table(study), Path(output.correlation[0]))
+    write_table(pairs_table(study), Path(output.pairs[0]))
+    write_table(correlation_table(study), Path(output.correlation[0]))

@@ -17,18 +17,15 @@ from convpress.data import Dataset
 from convpress.measure import file_bytes, interleaved_latency
 from convpress.onnx_export import (
     CHECKED_IMAGES,
-    TOLERANCE,
     OnnxModel,
     largest_difference,
     rounding_difference,
     write_onnx,
 )
 from convpress.predict import accuracy_of
+from convpress.tolerances import ACCURACY_TOLERANCE, TOLERANCE
 
 log = logging.getLogger(__name__)
-
-ACCURACY_TOLERANCE = 0.001
-"""Largest allowed difference of accuracies (fractions) between PyTorch and ONNX Runtime."""
 
 
 SHORT = 5

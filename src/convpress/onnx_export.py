@@ -22,9 +22,7 @@ from convpress.layers.surgery import uncompiled
 from convpress.measure import file_bytes
 from convpress.models.registry import MODELS, TORCHVISION
 from convpress.predict import logits_of
-
-TOLERANCE = 1e-4
-"""Largest difference of a logit that is allowed between PyTorch and ONNX Runtime, both in float32, unless told."""
+from convpress.tolerances import TOLERANCE
 
 CHECKED_IMAGES = 100
 

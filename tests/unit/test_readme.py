@@ -54,6 +54,12 @@ def test_the_layers_of_the_readme_take_what_it_says():
         assert model(torch.zeros(1, 4, 5, 5)).shape == (1, 6, 5, 5)
 
 
+def test_the_page_is_drawn_without_torch():
+    """Else a change in a layer would draw it anew, and its job would wait a second and a half."""
+    asked = "import sys, convpress.report.page; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", asked], check=False).returncode == 0
+
+
 def test_the_committed_page_opens_fast():
     assert (ROOT / "results" / "cifar10" / "report.html").stat().st_size <= LARGEST_PAGE
 

@@ -9,7 +9,7 @@ from convpress.report import (
     sensitivity_advice,
     sensitivity_findings,
 )
-from convpress.report.sensitivity_tables import pairs_table
+from convpress.report.sensitivity_pairs import pairs_table
 
 
 def test_one_seed_decides_nothing():

@@ -9,10 +9,10 @@ from convpress.report import sensitivity_findings, wording
 from convpress.report.contents import Run
 from convpress.report.page import render_page
 from convpress.report.sensitivity_allocation import allocation_findings, equally_compressed
+from convpress.report.sensitivity_pairs import correlation_table, pairs_table
 from convpress.report.sensitivity_penalty import AFTER
 from convpress.report.sensitivity_penalty_findings import penalty_findings
 from convpress.report.sensitivity_section import SENSITIVITY
-from convpress.report.sensitivity_tables import correlation_table, pairs_table
 
 
 def test_too_few_or_equal_points_are_undecided():

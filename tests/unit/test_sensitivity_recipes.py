@@ -6,8 +6,8 @@ from made_sensitivity import study
 
 from convpress.report import wording
 from convpress.report.sensitivity_advice import summary
+from convpress.report.sensitivity_pairs import correlation_table, pairs_table
 from convpress.report.sensitivity_recipes import against_untrained, choice_of_rate, losers, other_rates
-from convpress.report.sensitivity_tables import correlation_table, pairs_table
 
 SEEDS = (0, 1, 2)
 

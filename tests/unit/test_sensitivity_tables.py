@@ -14,10 +14,11 @@ from torch import nn
 from convpress.config.sensitivity import Variant
 from convpress.decompose.sensitivity import sensitivity_cp
 from convpress.layers.cp import CPConv2d
-from convpress.report import sensitivity_figures, sensitivity_findings, sensitivity_tables, style, wording
+from convpress.report import sensitivity_figures, sensitivity_findings, sensitivity_pairs, sensitivity_tables, style, wording
 from convpress.report.contents import Run
+from convpress.report.sensitivity_pairs import correlation_table, pairs_table
 from convpress.report.sensitivity_section import SENSITIVITY
-from convpress.report.sensitivity_tables import correlation_table, pairs_table, variants_table
+from convpress.report.sensitivity_tables import variants_table
 from convpress.report.tables import ACCURACY_COLUMNS, Result, accuracy_columns, before_columns, with_intervals
 from convpress.statistics import wilson
 
@@ -65,7 +66,7 @@ def test_gaps_without_spread_decide_nothing():
         assert row["delta_plain"] == pytest.approx(gap)
         assert row[["t_p", "ci_low", "ci_high"]].isna().all()
         assert not sensitivity_findings.decided(row.to_dict())
-    assert np.isnan(sensitivity_tables._t_test(np.array([0.1, np.nan]))["t_p"])
+    assert np.isnan(sensitivity_pairs._t_test(np.array([0.1, np.nan]))["t_p"])
 
 
 def test_trainings_with_an_idle_penalty_are_no_comparisons():

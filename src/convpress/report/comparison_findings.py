@@ -7,13 +7,13 @@ import re
 
 import pandas as pd
 
-from convpress.onnx_export import TOLERANCE
 from convpress.report import wording as say
 from convpress.report.comparison_tables import ABOUT, KINDS
 from convpress.report.frames import records
 from convpress.report.merging_speed import ARCHITECTURE
 from convpress.report.pareto import REFERENCES, label, networks
 from convpress.report.tables import ROUNDING
+from convpress.tolerances import TOLERANCE
 
 NAMED = 8
 """So many kinds of networks are named in a sentence; the table has all."""

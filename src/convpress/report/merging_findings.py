@@ -11,8 +11,8 @@ from convpress.report import merging_surgery as surgery
 from convpress.report import wording as say
 from convpress.report.contents import Run
 from convpress.report.frames import records
+from convpress.report.merging_columns import COLUMNS
 from convpress.report.merging_pairs import PAIRS, pair_findings, series, without_seed
-from convpress.report.merging_tables import COLUMNS
 
 NAME = "merging"
 Row = dict[str, Any]

@@ -13,6 +13,7 @@ from convpress.layers.shared import SharedFilterConv2d
 from convpress.layers.shared_kernels import SharedKernelConv2d
 from convpress.merging.blocks import inner, residual_blocks
 from convpress.report.controls import Controls, against_control
+from convpress.report.merging_columns import COLUMNS
 from convpress.report.merging_turns import PAIRED, TURNS, paired_speedups
 from convpress.report.reading import last_epoch, read_history, read_rows
 from convpress.report.tables import (
@@ -25,26 +26,6 @@ from convpress.report.tables import (
 )
 from convpress.statistics import wilson
 
-COLUMNS = (
-    *("stage", "series", "model", "variant", "method", "rule", "features", "allocate", "ratio", "macs_divisor", "seed"),
-    *("params", "bytes", "macs", "latency_ms", "latency_q1_ms", "latency_q3_ms", "speedup", "seconds_10k"),
-    *CONDITIONS,
-    "device",
-    *("validation_before", "validation_before_ci_low", "validation_before_ci_high", "validation_recalibrated"),
-    *("validation_recalibrated_ci_low", "validation_recalibrated_ci_high"),
-    *(
-        "accuracy_before",
-        "test_accuracy",
-        "test_n",
-        "ci_low",
-        "ci_high",
-        "before_ci_low",
-        "before_ci_high",
-        "validation_accuracy",
-        "validation_n",
-    ),
-    *("validation_ci_low", "validation_ci_high", "delta_control", "mcnemar_p", "epochs", "control_epochs"),
-)
 IMAGES = 10_000
 """The seed times its networks over CIFAR-10's test images."""
 

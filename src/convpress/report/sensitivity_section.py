@@ -37,10 +37,10 @@ from convpress.report.sensitivity_findings import (
     pair_findings,
     probe_findings,
 )
+from convpress.report.sensitivity_pairs import correlation_table
 from convpress.report.sensitivity_penalty import idle
 from convpress.report.sensitivity_penalty_findings import penalty_findings
 from convpress.report.sensitivity_recipes import against_untrained, choice_of_rate, other_rates
-from convpress.report.sensitivity_tables import correlation_table
 
 NAME = "sensitivity"
 COLUMNS = (
