@@ -14,7 +14,14 @@ from torch import nn
 from convpress.config.sensitivity import Variant
 from convpress.decompose.sensitivity import sensitivity_cp
 from convpress.layers.cp import CPConv2d
-from convpress.report import sensitivity_figures, sensitivity_findings, sensitivity_pairs, sensitivity_tables, style, wording
+from convpress.report import (
+    sensitivity_figures,
+    sensitivity_findings,
+    sensitivity_pairs,
+    sensitivity_tables,
+    style,
+    wording,
+)
 from convpress.report.contents import Run
 from convpress.report.sensitivity_pairs import correlation_table, pairs_table
 from convpress.report.sensitivity_section import SENSITIVITY
