@@ -225,8 +225,9 @@ def test_the_seeds_network_is_that_of_the_study_not_any_of_the_run(network, note
     other = {"resnet20": "resnet32", "resnet32": "resnet20"}[network]
     frame = pd.DataFrame({"model": [network, other], "variant": "baseline", "params": [2e5, 5e5]})
     frame.to_csv(run.folder / "tables" / "baselines.csv", index=False)
-    note = CLUSTERING.build(Run(run.folder, run.report_folder)).seed_note
-    assert ("cannot be compared" in note) == noted
+    content = CLUSTERING.build(Run(run.folder, run.report_folder))
+    assert ("cannot be compared" in content.seed_note) == noted
+    assert ("Why worse" in [column.header for column in content.seed.columns]) == (not noted)
     (run.folder / "provenance.json").write_text(json.dumps({"inputs": inputs[1:]}))
     assert "cannot be compared" in CLUSTERING.build(Run(run.folder, run.report_folder)).seed_note
 

@@ -32,7 +32,9 @@ def beside(run: Run, study: str, network: str) -> tuple[TableView | None, str]:
     frame = frame[frame["study"] == study]
     if frame.empty:
         return None, ""
-    columns = [column for column in TABLE if column.header != "Study"]
+    # What is another network needs no reason for being worse.
+    left_out = {"Study", "Why worse"} if network else {"Study"}
+    columns = [column for column in TABLE if column.header not in left_out]
     note = (
         f"The seed's figures are for {network} on CIFAR-10. This run uses another network or other images, so the "
         "columns stand side by side and cannot be compared."
