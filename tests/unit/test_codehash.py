@@ -67,21 +67,19 @@ def test_words_do_not_count(tree, old, new):
     assert both(tree) == before
 
 
-def test_words_of_a_class_do_not_count(tree):
-    replace(tree, "pack/a.py", "def f", 'class K:\n    """What K is."""\n\n    k = 1\n\n\ndef f')
+@pytest.mark.parametrize(
+    ("lines", "words", "value"),
+    [
+        ('class K:\n    """What K is."""\n\n    k = 1', ("What K is.", "What K is for."), ("k = 1", "k = 2")),
+        ('x: int = Field(3, description="The x.")', ("The x.", "How many."), ("Field(3", "Field(4")),
+    ],
+)
+def test_words_of_classes_and_fields_do_not_count_their_values_do(tree, lines, words, value):
+    replace(tree, "pack/a.py", "def f", f"{lines}\n\n\ndef f")
     before = both(tree)
-    replace(tree, "pack/a.py", "What K is.", "What K is for.")
+    replace(tree, "pack/a.py", *words)
     assert both(tree) == before
-    replace(tree, "pack/a.py", "k = 1", "k = 2")
-    assert both(tree)[0] != before[0]
-
-
-def test_descriptions_of_fields_do_not_count_their_values_do(tree):
-    replace(tree, "pack/a.py", "def f", 'x: int = Field(3, description="The x.")\n\n\ndef f')
-    before = both(tree)
-    replace(tree, "pack/a.py", "The x.", "How many.")
-    assert both(tree) == before
-    replace(tree, "pack/a.py", "Field(3", "Field(4")
+    replace(tree, "pack/a.py", *value)
     assert both(tree)[0] != before[0]
 
 
