@@ -20,7 +20,7 @@ import torch
 from tabulate import tabulate
 from torch import nn
 
-from convpress.clustering.remedies import share_filters
+from convpress.clustering.remedies import cluster_filters
 from convpress.clustering.sweep import sweep_together
 from convpress.compute import resolve
 from convpress.config.clustering import RemedyConfig, SweepConfig
@@ -52,7 +52,7 @@ def load_images(data: Path | None, count: int | None, model: nn.Module) -> Datas
 def from_the_image(model: nn.Module, layer: str, clusters: int, data: Dataset, *, bf16: bool) -> float:
     """Accuracy of one point by itself."""
     alone = copy.deepcopy(model)
-    share_filters(alone, {layer: clusters}, RemedyConfig(filters="frozen"), seed=0)
+    cluster_filters(alone, {layer: clusters}, RemedyConfig(filters="frozen"), seed=0)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         return float((predict(alone, data, batch_size=100).argmax(1) == data.labels).double().mean())
 

@@ -11,7 +11,7 @@ from convpress.checkpoints import load
 from convpress.files import atomic_path, write_json
 from convpress.layers.surgery import find_conv
 from convpress.provenance import result_record
-from convpress.sensitivity import factorise, left_dense, ranks_of_layers
+from convpress.sensitivity import factorise_kernel, left_dense, ranks_of_layers
 
 with job(snakemake):
     params, names = snakemake.params, snakemake.wildcards
@@ -23,7 +23,7 @@ with job(snakemake):
         if ranks is None:
             rows.append({"layer": layer} | left_dense(kernel))
             continue
-        found = factorise(kernel, names.decomposition, ranks, seed=params.seed, **params.options)
+        found = factorise_kernel(kernel, names.decomposition, ranks, seed=params.seed, **params.options)
         rows.append({"layer": layer} | found.metrics)
         for kind, factors in (("plain", found.plain), ("corrected", found.corrected)):
             tensors |= {f"{kind}/{layer}/{n}": factor.contiguous() for n, factor in enumerate(factors)}

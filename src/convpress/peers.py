@@ -87,7 +87,7 @@ def compress(
         result = build(strength)
     else:
         strength = _largest_fraction(lambda rank: count(factorised_skeleton(model, method, rank)), target, method)
-        result = factorise(model, method, strength, iterations=iterations, seed=seed)
+        result = factorise_network(model, method, strength, iterations=iterations, seed=seed)
     return Compressed(result.eval(), strength, target, count(result))
 
 
@@ -207,7 +207,9 @@ def _ranks(method: str, shape: tuple[int, ...], fraction: float) -> tuple[type[A
     return TuckerConv2d, [max(1, min(int(in_rank), shape[1])), max(1, min(int(out_rank), shape[0]))]
 
 
-def factorise(model: nn.Module, method: str, fraction: float, *, iterations: int = 100, seed: int = 0) -> nn.Module:
+def factorise_network(
+    model: nn.Module, method: str, fraction: float, *, iterations: int = 100, seed: int = 0
+) -> nn.Module:
     """A copy of `model` with tensorly-torch's factors of `fraction` of each layer's numbers."""
     result = copy.deepcopy(model).eval()
     for name, conv in factorised_convolutions(model):

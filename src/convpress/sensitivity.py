@@ -168,7 +168,7 @@ def factorised_layers(model: nn.Module) -> list[str]:
     return [name for name, conv in convolutions[1:] if tuple(conv.kernel_size) == (3, 3) and conv.groups == 1]
 
 
-def factorise(
+def factorise_kernel(
     kernel: Tensor, kind: str, ranks: Ranks, *, slack: float, starts: int, iterations: int, seed: int
 ) -> Factorisation:
     """Decompose a kernel (T, S, h, w) at the given ranks, and correct the factors at `slack` more error."""

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convpress.clustering.budget import Curve, Size, greedy, proportional, unique_parameters
+from convpress.clustering.budget import Curve, Size, greedy, planned_parameters, proportional
 from convpress.errors import ConvpressError
 
 SIZES = {"a": Size(16, 27), "b": Size(32, 288), "c": Size(64, 576)}
@@ -15,7 +15,7 @@ SIZES = {"a": Size(16, 27), "b": Size(32, 288), "c": Size(64, 576)}
 @given(ratio=st.floats(0.05, 1.0))
 def test_a_proportional_plan_is_in_the_budget_and_fills_it(ratio):
     plan = proportional(SIZES, ratio, {})
-    left = ratio * sum(s.filters * s.parameters for s in SIZES.values()) - unique_parameters(SIZES, plan)
+    left = ratio * sum(s.filters * s.parameters for s in SIZES.values()) - planned_parameters(SIZES, plan)
     assert left > -1e-3
     assert all(1 <= k <= SIZES[layer].filters for layer, k in plan.items())
     assert all(plan[layer] == size.filters or size.parameters > left for layer, size in SIZES.items())
@@ -41,7 +41,7 @@ def test_a_greedy_plan_is_in_the_budget_and_fills_it(ratio, seed):
         for layer, size in SIZES.items()
     }
     plan = greedy(SIZES, ratio, curves)
-    left = ratio * sum(s.filters * s.parameters for s in SIZES.values()) - unique_parameters(SIZES, plan)
+    left = ratio * sum(s.filters * s.parameters for s in SIZES.values()) - planned_parameters(SIZES, plan)
     assert left > -1e-3
     assert all(plan[layer] == size.filters or size.parameters > left for layer, size in SIZES.items())
 

@@ -14,20 +14,20 @@ from torch import nn
 
 import convpress
 from convpress.clustering import sweep
-from convpress.clustering.budget import unique_parameters, unique_ratio
+from convpress.clustering.budget import planned_parameters, unique_ratio
 from convpress.clustering.grouping import cluster_lines, group_elements, group_filters, group_near_filters, split_far
 from convpress.clustering.remedies import (
     apply_remedy,
+    cluster_filters,
     dense_parameters,
     filter_norms,
     freeze_shared,
     norm_penalty,
     plan_for,
-    share_filters,
     shared_layers,
     sizes_of,
+    unique_parameters,
 )
-from convpress.clustering.remedies import unique_parameters as stored_parameters
 from convpress.config.clustering import ClusteringConfig, RemedyConfig, SweepConfig, variants
 from convpress.errors import ConvpressError
 from convpress.filters import cluster
@@ -50,7 +50,7 @@ def test_the_centroid_of_equal_filters_is_that_filter(remedy):
     with torch.no_grad():
         conv.weight.copy_(random(3, 8, 3, 3)[torch.arange(8) % 3])
     before = outputs(model)
-    share_filters(model, {"layer2.0.conv2": 3}, remedy, seed=0)
+    cluster_filters(model, {"layer2.0.conv2": 3}, remedy, seed=0)
     layer = shared_layers(model)["layer2.0.conv2"]
     assert layer.weight.shape[0] == 3
     assert torch.allclose(layer.kernel(), conv.weight, rtol=0, atol=1e-6)
@@ -69,7 +69,7 @@ def test_cosine_groups_directions_and_euclid_does_not():
 def test_as_many_clusters_as_filters_change_nothing(remedy):
     model = network()
     before = copy.deepcopy(model)
-    share_filters(model, {layer: size.filters for layer, size in sizes_of(model, LAYERS).items()}, remedy, seed=0)
+    cluster_filters(model, {layer: size.filters for layer, size in sizes_of(model, LAYERS).items()}, remedy, seed=0)
     for layer, module in shared_layers(model).items():
         assert torch.equal(module.kernel(), find_conv(before, layer).weight)
     assert torch.equal(outputs(model), outputs(before))
@@ -106,7 +106,7 @@ def test_elementwise_is_never_further_away_than_whole_filters():
 
 def test_an_elementwise_layer_learns_sums_and_is_rebuilt_from_its_file(tmp_path):
     model = network()
-    share_filters(model, {"layer3.0.conv2": 5}, ELEMENTWISE, seed=0)
+    cluster_filters(model, {"layer3.0.conv2": 5}, ELEMENTWISE, seed=0)
     layer = model.get_submodule("layer3.0.conv2")
     weight = torch.randn_like(layer.kernel())
     (layer.kernel() * weight).sum().backward()
@@ -114,7 +114,7 @@ def test_an_elementwise_layer_learns_sums_and_is_rebuilt_from_its_file(tmp_path)
     assert torch.allclose(layer.weight.grad, (chosen * weight).sum(1), atol=1e-5)
     convpress.save_model(model, tmp_path / "model.safetensors")
     assert torch.equal(outputs(convpress.load(tmp_path / "model.safetensors")), outputs(model))
-    assert stored_parameters(model, ["layer3.0.conv2"]) == 5 * 16 * 9
+    assert unique_parameters(model, ["layer3.0.conv2"]) == 5 * 16 * 9
 
 
 @pytest.mark.parametrize("k", [3, 7, 16])
@@ -126,7 +126,7 @@ def test_threshold_0_keeps_every_filter_and_1_none(k):
     assert nobody_stays.unique().numel() == k
     model = network()
     before = outputs(model)
-    share_filters(model, {"layer3.0.conv2": 16}, RemedyConfig(filters="frozen", threshold=0.0), seed=0)
+    cluster_filters(model, {"layer3.0.conv2": 16}, RemedyConfig(filters="frozen", threshold=0.0), seed=0)
     assert torch.equal(outputs(model), before)
 
 
@@ -141,7 +141,7 @@ def test_threshold_0_below_all_filters_replaces_those_nearest_to_the_mean_of_all
     counts = labels.bincount()[labels]
     assert sorted(alone) == (counts == 1).nonzero().flatten().tolist()
     assert (counts == 1).sum() == k - 1
-    share_filters(model, {"layer3.0.conv2": k}, RemedyConfig(filters="frozen", threshold=0.0), seed=0)
+    cluster_filters(model, {"layer3.0.conv2": k}, RemedyConfig(filters="frozen", threshold=0.0), seed=0)
     assert len(shared_layers(model)["layer3.0.conv2"].weight) == k
 
 
@@ -176,7 +176,7 @@ def train(model, remedy, steps=4):
 def test_tied_filters_stay_equal_and_frozen_ones_stay():
     for remedy in (TIED, FROZEN):
         model = network()
-        share_filters(model, {"layer1.0.conv2": 2, "layer2.0.conv2": 3}, remedy, seed=0)
+        cluster_filters(model, {"layer1.0.conv2": 2, "layer2.0.conv2": 3}, remedy, seed=0)
         before = {name: layer.kernel().detach().clone() for name, layer in shared_layers(model).items()}
         other = find_conv(model, "conv1").weight.detach().clone()
         train(model, remedy)
@@ -191,7 +191,7 @@ def test_tied_filters_stay_equal_and_frozen_ones_stay():
 
 def test_the_gradient_of_a_tied_filter_is_the_sum_over_its_cluster():
     model = network().double()
-    share_filters(model, {"layer2.0.conv2": 3}, TIED, seed=0)
+    cluster_filters(model, {"layer2.0.conv2": 3}, TIED, seed=0)
     layer = shared_layers(model)["layer2.0.conv2"]
     dense = nn.Conv2d(8, 8, 3, padding=1, bias=False).double()
     dense.weight.data.copy_(layer.kernel())
@@ -222,25 +222,25 @@ def test_impossible_clusters_name_the_layer(clusters):
     find_conv(model, "layer1.0.conv1").weight.data[3] = find_conv(model, "layer1.0.conv1").weight.data[0]
     words = rf"'layer1.0.conv1': clusters is {clusters}; 1 to 3 is possible, the number of distinct filters"
     with pytest.raises(ConvpressError, match=words):
-        share_filters(model, {"layer1.0.conv1": clusters}, FROZEN, seed=0)
+        cluster_filters(model, {"layer1.0.conv1": clusters}, FROZEN, seed=0)
     with pytest.raises(ConvpressError, match=r"'layer1.0.conv1': clusters"):
         sweep.evaluate_plan(model, {"layer1.0.conv1": clusters}, images(4), SweepConfig(), seed=0)
 
 
 def test_an_empty_plan_and_an_unknown_layer_are_refused():
     with pytest.raises(ConvpressError, match="the plan is empty"):
-        share_filters(network(), {}, FROZEN, seed=0)
+        cluster_filters(network(), {}, FROZEN, seed=0)
     with pytest.raises(ConvpressError, match=r"no layer 'layer1.0.conv3'.*layer1.0.conv"):
-        share_filters(network(), {"layer1.0.conv3": 2}, FROZEN, seed=0)
+        cluster_filters(network(), {"layer1.0.conv3": 2}, FROZEN, seed=0)
 
 
 def test_unique_parameters_are_those_of_the_stored_centroids():
     model = network()
     dense = dense_parameters(model, LAYERS)
-    assert stored_parameters(model, LAYERS) == dense
+    assert unique_parameters(model, LAYERS) == dense
     plan = plan_for(model, LAYERS, 0.5, FROZEN, {})
-    share_filters(model, plan, FROZEN, seed=0)
-    assert stored_parameters(model, LAYERS) == unique_parameters(sizes_of(model, LAYERS), plan) <= 0.5 * dense
+    cluster_filters(model, plan, FROZEN, seed=0)
+    assert unique_parameters(model, LAYERS) == planned_parameters(sizes_of(model, LAYERS), plan) <= 0.5 * dense
     assert dense_parameters(model, LAYERS) == dense
 
 
@@ -267,7 +267,7 @@ def test_a_remedy_is_applied_as_a_whole(filters):
     remedy, seen = RemedyConfig(filters=filters, recalibrate=True), images()
     model, by_hand = network(), network()
     apply_remedy(model, {"layer2.0.conv2": 3}, remedy, seed=0, seen=seen)
-    share_filters(by_hand, {"layer2.0.conv2": 3}, remedy, seed=0)
+    cluster_filters(by_hand, {"layer2.0.conv2": 3}, remedy, seed=0)
     recalibrate(by_hand, seen)
     assert torch.equal(outputs(model), outputs(by_hand))
     assert [layer.weight.requires_grad for layer in shared_layers(model).values()] == [filters == "tied"]
@@ -291,7 +291,7 @@ def test_groups_are_those_of_the_seed():
     found = []
     for seed in (0, 5):
         model = network()
-        share_filters(model, {"layer3.0.conv2": 5}, FROZEN, seed=seed)
+        cluster_filters(model, {"layer3.0.conv2": 5}, FROZEN, seed=seed)
         found.append(shared_layers(model)["layer3.0.conv2"].index)
         assert torch.equal(found[-1].long(), cluster(find_conv(network(), "layer3.0.conv2").weight, 5, seed=seed))
     assert not torch.equal(*found)

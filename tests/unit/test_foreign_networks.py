@@ -11,7 +11,7 @@ from torch.nn.utils import parametrizations, prune
 
 from convpress import export
 from convpress.clustering import sweep
-from convpress.clustering.remedies import norm_penalty, share_filters, unique_parameters
+from convpress.clustering.remedies import cluster_filters, norm_penalty, unique_parameters
 from convpress.config.clustering import RemedyConfig, SweepConfig
 from convpress.config.sections import TrainingConfig
 from convpress.errors import ConvpressError
@@ -35,7 +35,7 @@ def searched(model):
 
 
 SURGERIES = {
-    "clusters": lambda model: share_filters(model, {"layer1.0.conv1": 2}, TIED, seed=0),
+    "clusters": lambda model: cluster_filters(model, {"layer1.0.conv1": 2}, TIED, seed=0),
     "merged": lambda model: merge_network(model, {"layer1.0": 2}),
     "shared": lambda model: share_network(model, 0.5),
     "shared kernels": lambda model: share_kernels_network(model, 0.5),
@@ -71,7 +71,7 @@ def test_hooks_on_one_layer_keep_all_others_as_they_are():
     spoils = (
         lambda: share_network(model, 0.5),
         lambda: merge_network(model, {"layer1.0": 2, "layer3.0": 2}),
-        lambda: share_filters(model, {"layer1.0.conv1": 2, "layer3.0.conv2": 2}, TIED, seed=0),
+        lambda: cluster_filters(model, {"layer1.0.conv1": 2, "layer3.0.conv2": 2}, TIED, seed=0),
     )
     for spoil in spoils:
         with pytest.raises(ConvpressError, match=r"layer 'layer3\.0\.conv2' has hooks"):

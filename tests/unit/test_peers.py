@@ -89,7 +89,7 @@ def test_our_layer_answers_as_theirs(method, stride):
 def test_the_skeleton_has_the_size_of_the_network(model, method):
     pytest.importorskip("tltorch")
     skeleton = peers.factorised_skeleton(model, method, 0.2)
-    full = peers.factorise(model, method, 0.2, iterations=1)
+    full = peers.factorise_network(model, method, 0.2, iterations=1)
     for count in COUNT.values():
         assert count(skeleton) == count(full)
     assert "conv1" not in dict(peers.factorised_convolutions(model))

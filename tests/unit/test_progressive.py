@@ -8,7 +8,7 @@ from torch import nn
 
 from convpress.checkpoints import load
 from convpress.clustering.progressive import Leg, Progress, fit_progressive
-from convpress.clustering.remedies import freeze_shared, plan_for, share_filters, shared_layers
+from convpress.clustering.remedies import cluster_filters, freeze_shared, plan_for, shared_layers
 from convpress.compute import Compute
 from convpress.config.clustering import RemedyConfig
 from convpress.config.sections import TrainingConfig
@@ -34,7 +34,7 @@ def fit(folder, *, seen=lambda model, layer: None, key="k"):
 
     def cluster(model, layer):
         seen(model, layer)
-        share_filters(model, {layer: plan[layer]}, REMEDY, seed=0)
+        cluster_filters(model, {layer: plan[layer]}, REMEDY, seed=0)
         freeze_shared(model, REMEDY)
 
     return fit_progressive(
@@ -86,7 +86,7 @@ def test_with_one_layer_it_is_the_plain_training_of_that_layer(tmp_path, filters
     layer = LAYERS[2]
 
     def cluster(model, layer):
-        share_filters(model, plan_for(model, [layer], 0.5, remedy, {}), remedy, seed=0)
+        cluster_filters(model, plan_for(model, [layer], 0.5, remedy, {}), remedy, seed=0)
         freeze_shared(model, remedy)
 
     def part(model, number):

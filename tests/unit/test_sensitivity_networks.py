@@ -27,7 +27,7 @@ from convpress.layers.surgery import find_conv
 from convpress.models.registry import create_model
 from convpress.sensitivity import (
     FAMILIES,
-    factorise,
+    factorise_kernel,
     factorised,
     factorised_layers,
     ranks_for,
@@ -105,7 +105,7 @@ def network(kind, dtype=torch.float32):
     torch.manual_seed(0)
     model = create_model("resnet8", width=4).to(dtype)
     found = {
-        layer: factorise(find_conv(model, layer).weight, kind, ranks, **OPTIONS)
+        layer: factorise_kernel(find_conv(model, layer).weight, kind, ranks, **OPTIONS)
         for layer, ranks in ranks_of_layers(model, kind, 2).items()
     }
     return model, found
@@ -281,7 +281,9 @@ def test_a_start_worse_than_guessing_learns_at_rates_between_too_small_and_too_l
 def test_more_slack_buys_less_sensitivity_within_its_error(kind):
     model, layer = create_model("resnet8", width=8), "layer2.0.conv2"
     kernel = find_conv(model, layer).weight
-    plain = factorise(kernel, kind, ranks_for(kind, kernel.shape, 2), slack=0.02, starts=1, iterations=50, seed=0).plain
+    plain = factorise_kernel(
+        kernel, kind, ranks_for(kind, kernel.shape, 2), slack=0.02, starts=1, iterations=50, seed=0
+    ).plain
     rows = list(slack_curve(model, kind, {layer: plain}, [0.0, 0.01, 0.05]))
     assert [row["slack"] for row in rows] == [0.0, 0.01, 0.05]
     assert all(row["relative_error"] <= (1 + row["slack"]) * row["plain_error"] * (1 + 1e-6) for row in rows)

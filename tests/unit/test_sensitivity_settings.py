@@ -9,7 +9,7 @@ from convpress import sensitivity
 from convpress.decompose.tensor_chain import check_chain_ranks
 from convpress.fragility import noise_curve, try_rate, try_rates
 from convpress.models import create_model
-from convpress.sensitivity import factorise, factorised_layers, ranks_for, replace_all
+from convpress.sensitivity import factorise_kernel, factorised_layers, ranks_for, replace_all
 from made_tensors import normal
 
 
@@ -68,7 +68,9 @@ def test_effort_seed_and_slack_reach_the_decomposition(monkeypatch, kind, functi
     monkeypatch.setattr(sensitivity, function, spy)
     kernel = normal(8, 8, 3, 3)
     ranks = ranks_for(kind, kernel.shape, 2)
-    found = [factorise(kernel, kind, ranks, slack=s, starts=3, iterations=5, seed=7).metrics for s in (0.02, 0.1)]
+    found = [
+        factorise_kernel(kernel, kind, ranks, slack=s, starts=3, iterations=5, seed=7).metrics for s in (0.02, 0.1)
+    ]
     assert seen == wanted
     for metrics, slack in zip(found, (0.02, 0.1), strict=True):
         assert metrics["corrected_error"] == pytest.approx((1 + slack) * metrics["relative_error"], rel=1e-6)

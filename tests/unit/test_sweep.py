@@ -10,7 +10,7 @@ from torch import nn
 import convpress
 from convpress.clustering import sweep
 from convpress.clustering.remedies import (
-    share_filters,
+    cluster_filters,
 )
 from convpress.config.clustering import RemedyConfig, SweepConfig
 from convpress.errors import ConvpressError
@@ -45,7 +45,7 @@ def test_a_sweep_gives_what_each_network_alone_gives(layers):
     predicted = outputs(model)
     for k, accuracy in found.items():
         alone = copy.deepcopy(model)
-        share_filters(alone, dict.fromkeys(layers, k), FROZEN, seed=0)
+        cluster_filters(alone, dict.fromkeys(layers, k), FROZEN, seed=0)
         with torch.no_grad():
             right = alone(data.normalise(data.images)).argmax(1) == data.labels
         assert accuracy == pytest.approx(right.float().mean().item(), abs=1e-6)
@@ -116,9 +116,9 @@ def test_a_network_that_cannot_be_traced_is_named():
 def test_other_layers_may_be_factorised_or_shared_already():
     model, data = network(), images()
     convpress.replace_conv(model, "layer2.0.conv1", convpress.CPConv2d, rank=3)
-    share_filters(model, {"layer3.0.conv1": 4}, FROZEN, seed=0)
+    cluster_filters(model, {"layer3.0.conv1": 4}, FROZEN, seed=0)
     shared = copy.deepcopy(model)
-    share_filters(shared, {"layer2.0.conv2": 3}, FROZEN, seed=0)
+    cluster_filters(shared, {"layer2.0.conv2": 3}, FROZEN, seed=0)
     with torch.no_grad():
         right = shared(data.normalise(data.images)).argmax(1) == data.labels
     found = sweep.evaluate_plan(model, {"layer2.0.conv2": 3}, data, SweepConfig(), seed=0)

@@ -33,7 +33,7 @@ Allocation = Callable[[Mapping[str, Size], float, Mapping[str, Curve]], Plan]
 """Maps sizes, the wanted part of the parameters, and the curves of the layers to a plan."""
 
 
-def unique_parameters(sizes: Mapping[str, Size], plan: Mapping[str, int]) -> int:
+def planned_parameters(sizes: Mapping[str, Size], plan: Mapping[str, int]) -> int:
     """Parameters in the filters that `plan` keeps."""
     return sum(clusters * sizes[layer].parameters for layer, clusters in plan.items())
 
@@ -41,7 +41,7 @@ def unique_parameters(sizes: Mapping[str, Size], plan: Mapping[str, int]) -> int
 def unique_ratio(sizes: Mapping[str, Size], plan: Mapping[str, int]) -> float:
     """The part of the planned layers' parameters that `plan` keeps."""
     whole = {layer: sizes[layer].filters for layer in plan}
-    return unique_parameters(sizes, plan) / unique_parameters(sizes, whole)
+    return planned_parameters(sizes, plan) / planned_parameters(sizes, whole)
 
 
 def proportional(sizes: Mapping[str, Size], ratio: float, curves: Mapping[str, Curve]) -> Plan:
@@ -60,17 +60,17 @@ def proportional(sizes: Mapping[str, Size], ratio: float, curves: Mapping[str, C
         return {layer: min(size.filters, max(1, round(scale * size.filters))) for layer, size in sizes.items()}
 
     low, high = 0.0, 1.0
-    if unique_parameters(sizes, plan(high)) <= budget:
+    if planned_parameters(sizes, plan(high)) <= budget:
         return plan(high)
     for _ in range(50):
         middle = (low + high) / 2
-        fits = unique_parameters(sizes, plan(middle)) <= budget
+        fits = planned_parameters(sizes, plan(middle)) <= budget
         low, high = (middle, high) if fits else (low, middle)
     return _spend_rest(sizes, plan(low), budget)
 
 
 def _spend_rest(sizes: Mapping[str, Size], plan: Plan, budget: float) -> Plan:
-    left = budget - unique_parameters(sizes, plan)
+    left = budget - planned_parameters(sizes, plan)
     while True:
         open_layers = [
             (plan[layer] / size.filters, -size.parameters, layer)
@@ -100,7 +100,7 @@ def greedy(sizes: Mapping[str, Size], ratio: float, curves: Mapping[str, Curve])
     budget = _budget(sizes, ratio)
     heights = {layer: _monotone(curves[layer], size.filters) for layer, size in sizes.items()}
     plan = dict.fromkeys(sizes, 1)
-    left = budget - unique_parameters(sizes, plan)
+    left = budget - planned_parameters(sizes, plan)
     while True:
         steps = [
             ((heights[layer][k - 1] - heights[layer][plan[layer] - 1]) / cost, -cost, layer, k)
@@ -127,8 +127,8 @@ def _monotone(curve: Curve, filters: int) -> np.ndarray:
 
 
 def _budget(sizes: Mapping[str, Size], ratio: float) -> float:
-    whole = unique_parameters(sizes, {layer: size.filters for layer, size in sizes.items()})
-    least = unique_parameters(sizes, dict.fromkeys(sizes, 1))
+    whole = planned_parameters(sizes, {layer: size.filters for layer, size in sizes.items()})
+    least = planned_parameters(sizes, dict.fromkeys(sizes, 1))
     if ratio * whole < least:
         raise ConvpressError(f"a ratio of {ratio} is below one filter a layer; at least {least / whole:.4f} is needed.")
     return ratio * whole + 1e-6

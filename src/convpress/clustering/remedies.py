@@ -53,17 +53,17 @@ def apply_remedy(
     `norm_penalty` before and `progressive.fit_progressive` in place of one training.
 
     Raises:
-        ConvpressError: the remedy re-estimates and no images are given, or as `share_filters`.
+        ConvpressError: the remedy re-estimates and no images are given, or as `cluster_filters`.
     """
     if remedy.recalibrate and seen is None:
         raise ConvpressError("the remedy re-estimates batch norms, but no images are given; pass seen=")
-    share_filters(model, plan, remedy, seed=seed)
+    cluster_filters(model, plan, remedy, seed=seed)
     if remedy.recalibrate and seen is not None:
         recalibrate(model, seen)
     freeze_shared(model, remedy)
 
 
-def share_filters(model: nn.Module, plan: Mapping[str, int], remedy: RemedyConfig, *, seed: int) -> None:
+def cluster_filters(model: nn.Module, plan: Mapping[str, int], remedy: RemedyConfig, *, seed: int) -> None:
     """Let the filters of each layer in `plan` share as many centroids as it says, as `remedy` says (in place).
 
     Raises:
