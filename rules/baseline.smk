@@ -255,3 +255,4 @@ FINAL["baseline"] = {name: name for name in config["baselines"]}
 FINAL["control"] = {name: name for name in CONTROLS}
 EPOCHS["baseline"] = dict.fromkeys(config["baselines"], 0)
 EPOCHS["control"] = {name: CONTROLS[name][name] for name in CONTROLS}
+RATES["control"] = {name: recipe.lr for known in checked.controls().values() for name, recipe in known.items()}

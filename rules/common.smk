@@ -53,7 +53,7 @@ LOCKS = []  # held as long as Snakemake runs
 FINAL = {}
 # Epochs of all trainings since the baseline: study -> {final variant: epochs}.
 EPOCHS = {}
-# Study -> peak learning rate of the last training of each of its variants, where peers may stand beside them.
+# Peak learning rate of the last training since the baseline: study -> {final variant: rate}, where there is one.
 RATES = {}
 # Seeds of trainings that have another than the run's: study -> {variant: seed}.
 SEEDS = {}

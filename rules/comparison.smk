@@ -73,6 +73,7 @@ rule comparison_tables:
     params:
         final=FINAL,
         epochs=EPOCHS,
+        rates=RATES,
         controls=CONTROLS,
         code=code("comparison_tables.py"),
     script:

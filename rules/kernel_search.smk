@@ -248,4 +248,5 @@ TARGETS += expand(rules.search_kernels.output, search=KS["search"]) + expand(
 TARGETS += expand(rules.finetune_recomposed.output, search=KS["search"]) + [rules.kernel_search_latency.output]
 
 FINAL["kernel_search"] = {stage: KS["model"] for stage in KS_STAGES if not stage.startswith("search_kernels")}
+RATES["kernel_search"] = {stage: KS[stage.partition("-")[0]]["lr"] for stage in FINAL["kernel_search"]}
 EPOCHS["kernel_search"] = {stage: checked.kernel_search.spent(stage) for stage in FINAL["kernel_search"]}

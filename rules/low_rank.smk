@@ -250,4 +250,5 @@ TARGETS += expand(rules.finetune_low_rank.output, variant=lr_chains("ce")) + [ru
 TARGETS += [rules.compare_bases.output, rules.low_rank_distances.output, rules.low_rank_latency.output]
 
 FINAL["low_rank"] = dict.fromkeys(LR_ROWS.values(), LR["model"])
+RATES["low_rank"] = {variant: LR_STUDY.recipe(*how).lr for variant, (_, *how) in LR_STUDY.chains().items()}
 EPOCHS["low_rank"] = {variant: LR_STUDY.spent(variant) for variant in FINAL["low_rank"]}

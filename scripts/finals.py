@@ -14,5 +14,5 @@ def final_networks(snakemake: Any) -> tuple[pd.DataFrame, dict[tuple[str, str], 
     """A row a network, and the results by study and variant."""
     inputs, params = snakemake.input, snakemake.params
     results = read_results(inputs.metrics, inputs.predictions)
-    about = (params.final, params.epochs, params.controls, inputs.latency, inputs.onnx)
+    about = (params.final, params.epochs, params.rates, params.controls, inputs.latency, inputs.onnx)
     return final_networks_table(results, *about), results

@@ -9,5 +9,5 @@ from finals import final_networks
 
 with job(snakemake):
     frame, results = final_networks(snakemake)
-    table = peers_table(frame, snakemake.input.compressed, results, snakemake.params.rates)
+    table = peers_table(frame, snakemake.input.compressed, results)
     write_table(table, Path(snakemake.output[0]))

@@ -193,8 +193,8 @@ def fit(
     """Train to the end of the schedule and return the history, a row an epoch.
 
     With `state_path`, the state is saved after every epoch; a later call with the same `key` (see `run_key`) goes on
-    from there and ends with the same weights as an unbroken training. Rows hold epoch, lr, loss, train_accuracy,
-    validation_accuracy, seconds, and what `record(model)` adds; row 0 is the start.
+    from there and ends with the same weights as an unbroken training. Rows hold epoch, lr (of its first step), loss,
+    train_accuracy, validation_accuracy, seconds, and what `record(model)` adds; row 0 is the start.
 
     Raises:
         ConvpressError: the training diverges, or `state_path` is given without a `key`.

@@ -52,7 +52,7 @@ def test_the_line_names_what_comes_near_and_what_does_not(compared_run: Path) ->
     frame.loc[lost, ["delta_control", "mcnemar_p"]] = (-0.009, 0.01)
     near, far = (
         "small (merging) is 1.41× faster for −0.90 points.",
-        "no faster variant comes within 1 point of the control.",
+        "no variant faster by more than 5 % comes within 1 point of the control.",
     )
     kept = "good (sensitivity) is 1.05× smaller without a significant loss (+0.50 points)"
     assert line(frame, "resnet32") == f"{kept}; {near}"
@@ -61,7 +61,7 @@ def test_the_line_names_what_comes_near_and_what_does_not(compared_run: Path) ->
     frame.loc[lost, "delta_control"] = -0.02
     assert line(frame, "resnet32") == f"{kept}; {far}"
     alone = frame[frame["variant"] != "good"]
-    assert line(alone, "resnet32") == far.replace("no faster", "No smaller or faster")
+    assert line(alone, "resnet32") == far.replace("no variant", "No variant smaller or")
 
 
 def test_a_peer_that_is_beaten_is_not_called_ahead() -> None:
@@ -179,7 +179,7 @@ def test_nothing_within_the_interval_is_said_plainly() -> None:
     frame.loc[frame["variant"] == "tiny", ["delta_control", "mcnemar_p"]] = [-0.02, 0.001]
     cards = advice(frame[frame["variant"].isin(["resnet20", "tiny"])], "resnet20").cards
     assert cards[0][1] == "None"
-    assert cards[0][2] == "No smaller variant comes within 1 point of the control."
+    assert cards[0][2] == "No variant smaller by more than 5 % comes within 1 point of the control."
 
 
 def test_where_nothing_keeps_the_accuracy_the_cheapest_within_a_point_is_named() -> None:
@@ -201,7 +201,7 @@ def test_what_costs_more_than_the_uncompressed_network_is_no_advice() -> None:
     assert cards["Smallest without a significant loss"][0] == "None"
     assert cards["Fastest without a significant loss"] == (
         "None",
-        "No faster variant comes within 1 point of the control.",
+        "No variant faster by more than 5 % comes within 1 point of the control.",
     )
 
 
@@ -240,7 +240,9 @@ def test_a_file_that_shrinks_less_than_the_parameters_is_told_and_little_is_no_g
     dense = frame.loc[frame["study"] == "control", ["params", "latency_ms"]].iloc[0]
     frame.loc[small, ["params", "latency_ms"]] = (dense * 0.96).to_numpy()
     frame = frame[frame["variant"] != "good"]
-    assert line(frame, "resnet20") == "No smaller or faster variant comes within 1 point of the control."
+    assert (
+        line(frame, "resnet20") == "No variant smaller or faster by more than 5 % comes within 1 point of the control."
+    )
 
 
 def test_points_of_a_sweep_are_no_seeds_of_the_variant_that_bears_their_name(

@@ -13,7 +13,9 @@ def test_networks_of_one_verdict_share_a_sentence() -> None:
     frame = frame.assign(variant="control", epochs=6)
     (sentence,) = control_findings(frame)
     assert sentence.replace(wording.SPACE, " ").startswith(
-        "Trained further: a (+1.00 points, p = 0.01, 6 epochs) and c (+2.00 points, p = 0.01, 6 epochs) each is better "
-        "than the baseline; b (−0.20 points, p = 0.50, 6 epochs) cannot be told apart from the baseline."
+        "Trained further, each tested by itself: a (+1.00 points, p = 0.01, 6 epochs) and c (+2.00 points, p = 0.01, 6 "
+        "epochs) each is better than the baseline; b (−0.20 points, p = 0.50, 6 epochs) cannot be told apart from the "
+        "baseline."
     )
+    assert control_findings(frame[:1])[0].startswith("Trained further: a (")
     assert control_findings(frame[:0]) == []

@@ -68,9 +68,12 @@ def test_the_ends_of_the_remedies_are_told_and_staged_ones_have_no_start():
 def test_how_far_seeds_lie_apart_is_one_sentence():
     frame = finetuned()
     frame.loc[(frame["replicate"] == 1) & (frame["target_ratio"] == 0.5), "test_accuracy"] -= 0.02
+    frame["accuracy_before"] = range(len(frame))
     assert replicate_findings(frame) == [
         "From seed to seed, test accuracy differs by 0.00 points (at 0.87) to 2.00 points (at 0.5) with tied (2 seeds)."
     ]
+    alike = frame.assign(accuracy_before=frame["target_ratio"])
+    assert replicate_findings(alike)[0].endswith("with tied (2 seeds of the order of images alone).")
     assert replicate_findings(finetuned(())) == []
 
 

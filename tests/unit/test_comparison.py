@@ -57,6 +57,7 @@ FINAL = {
     "peers": {"a-magnitude": "a"},
 }
 CONTROLS = {"a": {"a": 8, "a-3e": 3}}
+RATES = {"control": {"a": 0.01, "a-3e": 0.02}, "study": {"small": 0.1, "chain": 0.01}, "peers": {"a-magnitude": 0.1}}
 SIZES = {"a": 1000, "b": 500, "small": 300, "chain": 310, "other": 400, "a-magnitude": 320}
 MILLISECONDS = {"a": 8.0, "b": 4.0, "small": 2.0, "chain": 5.0, "other": 4.0, "a-magnitude": 4.0}
 
@@ -93,7 +94,7 @@ def files(tmp_path):
 @pytest.fixture
 def frame(files):
     results, epochs, latencies, exports = files
-    return tables.final_networks_table(results, FINAL, epochs, CONTROLS, latencies, exports)
+    return tables.final_networks_table(results, FINAL, epochs, RATES, CONTROLS, latencies, exports)
 
 
 def test_rows_and_columns_of_the_contract(frame):
@@ -126,6 +127,9 @@ def test_numbers_are_those_of_the_results(frame, files):
     assert rows.loc["study", "other"]["speedup"] == 1.0
     assert math.isnan(rows.loc["study", "other"]["delta_control"])  # network b has no control
     assert math.isnan(rows.loc["control", "a"]["mcnemar_p"])
+    rates = {key: tuple(rows.loc[key, ["lr", "control_lr"]]) for key in (("study", "small"), ("study", "chain"))}
+    assert rates == {("study", "small"): (0.1, 0.02), ("study", "chain"): (0.01, 0.01)}
+    assert rows.loc["study", "other"][["lr", "control_lr"]].isna().all()  # neither trained nor a control
 
 
 def test_what_the_machine_was_not_timed_in_stays_empty_and_its_targets_unmeasured(frame, tmp_path):
@@ -155,7 +159,7 @@ def test_peers_stand_beside_our_nearest_in_size(frame, files, tmp_path):
     about = {"variant": "a-magnitude", "method": "magnitude", "library": "torch-pruning", "version": "1"}
     about |= {"target_cost": "params", "target": 333, "strength": 0.5}
     (tmp_path / "peer.json").write_text(json.dumps(about))
-    peers = tables.peers_table(frame, [str(tmp_path / "peer.json")], results, {})
+    peers = tables.peers_table(frame, [str(tmp_path / "peer.json")], results)
     assert set(frame.columns) <= set(peers.columns)
     assert "peers" not in set(tables.comparison_table(frame)["study"])
     row = peers.iloc[0]
@@ -165,7 +169,7 @@ def test_peers_stand_beside_our_nearest_in_size(frame, files, tmp_path):
     assert row["delta_nearest"] == pytest.approx(peer.correct.mean() - ours.correct.mean())
     assert row["nearest_p"] == mcnemar(peer.correct, ours.correct)
     far = frame.assign(params=frame["params"].where(frame["variant"] != "small", 250))
-    row = tables.peers_table(far, [str(tmp_path / "peer.json")], results, {}).iloc[0]
+    row = tables.peers_table(far, [str(tmp_path / "peer.json")], results).iloc[0]
     assert tuple(row[["nearest", "nearest_cost", "nearest_epochs"]]) == ("study/chain", 310, 11), "size comes first"
 
 
@@ -176,11 +180,11 @@ def test_peers_stand_beside_our_nearest_of_their_kind(frame, files, tmp_path):
     results = files[0] | {("sensitivity", "net-cp-2x"): files[0]["study", "chain"]}
     renamed = frame.copy()
     renamed.loc[renamed["variant"] == "chain", ["study", "variant"]] = ["sensitivity", "net-cp-2x"]
-    row = tables.peers_table(renamed, [str(tmp_path / "peer.json")], results, {}).iloc[0]
+    row = tables.peers_table(renamed, [str(tmp_path / "peer.json")], results).iloc[0]
     assert row["nearest"] == "sensitivity/net-cp-2x", "of sizes that are about the same"
     for size, nearest in ((345, "sensitivity/net-cp-2x"), (360, "study/small")):
         far = renamed.assign(params=renamed["params"].where(renamed["variant"] != "net-cp-2x", size))
-        row = tables.peers_table(far, [str(tmp_path / "peer.json")], results, {}).iloc[0]
+        row = tables.peers_table(far, [str(tmp_path / "peer.json")], results).iloc[0]
         assert row["nearest"] == nearest, "the kind counts up to 10 % away from the peer's 320"
 
 
@@ -245,11 +249,11 @@ def test_times_of_all_settings():
     assert set(zip(found["backend"], found["dtype"], strict=True)) <= set(tables.SETTINGS)
 
 
-def beside(frame, results, tmp_path, rates=None):
+def beside(frame, results, tmp_path):
     about = {"variant": "a-magnitude", "method": "magnitude", "library": "torch-pruning", "version": "1"}
     about |= {"target_cost": "params", "target": 333, "strength": 0.5}
     (tmp_path / "peer.json").write_text(json.dumps(about))
-    return tables.peers_table(frame, [str(tmp_path / "peer.json")], results, rates or {}).iloc[0]["nearest"]
+    return tables.peers_table(frame, [str(tmp_path / "peer.json")], results).iloc[0]["nearest"]
 
 
 def test_peers_stand_beside_variants_of_their_own_network(frame, files, tmp_path):
@@ -260,7 +264,7 @@ def test_peers_stand_beside_variants_of_their_own_network(frame, files, tmp_path
 
 def test_of_variants_alike_the_best_on_validation_images_stands_beside_a_peer(frame, files, tmp_path):
     alike, ours = frame.copy(), frame["variant"].isin(["small", "chain"])
-    alike.loc[ours, ["params", "finetune_epochs"]] = [320, 3]
+    alike.loc[ours, ["params", "finetune_epochs", "lr"]] = [320, 3, 0.1]
     for best, other in (("small", "chain"), ("chain", "small")):
         alike.loc[alike["variant"] == best, ["validation_accuracy", "test_accuracy"]] = [0.9, 0.5]
         alike.loc[alike["variant"] == other, ["validation_accuracy", "test_accuracy"]] = [0.5, 0.9]
@@ -272,8 +276,9 @@ def test_of_variants_of_equal_epochs_one_of_the_same_rate_stands_beside_a_peer(f
     alike.loc[ours, ["params", "finetune_epochs", "validation_accuracy"]] = [320, 3, 0.5]
     for same, other in (("small", "chain"), ("chain", "small")):
         alike.loc[alike["variant"] == other, "validation_accuracy"] = 0.9
-        rates = {"peers": {"a-magnitude": 0.01}, "study": {same: 0.01, other: 0.0001}}
-        assert beside(alike, files[0], tmp_path, rates) == f"study/{same}"
+        rates = {"a-magnitude": 0.01, same: 0.01, other: 0.0001}
+        rated = alike.assign(lr=alike["variant"].map(rates))
+        assert beside(rated, files[0], tmp_path) == f"study/{same}"
 
 
 def test_single_images_are_timed_five_times_as_often(monkeypatch):

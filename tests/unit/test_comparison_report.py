@@ -13,7 +13,7 @@ import pytest
 from made_run import REPORT, run  # noqa: F401
 from test_pareto import compared_run, frame_of, made_comparison  # noqa: F401
 
-from convpress.report.comparison_findings import NAMED, findings, kind, kinds, unlike
+from convpress.report.comparison_findings import NAMED, findings, kind, kinds, other_rates, unlike
 from convpress.report.comparison_section import COMPARISON, fronts
 from convpress.report.comparison_timings import timed_twice, with_times
 from convpress.report.contents import Run
@@ -98,6 +98,15 @@ def test_peers_beside_another_kind_or_a_longer_training_are_named() -> None:
         "Not of one kind: group_norm of net beside sensitivity/resnet20-cp-2x."
     )
     assert unlike(peers[:1]) == unlike(peers[:0]) == []
+
+
+def test_rates_that_differ_from_the_controls_are_counted() -> None:
+    rows = [("merging", 0.1, 0.01), ("merging", 0.1, 0.01), ("clustering", 0.03, 0.01), ("merging", 0.01, 0.01)]
+    frame = pd.DataFrame([*rows, ("low_rank", math.nan, 0.01)], columns=["study", "lr", "control_lr"])
+    (sentence,) = other_rates(frame)
+    assert sentence.startswith("3 of 5 networks were trained at another peak learning rate than their control")
+    assert sentence.endswith("merging (2 at 0.1, control 0.01) and clustering (1 at 0.03, control 0.01).")
+    assert other_rates(frame[3:]) == []
 
 
 def test_the_file_is_a_cost_with_a_front_of_its_own() -> None:

@@ -113,6 +113,16 @@ def test_rows_of_the_low_rank_study_continue_each_other():
     assert study.control().epochs == 3
 
 
+def test_no_training_of_the_seeds_schedules_listens_to_a_teacher():
+    """So that no variant has one where its control has none."""
+    raw = copy.deepcopy(PARAMS)
+    assert load_config(raw).teacher_views() > 0
+    update_config(raw, yaml.safe_load((ROOT / "config" / "paper.yaml").read_text()))
+    config = load_config(raw)
+    assert config.teacher_views() == 0
+    assert {variant.training.ema for variant in config.merging.variants.values()} == {config.control.ema}
+
+
 def test_rows_2_to_9_of_the_low_rank_study_are_those_of_the_seed():
     """Scheme, epochs of L2 and of CE, by the seed's own schedules."""
     raw = copy.deepcopy(PARAMS)

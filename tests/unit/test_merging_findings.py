@@ -207,8 +207,9 @@ def test_missing_numbers_are_dashes(gone, tmp_path):
 def test_larger_rates_than_the_controls_are_a_caveat(tmp_path):
     run = folder_of(study(), tmp_path)
     assert not any("learning rate" in sentence for sentence in merging_findings.caveats(run, study()))
-    history = [("control", 0.01), ("control", 0.004), ("finetuned", 0.02), ("finetuned", 0.05)]
-    pd.DataFrame(history, columns=["stage", "lr"]).to_csv(run.folder / "tables" / "merging_history.csv", index=False)
+    rates = [("merging", 0.02, 0.01), ("merging", 0.05, 0.01), ("clustering", 0.9, 0.01)]
+    table = pd.DataFrame(rates, columns=["study", "lr", "control_lr"])
+    table.to_csv(run.folder / "tables" / "comparison.csv", index=False)
     caveats = merging_findings.caveats(Run(run.folder, run.report_folder), study())
     assert any("up to 5.00× the control's learning rate" in sentence for sentence in caveats)
 

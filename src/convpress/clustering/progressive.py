@@ -119,8 +119,9 @@ def fit_progressive(
         if last:
             save_model(model, start)
         trainer = leg(model, number)
+        rate = float(trainer.scheduler.get_last_lr()[0])
         row = {"epoch": (number + 1) * epochs / len(layers), "layers": len(shared_layers(model))}
-        row |= {"lr": trainer.recipe.lr} | trainer.run() | dict(observe(trainer.result))
+        row |= {"lr": rate} | trainer.run() | dict(observe(trainer.result))
         rows.append(row | {"seconds": time.perf_counter() - begun})
         log.info("layer %d/%d (%s)  %s", number + 1, len(layers), layers[number], rows[-1])
         model = trainer.result

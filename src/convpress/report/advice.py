@@ -96,7 +96,7 @@ def _in_short(chosen: Sequence[Choice], dense: dict, kind: str) -> list[str]:
             loss = f"without {_loss(kind)} ({lost})" if harmless else f"for {lost}"
             parts.append(f"{called} is {say.listing(won or ['the cheapest'])} {loss}")
     if missing := [choice.cost.less for choice in chosen if choice.row is None]:
-        parts.append(f"no {' or '.join(missing)} variant comes {_within(kind)}")
+        parts.append(f"no variant {_clearly(' or '.join(missing))} comes {_within(kind)}")
     text = "; ".join(parts)
     return [f"{text[:1].upper()}{text[1:]}." if text.startswith("no ") else f"{text}."] if text else []
 
@@ -119,7 +119,7 @@ def _cheapest(choice: Choice, dense: dict, kind: str) -> Card:
 def _nearest(row: dict | None, dense: dict, kind: str, cost: Cost) -> str:
     """What is cheapest within a point of the control, with the trainings of both."""
     if row is None:
-        return f"No {cost.less} variant comes {_within(kind)}."
+        return f"No variant {_clearly(cost.less)} comes {_within(kind)}."
     won = f"{_won(row, dense, cost)}, " if not say.absent(dense[cost.column]) else ""
     trained = "" if say.absent(row.get("finetune_epochs")) else f" after {say.epochs(row['finetune_epochs'])}"
     other = "" if say.absent(row.get("control_epochs")) else f" ({kind}: {say.whole(row['control_epochs'])})"
@@ -151,6 +151,10 @@ def _loss(kind: str) -> str:
 
 def _within(kind: str) -> str:
     return f"within {100 * NEAR:.0f} point of the {kind}"
+
+
+def _clearly(less: str) -> str:
+    return f"{less} by more than {say.percent(ABOUT, 0)}"
 
 
 def _first(rows: pd.DataFrame, cost: Cost) -> dict:

@@ -72,7 +72,8 @@ def build(run: Run) -> Content:
 def control_findings(frame: pd.DataFrame) -> list[str]:
     """What more training alone gives: networks of one verdict together, with the difference of each."""
     verdicts: dict[str, list[str]] = {}
-    for row in records(frame[frame["variant"] == "control"]):
+    tested = records(frame[frame["variant"] == "control"])
+    for row in tested:
         found = say.outcome(row["delta_baseline"], row["mcnemar_p"])
         verdicts.setdefault(found, []).append(
             f"{row['model']} ({say.points(row['delta_baseline'])} points, {say.p_value(row['mcnemar_p'])}, "
@@ -84,9 +85,10 @@ def control_findings(frame: pd.DataFrame) -> list[str]:
     ]
     if not told:
         return []
+    alone = ", each tested by itself" if len(tested) > 1 else ""
     return [
-        f"Trained further: {'; '.join(told)}. Whatever a compressed network gains has to be measured against its "
-        "control."
+        f"Trained further{alone}: {'; '.join(told)}. Whatever a compressed network gains has to be measured against "
+        "its control."
     ]
 
 

@@ -132,7 +132,23 @@ def caveats(frame: pd.DataFrame) -> list[str]:
             f"These networks were trained for more epochs than their control, which had {controls}, so their points to "
             f"the control count longer training as well: {names}."
         )
-    return found
+    return found + other_rates(variants)
+
+
+def other_rates(variants: pd.DataFrame) -> list[str]:
+    """Which trainings reach another learning rate than that of their control, where the table knows both."""
+    known = variants[variants["lr"].notna() & variants["control_lr"].notna()]
+    other = known[known["lr"] != known["control_lr"]]
+    if other.empty:
+        return []
+    named = [
+        f"{study} ({len(rows)} at {rate:g}, control {control:g})"
+        for (study, rate, control), rows in other.groupby(["study", "lr", "control_lr"], sort=False)
+    ]
+    return [
+        f"{len(other)} of {len(variants)} networks were trained at another peak learning rate than their control, so "
+        f"their points to the control count the rate as well: {say.listing(named)}."
+    ]
 
 
 def unlike(peers: pd.DataFrame) -> list[str]:

@@ -89,7 +89,7 @@ def build(run: Run) -> Content:
     frame = frame.assign(fronts=fronts(frame))
     marked = ["peer" if peer else "" for peer in frame["peer"]]
     content.tables.append(run.view(NAME, "All variants of all studies.", frame, TABLE, marked))
-    peers = run.table("peers", ("variant", "model", "test_accuracy", "finetune_epochs", *ASKED, *NEAREST))
+    peers = run.table("peers", ("variant", "model", "test_accuracy", "finetune_epochs", "lr", *ASKED, *NEAREST))
     if len(peers):
         content.tables.append(run.view("peers", "Peers beside our variant of the nearest size.", peers, PEERS))
     content.findings += findings(frame)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from convpress.report.controls import Controls, against_control
+from convpress.report.controls import Controls, against_control, control_of
 from convpress.report.frames import records
 from convpress.report.pareto import REFERENCES, front
 from convpress.report.reading import read_json, read_rows
@@ -28,8 +28,8 @@ SETTINGS = {
     ("onnxruntime", "float32"): ("onnx", "onnx_batch1"),
 }
 
-ASKED = ("method", "library", "version", "target_cost", "target", "strength", "lr")
-"""What a peer was asked for, and the peak rate of its training."""
+ASKED = ("method", "library", "version", "target_cost", "target", "strength")
+"""What a peer was asked for."""
 
 NEAREST = ("nearest", "nearest_cost", "nearest_epochs", "nearest_lr", "delta_nearest", "nearest_p")
 """Our variant of a peer's size."""
@@ -47,8 +47,8 @@ KINDRED = 0.10
 
 FIRST = (
     *("study", "variant", "model", "params", "macs", "bytes", "latency_ms", "speedup", "test_accuracy"),
-    *("ci_low", "ci_high", "delta_control", "mcnemar_p", "finetune_epochs", "control_epochs", "accuracy_before"),
-    *("before_ci_low", "before_ci_high", "validation_n", "validation_ci_low", "validation_ci_high"),
+    *("ci_low", "ci_high", "delta_control", "mcnemar_p", "finetune_epochs", "control_epochs", "lr", "control_lr"),
+    *("accuracy_before", "before_ci_low", "before_ci_high", "validation_n", "validation_ci_low", "validation_ci_high"),
 )
 
 
@@ -56,14 +56,16 @@ def final_networks_table(
     results: Mapping[Key, Result],
     final: Mapping[str, Mapping[str, str]],
     epochs: Mapping[str, Mapping[str, int]],
+    rates: Mapping[str, Mapping[str, float]],
     controls: Controls,
     latencies: Sequence[str],
     exports: Sequence[str],
 ) -> pd.DataFrame:
     """A row a final variant, peers among them, ordered by network and study.
 
-    `final` is study -> {variant: network}, `epochs` study -> {variant: epochs of all trainings since the baseline}.
-    `latencies` are files of times, `exports` of ONNX checks.
+    `final` is study -> {variant: network}, `epochs` study -> {variant: epochs of all trainings since the baseline},
+    `rates` study -> {variant: peak learning rate of its last training}, for those that train (columns `lr` and
+    `control_lr`). `latencies` are files of times, `exports` of ONNX checks.
     Differences and p-values are against that of the network's `controls` whose epochs are nearest; fronts are over all
     rows of a network.
     """
@@ -79,6 +81,9 @@ def final_networks_table(
             if study == "control":
                 row |= dict.fromkeys(("delta_control", "mcnemar_p"), math.nan)
             row["finetune_epochs"] = epochs[study][variant]
+            row["lr"] = rates.get(study, {}).get(variant, math.nan)
+            control = control_of(controls, model, epochs[study][variant])
+            row["control_lr"] = rates.get("control", {}).get(control, math.nan)
             row |= times.get(key, {}) | {name: value for name, value in checks[key].items() if name not in row}
             rows.append(row)
     frame = with_fronts(with_speedups(pd.DataFrame(rows)))
@@ -152,27 +157,23 @@ def peers_table(
     frame: pd.DataFrame,
     compressed: Sequence[str],
     results: Mapping[Key, Result],
-    rates: Mapping[str, Mapping[str, float]],
 ) -> pd.DataFrame:
     """The peers' part of `final_networks_table`, with what each was asked for and our variant of the nearest size.
 
-    `compressed` are files that say method, library, version and target; `rates` is study -> {variant: peak learning
-    rate of its last training}, where it is known. `nearest` is the study/variant of ours (same network) of the same
-    kind (CP, Tucker, fewer channels) within 10 % of the targeted cost; without one, that whose cost is closest in
-    ratio, whatever its kind and test accuracy. Of several the one trained most nearly as long, then one trained at the
-    same rate, then the best on validation images, stands there. `nearest_epochs` and `nearest_lr` tell how long and at
-    which rate, `delta_nearest` is the peer's accuracy minus its, `nearest_p` the exact McNemar p-value.
+    `compressed` are files that say method, library, version and target. `nearest` is the study/variant of ours (same
+    network) of the same kind (CP, Tucker, fewer channels) within 10 % of the targeted cost; without one, that whose
+    cost is closest in ratio, whatever its kind and test accuracy. Of several the one trained most nearly as long, then
+    one trained at the same rate, then the best on validation images, stands there. `nearest_epochs` and `nearest_lr`
+    tell how long and at which rate, `delta_nearest` is the peer's accuracy minus its, `nearest_p` the exact McNemar
+    p-value.
     """
     asked = {item["variant"]: item for item in map(read_json, compressed)}
     ours = frame[~frame["study"].isin([*REFERENCES, "peers"])]
-    keys = zip(ours["study"], ours["variant"], strict=True)
-    rated = ours.assign(lr=[rates.get(study, {}).get(variant, math.nan) for study, variant in keys])
     rows = []
     for peer in records(frame[frame["study"] == "peers"]):
         about = asked[peer["variant"]]
-        row = peer | about | {"lr": rates.get("peers", {}).get(peer["variant"], math.nan)}
-        row = peer | {name: row[name] for name in ASKED}
-        rows.append(row | _nearest(row, rated[rated["model"] == peer["model"]], results))
+        row = peer | {name: (peer | about)[name] for name in ASKED}
+        rows.append(row | _nearest(row, ours[ours["model"] == peer["model"]], results))
     return pd.DataFrame(rows)
 
 

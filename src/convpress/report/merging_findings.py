@@ -206,18 +206,18 @@ def caveats(run: Run, frame: pd.DataFrame) -> list[str]:
     return [
         f"Merging: fine-tuning {spent} of a fixed schedule, of which the last one counts. "
         "Accuracies of the sweep over ratios are of validation images, which imported checkpoints were trained on.",
-        *_rates(run.table("merging_history", ("stage", "lr"))),
+        *_rates(run.table("comparison", ("study", "lr", "control_lr"))),
         "The seed's merged networks start from another ResNet-20, and its times are of another machine.",
     ]
 
 
-def _rates(history: pd.DataFrame) -> list[str]:
-    """That variants learn at larger rates than the control, where they do."""
-    largest = pd.to_numeric(history["lr"]).groupby(history["stage"]).max()
-    control, variants = largest.get("control"), largest.get("finetuned")
-    if say.absent(control) or say.absent(variants) or variants <= control:
+def _rates(compared: pd.DataFrame) -> list[str]:
+    """That variants learn at larger rates than their control, where they do."""
+    rows = compared[compared["study"] == "merging"]
+    largest = (rows["lr"] / rows["control_lr"]).max()
+    if say.absent(largest) or largest <= 1:
         return []
     return [
-        f"Merged networks are trained at up to {say.factor(variants / control)} the control's learning rate, because a "
-        "small rate does not repair them; the control is trained as all controls of this run are."
+        f"Merged networks are trained at up to {say.factor(largest)} the control's learning rate, because a small rate "
+        "does not repair them; the control is trained as all controls of this run are."
     ]

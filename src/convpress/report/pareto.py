@@ -34,6 +34,8 @@ COLUMNS = (
     "mcnemar_p",
     "finetune_epochs",
     "control_epochs",
+    "lr",
+    "control_lr",
     "onnx_equal",
     "onnx_accuracy",
     "onnx_difference",
