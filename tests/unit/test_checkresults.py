@@ -90,6 +90,12 @@ def results(tmp_path):
     return tmp_path
 
 
+def empty_tables(root):
+    """As a dry run of Snakemake leaves `.snakemake/metadata` in a fresh clone."""
+    shutil.rmtree(root / "tables")
+    (root / "tables" / "deep").mkdir(parents=True)
+
+
 def test_results_that_match_the_lock_pass(results, capsys):
     (results / "tables" / ".17-0123abcd-b.csv").write_text("unfinished")
     assert main(results) == 0
@@ -101,6 +107,7 @@ def test_results_that_match_the_lock_pass(results, capsys):
     [
         (lambda root: (root / "summary.json").unlink(), ["summary.json: is missing", "1 outputs .*, 1 differ"]),
         (lambda root: shutil.rmtree(root / "tables"), ["1 outputs compared .*, 0 differ"]),
+        (empty_tables, ["1 outputs compared .*, 0 differ"]),
         (
             lambda root: (root / "tables/deep/a.csv").rename(root / "tables/a.csv"),
             [r"tables: its checksum is \w{32}\.dir, dvc.lock has 30eef.*\.dir", "2 outputs .*, 1 differ"],

@@ -29,7 +29,7 @@ def differences(root: Path) -> Iterator[str]:
     """
     for entry, tracked in _outputs(root):
         path = root / entry["path"]
-        if not path.exists():
+        if not _is_there(path):
             if not tracked:
                 yield f"{entry['path']}: is missing"
         elif (found := _checksum(path)) != entry["md5"]:
@@ -38,7 +38,7 @@ def differences(root: Path) -> Iterator[str]:
 
 def compared(root: Path) -> int:
     """Number of outputs that are here to be compared."""
-    return sum((root / entry["path"]).exists() for entry, _ in _outputs(root))
+    return sum(_is_there(root / entry["path"]) for entry, _ in _outputs(root))
 
 
 def _outputs(root: Path) -> Iterator[tuple[dict[str, str], bool]]:
@@ -78,12 +78,20 @@ def unverified_remotes(root: Path) -> list[str]:
     return [name for name, is_verified in verified.items() if not is_verified]
 
 
+def _is_there(path: Path) -> bool:
+    """Whether there is a file, or a folder with one; a dry run of Snakemake makes empty folders."""
+    return path.is_file() or any(_files(path))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder but unfinished ones, which .dvcignore leaves out as well."""
+    return (file for file in folder.rglob("*") if file.is_file() and not TEMPORARY.fullmatch(file.name))
+
+
 def _checksum(path: Path) -> str:
     if path.is_file():
         return md5_file(path)
-    # As .dvcignore says, unfinished files do not count.
-    files = (file for file in path.rglob("*") if file.is_file() and not TEMPORARY.fullmatch(file.name))
-    listing = [{"md5": md5_file(file), "relpath": file.relative_to(path).as_posix()} for file in files]
+    listing = [{"md5": md5_file(file), "relpath": file.relative_to(path).as_posix()} for file in _files(path)]
     listing.sort(key=lambda item: item["relpath"])
     return hashlib.md5(json.dumps(listing, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
