@@ -3,6 +3,13 @@
 `snakemake` computes the cifar10 run, `snakemake --configfile config/quickstart.yaml` a small run in minutes.
 """
 
+import sys
+from pathlib import Path
+
+# Elsewhere Snakemake misses params.yaml, and says nothing of it where --configfile names another file.
+if not Path.cwd().samefile(workflow.basedir):
+    sys.exit(f"convpress works in its own folder; call snakemake in {workflow.basedir}, without --directory")
+
 
 configfile: "params.yaml"
 

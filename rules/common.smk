@@ -8,6 +8,7 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "src"))
 
 from convpress.workflow.codehash import code_hash
+from convpress.config.keys import check_keys
 from convpress.config.schema import load_config
 from convpress.errors import ConvpressError
 from convpress.files import sha256_file
@@ -24,6 +25,8 @@ from convpress.workflow.startup import (
 )
 
 try:
+    if workflow.is_main_process:
+        check_keys(map(Path, workflow.configfiles))
     checked = load_config(config)
     config = checked.model_dump(mode="json")
     check_networks(config, Path(".snakemake", "checked"))

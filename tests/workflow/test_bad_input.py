@@ -120,3 +120,14 @@ def test_a_right_file_that_lies_there_is_used(project):
     project.done(f"data/checkpoints/{name}.json", https_proxy="http://127.0.0.1:9")
     assert path.read_bytes() == content
     assert json.loads(path.with_name(f"{name}.json").read_text())["source"] == "present"
+
+
+def test_a_key_that_stands_twice(project):
+    text = said(project, "control: {lr: 0.1}\ncontrol: {epochs: 3}", "-n")
+    assert "overlay.yaml, line 2: key 'control' stands there twice; join the two" in text
+
+
+def test_another_folder(project, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    text = said(project, "seed: 0", "-n", "--directory", str(tmp_path / "elsewhere"))
+    assert f"call snakemake in {project.folder}, without --directory" in text
