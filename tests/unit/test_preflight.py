@@ -50,6 +50,11 @@ from convpress.workflow.preflight import check_layers
             40,
             r"variants\.resnet56-allocated\.macs_divisor: 40 is too much for resnet56; .* it has 1\d\.\d+ times",
         ),
+        (
+            "peers.models",
+            ["resnet20", "alexnet"],
+            r"peers\.models\.1: magnitude prunes channels inside residual blocks, and alexnet has none; leave",
+        ),
         ("models.resnet20.checkpoint", "/nowhere/my.th", r"models\.resnet20\.checkpoint: there is no file /nowhere/my"),
         ("models.alexnet.arguments.hidden", [64], r"models\.alexnet: .*hidden is \[64\]; AlexNet has two hidden"),
         ("models.alexnet.arguments.hidden", {}, r"models\.alexnet: .*hidden is \{\}; AlexNet has two hidden"),
@@ -61,6 +66,12 @@ from convpress.workflow.preflight import check_layers
 def test_impossible_layers_and_ranks_name_what_is_possible(path, value, words):
     with pytest.raises(ConvpressError, match=words):
         check_layers(load_config(changed(path, value)).model_dump(mode="json"))
+
+
+def test_peers_that_factorise_need_no_residual_blocks():
+    params = changed("peers.models", ["alexnet"])
+    params["peers"]["methods"] = ["cp", "tucker"]
+    check_layers(load_config(params).model_dump(mode="json"))
 
 
 def test_layers_whose_size_cannot_be_searched_are_refused():

@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from convpress.config.sections import Count, Section, TrainingConfig
 
 Method = Literal["magnitude", "group_norm", "cp", "tucker"]
+PRUNING = ("magnitude", "group_norm")
+"""The methods of torch-pruning, which takes channels out of residual blocks."""
 
 
 class TargetConfig(Section):
@@ -55,7 +57,7 @@ class PeersConfig(Section):
 
     def recipe_of(self, method: Method) -> str:
         """The key of the recipe after a method."""
-        pruned = self.finetune_pruned is not None and method in ("magnitude", "group_norm")
+        pruned = self.finetune_pruned is not None and method in PRUNING
         return "finetune_pruned" if pruned else "finetune"
 
     def grid(self) -> dict[str, dict[str, Any]]:

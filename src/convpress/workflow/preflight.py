@@ -16,6 +16,7 @@ from convpress.clustering.checks import check_clustering
 from convpress.clustering.remedies import plan_for
 from convpress.config.clustering import ClusteringConfig, RemedyConfig
 from convpress.config.kernel_search import CPConfig
+from convpress.config.peers import PRUNING
 from convpress.errors import ConvpressError
 from convpress.files import sha256_file
 from convpress.layers.base import check_rank, conv_geometry
@@ -49,6 +50,7 @@ def check_layers(config: Mapping[str, Any]) -> None:
                 _check_distinct(study, weighted)
         _check_merging(name, model, config["merging"])
         _check_low_rank(name, model, config["low_rank"])
+        _check_peers(name, model, config["peers"])
 
 
 def _check_kernel_search(name: str, model: nn.Module, study: Mapping[str, Any]) -> None:
@@ -140,6 +142,19 @@ def _check_low_rank(name: str, model: nn.Module, study: Mapping[str, Any]) -> No
             check_rank(bases, "the number of filters", conv.kernel_size[0] * conv.kernel_size[1])
         except ConvpressError as error:
             raise ConvpressError(f"{key}: {error}") from None
+
+
+def _check_peers(name: str, model: nn.Module, peers: Mapping[str, Any] | None) -> None:
+    """Networks that torch-pruning gets have residual blocks."""
+    pruning = [method for method in peers["methods"] if method in PRUNING] if peers else []
+    if peers and pruning and name in peers["models"]:
+        try:
+            residual_blocks(model)
+        except ConvpressError:
+            raise ConvpressError(
+                f"peers.models.{peers['models'].index(name)}: {pruning[0]} prunes channels inside residual blocks, and "
+                f"{name} has none; leave {name} out, or {' and '.join(pruning)} of peers.methods"
+            ) from None
 
 
 def _check_checkpoint(name: str, entry: Mapping[str, Any], model: nn.Module) -> nn.Module | None:
