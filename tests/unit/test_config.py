@@ -154,6 +154,8 @@ def test_a_results_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "results").write_text("a file")
     with pytest.raises(ConvpressError, match=r"results is a file, not a folder; move it away"):
         check_writable(tmp_path / "results" / "run")
+    with pytest.raises(ConvpressError, match=rf"^{tmp_path}/results: it is a file, not a folder; move it away"):
+        check_writable(tmp_path / "results")
     check_writable(tmp_path / "new" / "deeper")
 
 

@@ -109,6 +109,7 @@ from convpress.errors import ConvpressError
             r"models\.resnet20\.checkpoint: 'resnet20-12fca82f\.pt'",
         ),
         ("models.resnet20.checkpoint", "", r"models\.resnet20\.checkpoint: '' cannot be fetched"),
+        ("models.resnet20.checkpoint", "mine/{a}.th", r"checkpoint: 'mine/\{a\}\.th' has braces in it; give a path"),
         ("data.validation", 60_000, r"data\.validation is 60000, but cifar10 has 50000 .*; 1 to 49999 are possible"),
         ("data.validation", 50_000, r"data\.validation is 50000"),
         ("control.batch_size", 45_001, r"control\.batch_size is 45001, but 45000 training images of cifar10 are left"),

@@ -60,6 +60,14 @@ from convpress.workflow.preflight import check_layers
         ("models.alexnet.arguments.hidden", {}, r"models\.alexnet: .*hidden is \{\}; AlexNet has two hidden"),
         ("models.alexnet.arguments.dropout", -1, r"models\.alexnet: .*dropout is -1; 0 or more and less than 1"),
         ("models.alexnet.arguments.dropout", "x", r"models\.alexnet: model alexnet: cannot be built with .*'x'"),
+        ("models.alexnet.arguments.width", "8", r"models\.alexnet\.arguments\.width: '8' is a text; write the number"),
+        ("models.alexnet.arguments.width", 0, r"models\.alexnet\.arguments: .*'width': 0.* leave features\.0\.weight"),
+        (
+            "compute.threads",
+            100_000_000,
+            r"^compute\.threads: 100000000 is more than any machine .*; give 1024 at most",
+        ),
+        ("compute_for", {"alexnet": {"threads": 1025}}, r"^compute_for\.alexnet\.threads: 1025 is more than"),
         ("models.resnet20.architecture", "resnet21", r"models\.resnet20: there is no model 'resnet21'.*resnet20"),
     ],
 )
@@ -89,6 +97,26 @@ def test_an_own_checkpoint_of_another_network_is_refused_at_once(tmp_path):
     path = tmp_path / "mine.th"
     torch.save({"state_dict": create_model("resnet8", width=8).state_dict()}, path)
     with pytest.raises(ConvpressError, match=rf"models\.resnet20\.checkpoint: {path}"):
+        check_layers(load_config(changed("models.resnet20.checkpoint", str(path))).model_dump(mode="json"))
+
+
+@pytest.mark.parametrize("prefix", ["net.", "module.net.", "conv1."])
+def test_the_prefix_that_would_fit_is_named(tmp_path, prefix):
+    path = tmp_path / "mine.th"
+    state = create_model("resnet20").state_dict()
+    torch.save({"state_dict": {prefix + key: value for key, value in state.items()}}, path)
+    params = changed("models.resnet20.checkpoint", str(path))
+    words = rf"models\.resnet20\.checkpoint: {path}: its keys begin with '{prefix}'; set models\.resnet20\.key_prefix"
+    with pytest.raises(ConvpressError, match=words):
+        check_layers(load_config(params).model_dump(mode="json"))
+    params["models"]["resnet20"]["key_prefix"] = prefix
+    check_layers(load_config(params).model_dump(mode="json"))
+
+
+def test_nobody_is_told_to_delete_a_file_of_their_own(tmp_path):
+    path = tmp_path / "mine.th"
+    path.write_bytes(b"no checkpoint")
+    with pytest.raises(ConvpressError, match=r"mine\.th: damaged or not .*; give another file\.$"):
         check_layers(load_config(changed("models.resnet20.checkpoint", str(path))).model_dump(mode="json"))
 
 

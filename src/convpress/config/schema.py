@@ -171,6 +171,8 @@ class Config(Section):
     def _checkpoints_can_be_fetched(self) -> Config:
         for name, model in self.models.items():
             file = model.checkpoint
+            if file is not None and {"{", "}"} & set(file):
+                raise ValueError(f"models.{name}.checkpoint: {file!r} has braces in it; give a path without them")
             if file is not None and "/" not in file and not _FETCHED.fullmatch(file):
                 raise ValueError(
                     f"models.{name}.checkpoint: {file!r} cannot be fetched, which needs a checksum in the name, as in "

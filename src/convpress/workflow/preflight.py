@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -29,17 +32,17 @@ from convpress.models.registry import create_model
 from convpress.sensitivity import ranks_of_layers
 from convpress.workflow.places import checkpoint_places
 
+MOST_THREADS = 1024
+
 
 def check_layers(config: Mapping[str, Any]) -> None:
     """Check layer names and ranks against the networks themselves, and the checkpoints that are there.
 
     Raises `ConvpressError` that names the key and what is possible.
     """
+    _check_threads(config)
     for name, entry in config["models"].items():
-        try:
-            model = create_model(entry["architecture"], **entry["arguments"])
-        except ConvpressError as error:
-            raise ConvpressError(f"models.{name}: {error}") from None
+        model = _create(name, entry)
         weighted = _check_checkpoint(name, entry, model)
         _check_kernel_search(name, model, config["kernel_search"])
         _check_sensitivity(name, model, config["sensitivity"])
@@ -51,6 +54,37 @@ def check_layers(config: Mapping[str, Any]) -> None:
         _check_merging(name, model, config["merging"])
         _check_low_rank(name, model, config["low_rank"])
         _check_peers(name, model, config["peers"])
+
+
+def _check_threads(config: Mapping[str, Any]) -> None:
+    """No job asks for more threads than a machine has cores; which machine, a cluster decides later."""
+    asked = {"compute.threads": config["compute"]["threads"]}
+    asked |= {f"compute_for.{name}.threads": entry["threads"] for name, entry in config["compute_for"].items()}
+    for place, threads in asked.items():
+        if threads and threads > MOST_THREADS:
+            raise ConvpressError(f"{place}: {threads} is more than any machine has cores; give {MOST_THREADS} at most")
+
+
+def _create(name: str, entry: Mapping[str, Any]) -> nn.Module:
+    """The network of an entry of models, which has weights in every layer."""
+    arguments = entry["arguments"]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of layers without weights, which are refused below
+            model = create_model(entry["architecture"], **arguments)
+    except ConvpressError as error:
+        for key, value in arguments.items():
+            if isinstance(value, str) and re.fullmatch(r"-?\d+(\.\d+)?", value):
+                raise ConvpressError(
+                    f"models.{name}.arguments.{key}: {value!r} is a text; write the number without quotes, and in a "
+                    "file: --config takes all values within braces for texts"
+                ) from None
+        raise ConvpressError(f"models.{name}: {error}") from None
+    if empty := next((key for key, weights in model.named_parameters() if not weights.numel()), None):
+        raise ConvpressError(
+            f"models.{name}.arguments: {dict(arguments)} leave {empty} empty; give sizes of at least 1"
+        )
+    return model
 
 
 def _check_kernel_search(name: str, model: nn.Module, study: Mapping[str, Any]) -> None:
@@ -165,7 +199,25 @@ def _check_checkpoint(name: str, entry: Mapping[str, Any], model: nn.Module) -> 
     try:
         return import_pretrained(path, model, entry["key_prefix"])
     except ConvpressError as error:
-        raise ConvpressError(f"models.{name}.checkpoint: {error}") from None
+        said = str(error)
+    if prefix := _fitting_prefix(path, model):
+        said = f"{path}: its keys begin with {prefix!r}; set models.{name}.key_prefix to that"
+    if "/" in entry["checkpoint"]:
+        # Reworded here and not where it is said, because trainings import that and would all run anew.
+        said = said.replace("delete it and fetch it again", "give another file")
+    raise ConvpressError(f"models.{name}.checkpoint: {said}")
+
+
+def _fitting_prefix(path: Path, model: nn.Module) -> str:
+    """The prefix in a checkpoint's keys without which they are those of `model`; empty where there is none."""
+    expected = [key for key in model.state_dict() if not key.endswith("num_batches_tracked")]
+    with suppress(Exception):  # why a file cannot be read has been said
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        keys = content.get("state_dict", content)
+        for prefix in (key.removesuffix(expected[0]) for key in keys if key.endswith(expected[0])):
+            if all(prefix + key in keys for key in expected):
+                return str(prefix)
+    return ""
 
 
 def _present(name: str, checkpoint: str) -> Path | None:

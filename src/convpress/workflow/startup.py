@@ -41,12 +41,13 @@ SOURCES = Path(__file__).resolve().parents[2]
 def check_writable(folder: Path) -> None:
     """Refuse a results folder that cannot be made or written, before anything is computed for it."""
     nearest = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    it = "it" if nearest == folder else nearest
     # os.path, because pathlib raises PermissionError below a folder that cannot be entered.
     if os.path.exists(nearest) and not os.path.isdir(nearest):  # noqa: PTH110, PTH112
-        raise ConvpressError(f"{folder}: {nearest} is a file, not a folder; move it away")
+        raise ConvpressError(f"{folder}: {it} is a file, not a folder; move it away")
     # A read-only mount is writable to root by its rights; os.access asks the file system as well.
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise ConvpressError(f"{folder}: {nearest} cannot be written; change its rights or the disk it lies on")
+        raise ConvpressError(f"{folder}: {it} cannot be written; change its rights or the disk it lies on")
 
 
 def keep_freed_memory(environment: MutableMapping[str, str]) -> None:
