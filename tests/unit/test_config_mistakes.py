@@ -57,11 +57,20 @@ from convpress.errors import ConvpressError
         ("low_rank.rows", [{"row": 1, "expansion": "replaced"}], r"low_rank\.rows\.0\.row: .*equal to 2, found 1"),
         ("low_rank.rows", [{"row": n, "expansion": "replaced"} for n in (2, 3)], r"two rows are replaced"),
         ("low_rank.expansions.control", {"scheme": "grouped"}, r"expansions\.control: this name is taken"),
-        ("low_rank.expansions.a-b", {"scheme": "grouped"}, r"low_rank\.expansions\..*match pattern"),
+        (
+            "low_rank.expansions.a-b",
+            {"scheme": "grouped"},
+            r"low_rank\.expansions\.a-b: a name is of small .*, found 'a-b'$",
+        ),
         ("low_rank.compression", 1.0, r"low_rank\.compression: .*greater than 1, found 1"),
         ("low_rank.cost_size", 64, r"low_rank: cost_size is 64, but .* below input_size 96"),
         ("low_rank.epochs_scale", float("inf"), r"low_rank\.epochs_scale: .*finite"),
-        ("merging.sweep", {"a/b": {"method": "shared"}}, r"merging\.sweep\..*match pattern"),
+        (
+            "merging.sweep",
+            {"a/b": {"method": "shared"}},
+            r"merging\.sweep\.a/b: a name is of small letters",
+        ),
+        ("merging.variants.A", {}, r"merging\.variants\.A: a name is of small letters, digits, _ and -, found 'A'"),
         ("compute_for", {"alexnot": {"threads": 2}}, r"compute_for\.alexnot: no model 'alexnot'"),
         ("compute_for", {"alexnet": {"threads": 0}}, r"compute_for\.alexnet\.threads: .*greater than or equal to 1"),
         ("low_rank.l2.distillation", 0.5, r"low_rank\.l2\.distillation is 0\.5; no teacher is heard there"),
@@ -74,15 +83,15 @@ from convpress.errors import ConvpressError
             False,
             r"kernel_search\.finetune_cp\.flip is False, but the teacher was asked about .* control, which has True",
         ),
-        ("kernel_search.search.Big", {}, r"^kernel_search\.search\.Big.*match pattern"),
-        ("models.Res-20", {"architecture": "resnet20"}, r"^models\.Res-20.*match pattern"),
+        ("kernel_search.search.Big", {}, r"^kernel_search\.search\.Big: a name is of small letters"),
+        ("models.Res-20", {"architecture": "resnet20"}, r"^models\.Res-20: a name is of small letters"),
         (
             "control.warmup",
             1.0,
             r"^params: control\.warmup is 1, so that nothing would be learned; it must be below 1$",
         ),
         ("kernel_search.finetune_cp.ema", 1.0, r"^params: kernel_search\.finetune_cp\.ema is 1, .* below 1$"),
-        ("run", "My Run", r"^run: string should match pattern"),
+        ("run", "My Run", r"^run: a name is of small letters, digits and _, found 'My Run'"),
         (
             "kernel_search.decompose",
             [*PARAMS["kernel_search"]["decompose"], "layer1.0.conv2"],
@@ -110,6 +119,40 @@ from convpress.errors import ConvpressError
         ),
         ("models.resnet20.checkpoint", "", r"models\.resnet20\.checkpoint: '' cannot be fetched"),
         ("models.resnet20.checkpoint", "mine/{a}.th", r"checkpoint: 'mine/\{a\}\.th' has braces in it; give a path"),
+        ("seed", 2**31, r"^seed: .*less than or equal to 2147483647, found 2147483648"),
+        (
+            "models.alexnet.arguments.input_size",
+            "96",
+            r"low_rank\.input_size is 96, but .* is '96'; give both",
+        ),
+        (
+            "merging.variants.shared-50.replicates",
+            [1],
+            r"variants\.shared-50\.replicates is \[1\]; add 0",
+        ),
+        (
+            "merging.variants.shared-50.replicates",
+            [0, 2**31],
+            r"shared-50\.replicates is .*; give one or more",
+        ),
+        ("merging.variants.shared-50.replicates", [0, 0], r"shared-50\.replicates: 0 stands there twice; name it once"),
+        (
+            "clustering.compare",
+            ["elementwise", "tied_adaptive", "tied", "tied"],
+            r"clustering\.compare: 'tied' stands there twice; name it once",
+        ),
+        ("clustering.replicated", ["elementwise"] * 2, r"clustering\.replicated: 'elementwise' stands there twice"),
+        ("clustering.plans.finetune", [0, 0], r"clustering\.plans\.finetune: 0 stands there twice; name it once"),
+        (
+            "clustering.plans",
+            {
+                "columns": [{"name": "a", "layers": [layer]} for layer in ("conv1", "layer1.0.conv1")],
+                "rows": [[2, 2]],
+                "remedy": "tied",
+            },
+            r"clustering\.plans\.columns: 'a' stands there twice",
+        ),
+        ("control.milestones", [0.9, 0.1], r"control\.milestones is \[0\.9, 0\.1\]; the numbers must rise"),
         ("data.validation", 60_000, r"data\.validation is 60000, but cifar10 has 50000 .*; 1 to 49999 are possible"),
         ("data.validation", 50_000, r"data\.validation is 50000"),
         ("control.batch_size", 45_001, r"control\.batch_size is 45001, but 45000 training images of cifar10 are left"),
@@ -129,6 +172,28 @@ from convpress.errors import ConvpressError
 def test_mistakes_name_the_key_and_what_is_allowed(path, value, words):
     with pytest.raises(ConvpressError, match=words):
         load_config(changed(path, value))
+
+
+@pytest.mark.parametrize("section", ["compute", "low_rank", "models"])
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(None, "an empty section; give its keys or leave it out"), (3, "not a section, found 3")],
+)
+def test_what_is_no_section_is_said_in_plain_words(section, value, said):
+    with pytest.raises(ConvpressError, match=f"^{section}: {said}"):
+        load_config(PARAMS | {section: value})
+
+
+def test_a_network_that_enlarges_no_images_is_not_for_low_rank():
+    """Also where it has further controls, which that study has none of."""
+    params = changed("low_rank.model", "resnet20") | {"control_lengths": {"resnet20": [1]}}
+    with pytest.raises(ConvpressError, match=r"low_rank\.model: models\.resnet20\.arguments has no input_size, .* 96"):
+        load_config(params)
+
+
+@pytest.mark.parametrize("word", [None, "null", ""])
+def test_peers_are_left_out_by_a_word_on_the_command_line_too(word):
+    assert load_config(PARAMS | {"peers": word}).peers is None
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,29 @@ def test_two_grids_with_the_same_variant_are_refused():
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("sensitivity.probe.compressions", [3], r"sensitivity: probe: \('resnet20', 'cp', 3\) is in none of the grids"),
+        ("sensitivity.probe.compressions", [3], r"sensitivity: probe: cp of resnet20 at 3x is in none of the grids"),
+        ("sensitivity.grids.treatments", None, r"sensitivity: probe: cp of resnet32 at 2x is in none of the grids"),
+        ("sensitivity.grids.seeds.replicates", [], r"sensitivity\.grids\.seeds\.replicates is \[\]; give one or more"),
+        ("sensitivity.grids.slow.replicates", [1], r"slow-s1 repeats resnet20-cp-2x-plain-slow, .*; add 0 to its"),
+        (
+            "sensitivity.grids.slow.replicates",
+            [0, 2**31],
+            r"slow\.replicates is .*; give one or more, of 0",
+        ),
+        ("sensitivity.probe.models", ["resnet20"] * 2, r"sensitivity\.probe\.models: 'resnet20' stands there twice"),
+        (
+            "sensitivity.probe.decompositions",
+            ["cp"] * 2,
+            r"probe\.decompositions: 'cp' stands there twice",
+        ),
+        ("sensitivity.probe.compressions", [2, 2], r"sensitivity\.probe\.compressions: 2 stands there twice"),
+        ("sensitivity.probe.noise", [0.1, 0.1], r"sensitivity\.probe\.noise: 0\.1 stands there twice; name it once"),
+        ("sensitivity.probe.slacks", [0, 0], r"sensitivity\.probe\.slacks: 0\.0 stands there twice"),
+        (
+            "sensitivity.probe.rates",
+            [0.1, 0.01],
+            r"probe\.rates is \[0\.1, 0\.01\]; the numbers must rise",
+        ),
         ("sensitivity.penalty", 0, r"sensitivity\.penalty: .*greater than 0"),
         ("sensitivity.grids", {"mine": {**FIRST, "models": ["resnet9"]}}, r"no model 'resnet9'|is in none of"),
         ("sensitivity.grids", {"mine": {**FIRST, "treatments": ["best"]}}, r"treatments\.0: .*'plain'"),

@@ -23,8 +23,11 @@ def check_clustering(config: ClusteringConfig, model: nn.Module) -> None:
     """
     try:
         traced(model)
-    except ConvpressError as error:
-        raise ConvpressError(f"clustering.model: {error}") from None
+    except ConvpressError:
+        raise ConvpressError(
+            f"clustering.model: {type(model).__name__} cannot be split before a layer, as the sweeps do: what it "
+            "computes depends on values or shapes, which torch.fx cannot trace; choose another network"
+        ) from None
     _check_layers("clustering.layers", config.layers, model)
     for number, group in enumerate(config.groups):
         _check_equal(f"clustering.groups.{number}", group.layers, model)

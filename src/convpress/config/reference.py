@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from convpress.config.schema import Config, section_type
+from convpress.config.mistakes import section_type
+from convpress.config.schema import Config
 from convpress.config.sections import Section, TrainingConfig
 
 RECIPE = "training recipe"

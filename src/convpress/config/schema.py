@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
@@ -12,11 +11,12 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from convpress.config.clustering import ClusteringConfig
 from convpress.config.compute_for import ComputeForConfig, with_switch
 from convpress.config.kernel_search import KernelSearchConfig
+from convpress.config.lists import LARGEST_SEED, check_lists, check_replicates, recipes
 from convpress.config.low_rank import LowRankConfig
 from convpress.config.merging import MergingConfig
+from convpress.config.mistakes import explain
 from convpress.config.peers import PeersConfig
 from convpress.config.sections import (
-    LEARNS_NOTHING,
     ComputeConfig,
     Count,
     DataConfig,
@@ -34,13 +34,18 @@ TRAINING_IMAGES = {"cifar10": 50_000, "digits": 1_437}
 _FETCHED = re.compile(r".+-[0-9a-f]{8,64}\.th")
 
 
+def _absent(value: Any) -> Any:
+    """None for the word: ``--config`` hands on texts."""
+    return None if value in ("null", "") else value
+
+
 class Config(Section):
     """Everything about a run."""
 
     run: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")] = Field(
         description="Name of the run; its results lie in results/<run>/."
     )
-    seed: int = Field(0, ge=0, description="Seed of all trainings and decompositions.")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of all trainings and decompositions.")
     compute: Annotated[ComputeConfig, BeforeValidator(with_switch)] = Field(
         ComputeConfig(),  # type: ignore[call-arg]
         description="How the machine is used.",
@@ -69,7 +74,9 @@ class Config(Section):
     clustering: ClusteringConfig = Field(description="The study clustering.")
     merging: MergingConfig = Field(description="The study merging.")
     low_rank: LowRankConfig = Field(description="The study low_rank.")
-    peers: PeersConfig | None = Field(None, description="Other libraries to compare with; null leaves them out.")
+    peers: Annotated[PeersConfig | None, BeforeValidator(_absent)] = Field(
+        None, description="Other libraries to compare with; null leaves them out."
+    )
 
     def controls(self) -> dict[str, dict[str, TrainingConfig]]:
         """The controls of each network that the studies and peers compress, and their recipes.
@@ -103,7 +110,7 @@ class Config(Section):
     def _trained(self) -> Iterator[tuple[str, TrainingConfig]]:
         """The recipes of all trainings by their place; merging knows some that it does not train."""
         idle = {f"merging.variants.{name}.training" for name in self.merging.variants if name not in self.merging.train}
-        return (found for found in _recipes(self) if found[0] not in idle)
+        return (found for found in recipes(self) if found[0] not in idle)
 
     @model_validator(mode="after")
     def _names_exist(self) -> Config:
@@ -126,6 +133,22 @@ class Config(Section):
     def _studied_are_baselines(self) -> Config:
         if missing := set(self.controls()) - set(self.baselines):
             raise ValueError(f"baselines: lacks {sorted(missing)}, which studies compress; add them")
+        return self
+
+    @model_validator(mode="after")
+    def _one_input_size(self) -> Config:
+        study = self.low_rank
+        place, arguments = f"models.{study.model}.arguments", self.models[study.model].arguments
+        if "input_size" not in arguments:
+            raise ValueError(
+                f"low_rank.model: {place} has no input_size, to which the study enlarges its images; give it "
+                f"{study.input_size}, or name a network that takes it, as alexnet does"
+            )
+        if arguments["input_size"] != study.input_size:
+            raise ValueError(
+                f"low_rank.input_size is {study.input_size}, but {place}.input_size is {arguments['input_size']!r}; "
+                "give both the same number"
+            )
         return self
 
     @model_validator(mode="after")
@@ -158,13 +181,9 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _names_stand_once(self) -> Config:
-        lists = {"baselines": self.baselines, "merging.train": self.merging.train}
-        lists |= {f"kernel_search.{key}": getattr(self.kernel_search, key) for key in ("decompose", "layers")}
-        lists |= {f"clustering.groups.{i}.layers": group.layers for i, group in enumerate(self.clustering.groups)}
-        for place, names in (lists | {"low_rank.layers": self.low_rank.layers}).items():
-            if twice := sorted({name for name in names if names.count(name) > 1}):
-                raise ValueError(f"{place}: {twice[0]!r} stands there twice; name it once")
+    def _lists_are_in_order(self) -> Config:
+        check_lists(self)
+        check_replicates(self)
         return self
 
     @model_validator(mode="after")
@@ -190,7 +209,7 @@ class Config(Section):
                 f"1 to {whole - 1} are possible"
             )
         there = f"{left} training images of {data.name} are left beside data.validation"
-        for place, recipe in _recipes(self):
+        for place, recipe in recipes(self):
             if recipe.batch_size > left:
                 raise ValueError(f"{place}.batch_size is {recipe.batch_size}, but {there}; 1 to {left} is possible")
         size = study.training.batch_size
@@ -213,30 +232,6 @@ class Config(Section):
                     )
         return self
 
-    @model_validator(mode="after")
-    def _one_input_size(self) -> Config:
-        study = self.low_rank
-        size = self.models[study.model].arguments.get("input_size") if study.model in self.models else study.input_size
-        if size != study.input_size:
-            raise ValueError(
-                f"low_rank.input_size is {study.input_size}, but models.{study.model}.arguments.input_size is {size}; "
-                "give both the same number"
-            )
-        return self
-
-
-def _recipes(value: Any, place: str = "") -> Iterator[tuple[str, TrainingConfig]]:
-    """All trainings of a configuration with their paths."""
-    if isinstance(value, TrainingConfig):
-        yield place, value
-    elif isinstance(value, Section):
-        for name in type(value).model_fields:
-            yield from _recipes(getattr(value, name), f"{place}.{name}".lstrip("."))
-    elif isinstance(value, dict | list):
-        keys = list(value) if isinstance(value, dict) else range(len(value))
-        for key in keys:
-            yield from _recipes(value[key], f"{place}.{key}")
-
 
 def load_config(raw: Mapping[str, Any]) -> Config:
     """Check a configuration and return it typed.
@@ -246,42 +241,4 @@ def load_config(raw: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(dict(raw))
     except ValidationError as error:
-        raise ConvpressError("; ".join(_explain(item) for item in error.errors())) from None
-
-
-def _explain(item: Any) -> str:
-    path = ".".join(str(part) for part in item["loc"]) or "params"
-    if item["type"] == "extra_forbidden":
-        return f"{path}: unknown key; {_allowed_here(item['loc'])}"
-    if item["type"] == LEARNS_NOTHING:
-        return f"params: {path}.{item['msg']}"
-    message = re.sub(r"^Value error, ", "", item["msg"])
-    found = "" if item["type"] in ("missing", "value_error") else f", found {item['input']!r}"
-    return f"{path}: {message[0].lower()}{message[1:]}{found}"
-
-
-def _allowed_here(loc: tuple[Any, ...]) -> str:
-    section = _section_at(loc[:-1])
-    allowed = sorted(section.model_fields)
-    near = difflib.get_close_matches(str(loc[-1]), allowed, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{hint}allowed here: {', '.join(allowed)}"
-
-
-def _section_at(loc: tuple[Any, ...]) -> type[Section]:
-    section: type[Section] = Config
-    for part in loc:
-        field = section.model_fields.get(str(part))
-        found = section_type(field.annotation) if field else None
-        section = found or section  # a key of a dictionary of sections keeps the section
-    return section
-
-
-def section_type(annotation: Any) -> type[Section] | None:
-    """The section that an annotation holds, also inside a dictionary or an option."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        if found := section_type(argument):
-            return found
-    return None
+        raise ConvpressError("; ".join(explain(item, Config) for item in error.errors())) from None

@@ -117,7 +117,10 @@ class SensitivityConfig(Section):
             raise ValueError("grids: all are left out; keep one")
         known = {entry for grid in self._grids if not grid.allocate for entry in grid.factors}
         if missing := [entry for entry in self.probe.factors if entry not in known]:
-            raise ValueError(f"probe: {missing[0]} is in none of the grids; add it to one or leave it out")
+            model, kind, compression = missing[0]
+            raise ValueError(
+                f"probe: {kind} of {model} at {compression}x is in none of the grids; add it to one or leave it out"
+            )
         return self
 
     def variants(self) -> dict[str, Variant]:
