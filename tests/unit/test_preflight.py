@@ -26,7 +26,11 @@ from convpress.workflow.preflight import check_layers
         ("kernel_search.cp.rank_divisor", 17, r"kernel_search\.cp\.rank_divisor: 17 gives rank 0 for layer1.0.conv2"),
         ("low_rank.bases", [8, 8, 6, 10], r"low_rank\.bases\.3: .*is 10; .*from 1 to 9"),
         ("low_rank.layers", ["features.3", "features.6", "features.8", "features.9"], r"low_rank\.layers\.3: .*ReLU"),
-        ("clustering.model", "alexnet", r"clustering\.model: AlexNet cannot be split .*; choose another network$"),
+        (
+            "clustering.model",
+            "alexnet",
+            r"clustering\.model: AlexNet cannot .* \(Proxy [^.]*\); choose another network$",
+        ),
         ("clustering.layers", ["conv1", "layer1.0.conv3"], r"clustering\.layers\.1: .*'layer1.0.conv3'.*layer1.0.conv"),
         (
             "clustering.plans.columns",
@@ -111,6 +115,16 @@ def test_the_prefix_that_would_fit_is_named(tmp_path, prefix):
         check_layers(load_config(params).model_dump(mode="json"))
     params["models"]["resnet20"]["key_prefix"] = prefix
     check_layers(load_config(params).model_dump(mode="json"))
+
+
+@pytest.mark.parametrize("prefix", ["module.", "net."])
+def test_no_prefix_is_named_that_would_not_help(tmp_path, prefix):
+    """Neither the one that is set, for weights of other shapes, nor one for another network that has all names."""
+    network = create_model("resnet8", width=4) if prefix == "module." else create_model("resnet20")
+    torch.save({prefix + key: value for key, value in network.state_dict().items()}, tmp_path / "mine.th")
+    params = changed("models.resnet20", {"architecture": "resnet8", "checkpoint": str(tmp_path / "mine.th")})
+    with pytest.raises(ConvpressError, match=r"mine\.th: does not fit resnet8"):
+        check_layers(load_config(params).model_dump(mode="json"))
 
 
 def test_nobody_is_told_to_delete_a_file_of_their_own(tmp_path):

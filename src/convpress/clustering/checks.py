@@ -23,10 +23,11 @@ def check_clustering(config: ClusteringConfig, model: nn.Module) -> None:
     """
     try:
         traced(model)
-    except ConvpressError:
+    except ConvpressError as error:
+        reason = str(error.__cause__).split(". ")[0].split("\n")[0]
         raise ConvpressError(
-            f"clustering.model: {type(model).__name__} cannot be split before a layer, as the sweeps do: what it "
-            "computes depends on values or shapes, which torch.fx cannot trace; choose another network"
+            f"clustering.model: {type(model).__name__} cannot be split before a layer, as the sweeps do, because "
+            f"torch.fx cannot trace it ({reason}); choose another network"
         ) from None
     _check_layers("clustering.layers", config.layers, model)
     for number, group in enumerate(config.groups):

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from convpress.checkpoints import import_pretrained
 from convpress.clustering.checks import check_clustering
@@ -33,6 +34,8 @@ from convpress.sensitivity import ranks_of_layers
 from convpress.workflow.places import checkpoint_places
 
 MOST_THREADS = 1024
+COUNTER = "num_batches_tracked"
+"""What old checkpoints lack."""
 
 
 def check_layers(config: Mapping[str, Any]) -> None:
@@ -80,7 +83,9 @@ def _create(name: str, entry: Mapping[str, Any]) -> nn.Module:
                     "file: --config takes all values within braces for texts"
                 ) from None
         raise ConvpressError(f"models.{name}: {error}") from None
-    if empty := next((key for key, weights in model.named_parameters() if not weights.numel()), None):
+    if empty := next(
+        (key for key, weights in model.named_parameters() if not (is_lazy(weights) or weights.numel())), None
+    ):
         raise ConvpressError(
             f"models.{name}.arguments: {dict(arguments)} leave {empty} empty; give sizes of at least 1"
         )
@@ -200,7 +205,8 @@ def _check_checkpoint(name: str, entry: Mapping[str, Any], model: nn.Module) -> 
         return import_pretrained(path, model, entry["key_prefix"])
     except ConvpressError as error:
         said = str(error)
-    if prefix := _fitting_prefix(path, model):
+    prefix = _fitting_prefix(path, model)
+    if prefix not in ("", entry["key_prefix"]):
         said = f"{path}: its keys begin with {prefix!r}; set models.{name}.key_prefix to that"
     if "/" in entry["checkpoint"]:
         # Reworded here and not where it is said, because trainings import that and would all run anew.
@@ -210,12 +216,12 @@ def _check_checkpoint(name: str, entry: Mapping[str, Any], model: nn.Module) -> 
 
 def _fitting_prefix(path: Path, model: nn.Module) -> str:
     """The prefix in a checkpoint's keys without which they are those of `model`; empty where there is none."""
-    expected = [key for key in model.state_dict() if not key.endswith("num_batches_tracked")]
+    expected = [key for key in model.state_dict() if not key.endswith(COUNTER)]
     with suppress(Exception):  # why a file cannot be read has been said
         content = torch.load(path, map_location="cpu", weights_only=True)
-        keys = content.get("state_dict", content)
+        keys = {key for key in content.get("state_dict", content) if not key.endswith(COUNTER)}
         for prefix in (key.removesuffix(expected[0]) for key in keys if key.endswith(expected[0])):
-            if all(prefix + key in keys for key in expected):
+            if keys == {prefix + key for key in expected}:
                 return str(prefix)
     return ""
 
