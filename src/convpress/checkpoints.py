@@ -8,6 +8,7 @@ import pickle
 import re
 import struct
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -36,11 +37,12 @@ def save_model(model: nn.Module, path: Path | str, extra: Mapping[str, Any] | No
     """Write `model` to one ``.safetensors`` file from which :func:`load` rebuilds it; atomic.
 
     Metadata: ``convpress`` (format version), ``architecture``, ``surgeries`` and ``extra`` (plain data of
-    one's own), the last three as JSON. The same model gives the same bytes.
+    one's own, whose keys come back as text), the last three as JSON. The same model gives the same bytes.
 
     Raises:
         ConvpressError: the model was not made by :func:`convpress.models.create_model`, or was changed since in a
-            way that is not noted, so that its file could not be loaded; nothing is written then.
+            way that is not noted, so that its file could not be loaded, or `extra` is no plain data; nothing is
+            written then.
     """
     from convpress.layers.surgery import surgeries, uncompiled
 
@@ -55,7 +57,7 @@ def save_model(model: nn.Module, path: Path | str, extra: Mapping[str, Any] | No
         "convpress": str(FORMAT),
         "architecture": json.dumps(architecture, sort_keys=True),
         "surgeries": json.dumps([asdict(surgery) for surgery in surgeries(model)], sort_keys=True),
-        "extra": json.dumps(dict(extra or {}), sort_keys=True),
+        "extra": _extra(path, extra or {}),
     }
     check_comes_back(path, model, {key: json.loads(metadata[key]) for key in ("architecture", "surgeries")})
     # Copies, because the format refuses tensors that share memory or are not laid out row by row.
@@ -66,6 +68,16 @@ def save_model(model: nn.Module, path: Path | str, extra: Mapping[str, Any] | No
     content = _with_sorted_header(to_safetensors(state, metadata))
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
+
+
+def _extra(path: Path | str, extra: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(dict(extra), sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise ConvpressError(
+            f"{path}: not saved, extra must be numbers, texts, lists or dicts with keys of text ({error}); take "
+            "numbers out of tensors and arrays with .item() or .tolist()."
+        ) from error
 
 
 def _with_sorted_header(content: bytes) -> bytes:
@@ -103,8 +115,9 @@ def load(path: Path | str) -> nn.Module:
         raise ConvpressError(f"{path}: {error}") from error
     take_type(model, state)
     check_state(path, state, model)
-    model.load_state_dict(state)
-    return model.eval()
+    # The same code wrote the file, so its layers find the versions that they have now and migrate nothing.
+    current = _with_versions(state, model.state_dict()._metadata)  # type: ignore[attr-defined]
+    return _fill(path, model, current)
 
 
 def _read(path: Path | str, with_state: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -161,18 +174,37 @@ def import_pretrained(path: Path | str, model: nn.Module, prefix: str = "module.
         )
     state = _read_state_dict(path, prefix)
     check_state(path, state, model, counters_optional=True)
-    model.load_state_dict(state, strict=False)  # the check above is the stricter one
+    return _fill(path, model, state, strict=False)  # the check above is the stricter one
+
+
+def _fill(path: Path | str, model: nn.Module, state: Mapping[str, Tensor], strict: bool = True) -> nn.Module:
+    try:
+        model.load_state_dict(state, strict=strict)
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ConvpressError(f"{path}: {type(model).__name__} does not take these weights ({reason}).") from error
     return model.eval()
 
 
-def _read_state_dict(path: Path | str, prefix: str) -> dict[str, Tensor]:
+def _with_versions(state: Mapping[str, Tensor], versions: Mapping[str, Any] | None) -> Mapping[str, Tensor]:
+    """A state dict that tells the layers of which version of them it is, as ``state_dict()`` makes it."""
+    result = OrderedDict(state)
+    if versions is not None:
+        result._metadata = versions  # type: ignore[attr-defined]
+    return result
+
+
+def _read_state_dict(path: Path | str, prefix: str) -> Mapping[str, Tensor]:
     content = _torch_load(path)
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise ConvpressError(
             f"{path}: holds no state dict (names with tensors, alone or under 'state_dict'); use another checkpoint."
         )
-    return {str(key).removeprefix(prefix): value for key, value in state.items()}
+    versions = getattr(state, "_metadata", None)
+    if versions is not None:  # by the names of modules, which have no dot at their end
+        versions = {f"{name}.".removeprefix(prefix).removesuffix("."): version for name, version in versions.items()}
+    return _with_versions({str(key).removeprefix(prefix): value for key, value in state.items()}, versions)
 
 
 def _torch_load(path: Path | str) -> Any:

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from convpress.errors import ConvpressError
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -22,8 +24,13 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     The temporary name keeps the suffix, because many writers choose their format by it. The file is on disk
     (fsync) before it gets its name, so a crash leaves the old file or the new one, never a part of it. When
     the block raises, the temporary file is removed and `path` stays as it was. Missing folders are made.
+
+    Raises:
+        ConvpressError: `path` is a folder.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ConvpressError(f"{path}: this is a folder; give the name of a file, such as one in it.")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
     try:

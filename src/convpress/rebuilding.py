@@ -77,7 +77,8 @@ def take_type(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Give `model` the floating type of `state`, if that has a single one."""
     types = {value.dtype for value in state.values() if value.is_floating_point()}
     if len(types) == 1:
-        model.to(types.pop())
+        dtype = types.pop()
+        model._apply(lambda t: t.to(dtype) if t.is_floating_point() else t)  # .to would make complex numbers real
 
 
 def check_comes_back(path: Path | str, model: nn.Module, noted: Mapping[str, Any]) -> None:
@@ -94,6 +95,7 @@ def check_comes_back(path: Path | str, model: nn.Module, noted: Mapping[str, Any
     except ConvpressError as error:
         raise ConvpressError(f"{path}: not saved, the file could not be loaded: {error}") from error
     state = model.state_dict()
+    _check_numbers(path, state)
     take_type(found, state)
     differences = _differences(state, found)
     if differences:
@@ -106,6 +108,17 @@ def check_comes_back(path: Path | str, model: nn.Module, noted: Mapping[str, Any
         )
 
 
+def _check_numbers(path: Path | str, state: Mapping[str, Any]) -> None:
+    for key, value in state.items():
+        if not isinstance(value, Tensor):
+            raise ConvpressError(
+                f"{path}: not saved, {key} is a {type(value).__name__}, and a file holds tensors alone; let "
+                "get_extra_state return a tensor, or make the state an argument of the network."
+            )
+        if is_lazy(value) or value.is_meta:
+            raise ConvpressError(f"{path}: not saved, {key} has no numbers yet; run the network on an image first.")
+
+
 def _other_modules(model: nn.Module, found: nn.Module) -> tuple[str, str] | None:
     """The first module that is another in `found`, and how, if there is one."""
     here, there = (dict(network.named_modules(remove_duplicate=False)) for network in (model, found))
@@ -115,7 +128,7 @@ def _other_modules(model: nn.Module, found: nn.Module) -> tuple[str, str] | None
             continue
         if ours is None or theirs is None:
             return name, "was removed" if ours is None else "was added"
-        if (type(ours).__name__, ours.extra_repr()) != (type(theirs).__name__, theirs.extra_repr()):
+        if _said(ours) != _said(theirs):
             return name or "the network", f"is {_said(ours)}, and was {_said(theirs)}"
     for name, other in sorted(_twins(found) ^ _twins(model)):
         return name, f"and {other} share their weights in one of the two networks alone"
@@ -123,7 +136,9 @@ def _other_modules(model: nn.Module, found: nn.Module) -> tuple[str, str] | None
 
 
 def _said(module: nn.Module) -> str:
-    return f"{type(module).__name__}({module.extra_repr()})"
+    # These two name the devices of their tensors, whose names, shapes and types are compared besides.
+    of_itself = "" if isinstance(module, nn.ParameterDict | nn.ParameterList) else module.extra_repr()
+    return f"{type(module).__name__}({of_itself})"
 
 
 def _twins(model: nn.Module) -> set[tuple[str, str]]:

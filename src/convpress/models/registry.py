@@ -34,14 +34,15 @@ def register_model(name: str) -> Callable[[Factory], Factory]:
     return register
 
 
-def create_model(name: str, **arguments: Any) -> nn.Module:
+def create_model(name: str, /, **arguments: Any) -> nn.Module:
     """Build a network with fresh weights and note its architecture in ``model.convpress_architecture``.
 
     ``torchvision/<name>`` builds a torchvision model; its ``weights`` argument is honoured and not noted, as
     a file brings its own weights.
 
     Raises:
-        ConvpressError: unknown name, arguments the model does not take, or arguments that JSON cannot hold.
+        ConvpressError: unknown name, arguments the model does not take, or arguments that JSON cannot hold; or what
+            is registered makes no module.
     """
     pretrained = name.startswith(TORCHVISION) and arguments.get("weights") is not None
     noted = {k: value for k, value in arguments.items() if k != "weights" or not name.startswith(TORCHVISION)}
@@ -52,8 +53,11 @@ def create_model(name: str, **arguments: Any) -> nn.Module:
     factory = _factory(name)
     try:
         model = factory(**arguments)
-    except (TypeError, ValueError, LookupError, RuntimeError) as error:
-        raise ConvpressError(f"model {name}: cannot be built with {arguments} ({error}).") from error
+    except Exception as error:  # a network refuses arguments in words of its own, by assertions too
+        reason = str(error) or type(error).__name__
+        raise ConvpressError(f"model {name}: cannot be built with {arguments} ({reason}).") from error
+    if not isinstance(model, nn.Module):
+        raise ConvpressError(f"model {name}: its function made a {type(model).__name__}; let it return an nn.Module.")
     if pretrained:
         # With weights, two of torchvision's models set these themselves; without them a reload must be told.
         noted |= {key: getattr(model, key) for key in ("aux_logits", "transform_input") if hasattr(model, key)}
