@@ -7,6 +7,7 @@ from typing import Any, Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from convpress.decompose.cp import cp_decompose
 from convpress.decompose.sensitivity import correct_cp, sensitivity_cp
@@ -27,8 +28,8 @@ def _depthwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
     The gradient of a strided depthwise convolution is far slower there (benchmarks/strided_gradient.py).
     """
-    quick = conv.stride == (1, 1) or not torch.is_grad_enabled() or conv.weight.device.type != "cpu"
-    if quick or not runs_plainly(conv):
+    quick = conv.stride == (1, 1) or not torch.is_grad_enabled() or isinstance(x, Proxy)
+    if quick or conv.weight.device.type != "cpu" or not runs_plainly(conv):
         return conv(x)
     every = F.conv2d(x, conv.weight, conv.bias, 1, conv.padding, conv.dilation, conv.groups)
     return every[..., :: conv.stride[0], :: conv.stride[1]]

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from convpress.errors import ConvpressError
 from convpress.layers.base import ConvLayer, Padding, Size, check_given, conv_geometry
@@ -47,7 +48,9 @@ class FactorisedConv2d(ConvLayer, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, S, H, W) to (N, T, H', W')."""
-        if not (self.training and torch.is_grad_enabled() and x.device.type == "cpu" and self.learns_dense):
+        if isinstance(x, Proxy) or not (self.training and torch.is_grad_enabled() and self.learns_dense):
+            return self.chain(x)
+        if x.device.type != "cpu":
             return self.chain(x)
         if torch.jit.is_tracing() or torch.compiler.is_exporting() or not self._reads_weights_alone():
             return self.chain(x)
@@ -101,9 +104,10 @@ class FactorisedConv2d(ConvLayer, ABC):
     def sensitivity(self) -> Tensor:
         """Return the sensitivity of the kernel to noise in the factors, a differentiable scalar.
 
-        It is lim_{s->0} E ||K(theta + s d) - K(theta)||^2 / s^2, d standard normal (Phan et al., ECCV 2020).
+        It is lim_{s->0} E ||K(theta + s d) - K(theta)||^2 / s^2, d standard normal (Phan et al., ECCV 2020); in float32
+        where the factors have 16 bits.
         """
-        factors = self.factors()
+        factors = [factor.float() if factor.itemsize == 2 else factor for factor in self.factors()]
         with torch.autocast(factors[0].device.type, enabled=False):  # products of many norms: not in 16 bits
             return self._sensitivity(factors)
 

@@ -9,7 +9,10 @@ from typing import Any, Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, is_grad_enabled, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
+from torch.autograd.forward_ad import unpack_dual
 from torch.compiler import is_compiling, is_dynamo_compiling
+from torch.fx import Proxy
 from torch.jit import is_tracing
 
 from convpress.layers.indexed import IndexedConv2d
@@ -53,13 +56,14 @@ class PreparedConv2d(IndexedConv2d):
             and ready.source.data_ptr() == ready.address
             and self.bias is ready.bias
             and not is_grad_enabled()
+            and not isinstance(x, Proxy)
         ):
             out = F.conv2d(x, *ready.first, self.stride, self.padding, self.dilation)
             return out if ready.second is None else F.conv2d(out, *ready.second)
         return self._unprepared(x)
 
     def _unprepared(self, x: Tensor) -> Tensor:
-        if self.training or is_grad_enabled() or is_compiling() or is_tracing():
+        if self.training or is_grad_enabled() or is_compiling() or is_tracing() or not _holds_numbers(self.weight):
             self._prepared = None
             return F.conv2d(x, self.kernel(), self.bias, self.stride, self.padding, self.dilation)
         ready = self._prepare()
@@ -119,11 +123,19 @@ class Prepared:
         """`first` and `second` are the weight and the bias of the two convolutions."""
         self.source, self.index, self.bias = source, index, bias
         self.first, self.second = first, second
-        # Tensors of inference mode count no changes and are never kept.
-        self.lasts = not (source.is_inference() or index.is_inference())
+        # Tensors of inference mode count no changes and are never kept; those of fake modes end with their mode.
+        convs = [first] if second is None else [first, second]
+        whole = all(type(weight) is Tensor for weight, _ in convs)
+        self.lasts = whole and not (source.is_inference() or index.is_inference())
         if self.lasts:
             self.version, self.address = source._version, source.data_ptr()
             self.held = source.detach()  # so that no other values get this address
+
+
+def _holds_numbers(weight: Tensor) -> bool:
+    """Whether a parameter is no more than its numbers: no part of a trace or of vmap, and without a tangent."""
+    plain = type(weight) in (Tensor, nn.Parameter) and not is_functorch_wrapped_tensor(weight)
+    return plain and unpack_dual(weight).tangent is None
 
 
 def _laid_out(weight: Tensor, like: Tensor) -> Tensor:
