@@ -30,7 +30,7 @@ def perturbed(model: nn.Module, level: float, seed: int) -> nn.Module:
     for layer in factorised(noisy):
         factors = [factor.detach() for factor in layer.factors()]
         scales = [level * float(factor.square().mean().sqrt()) for factor in factors]
-        noise = [torch.randn(factor.shape, generator=generator).to(factor) for factor in factors]
+        noise = [torch.randn(factor.shape, generator=generator, device="cpu").to(factor) for factor in factors]
         layer.set_factors([f + s * n for f, s, n in zip(factors, scales, noise, strict=True)])
     return noisy
 

@@ -127,7 +127,7 @@ def interleaved_times(
     `warmup` turns are not kept. Copies run and `models` stay as they are; `in_place` saves the memory of the copies
     and leaves `models` in `dtype`, with the numbers it rounds, on `device`, in `layout` and in eval mode.
     """
-    x = torch.randn(batch_size, *input_shape, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(batch_size, *input_shape, generator=torch.Generator().manual_seed(0), device="cpu")
     x = x.to(device, dtype).contiguous(memory_format=layout)
     ready = {
         name: (model if in_place else copy.deepcopy(model)).to(device, dtype).eval().to(memory_format=layout)

@@ -189,3 +189,75 @@ def test_padding_in_words_is_kept_in_the_arguments(padding):
 def test_numbers_of_channels_that_are_none_are_refused(place, channels):
     with pytest.raises(ConvpressError, match=rf"{place} is {channels!r}; .* integer from 1 to"):
         SharedFilterConv2d(**({"in_channels": 4, "out_channels": 6} | {place: channels}), kernel_size=3, clusters=1)
+
+
+@pytest.mark.parametrize(
+    ("conv", "words"),
+    [
+        (nn.Conv2d(4, 6, 3, dtype=torch.complex64), "complex; only real convolutions can be compressed"),
+        (nn.LazyConv2d(6, 3), "LazyConv2d has no weight yet; run the network on an image first"),
+        (nn.Conv2d(4, 6, 3, device="meta"), "on the meta device and hold no numbers"),
+    ],
+    ids=["complex", "lazy", "meta"],
+)
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+def test_convolutions_without_real_numbers_are_refused(conv, words):
+    refused = [
+        lambda: CPConv2d.from_conv(conv, 2),
+        lambda: TuckerConv2d.from_conv(conv, (2, 2)),
+        lambda: LowRankConv2d.from_conv(conv, 2),
+        lambda: SharedFilterConv2d.from_conv(conv, HALVES),
+        lambda: ElementwiseSharedConv2d.from_conv(conv, POSITIONS),
+        lambda: SharedKernelConv2d.from_conv(conv, torch.zeros(6, 4)),
+        lambda: merge_channels(conv, nn.BatchNorm2d(6), nn.Conv2d(6, 2, 3), 2),
+        lambda: merge_channels(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), conv, 2),
+    ]
+    for refuse in refused:
+        with pytest.raises(ConvpressError, match=words):
+            refuse()
+
+
+@pytest.mark.parametrize("form", [np.asarray, torch.as_tensor, list], ids=["array", "tensor", "list"])
+def test_ranks_factors_and_labels_may_be_arrays_tensors_and_lists(form):
+    for family, ranks in ((TuckerConv2d, (2, 3)), (TensorChainConv2d, (1, 2, 2))):
+        layer = family.from_conv(CONV, ranks)
+        factors = [form(factor.detach().tolist()) for factor in layer.factors()]
+        for same in (
+            family.from_conv(CONV, ranks=form(ranks)),
+            family.from_conv(CONV, ranks=form(ranks), factors=factors),
+            family.from_factors(factors, kernel_size=3, bias=form(CONV.bias.tolist())).float(),
+        ):
+            assert torch.allclose(same(torch.ones(1, 4, 5, 5)), layer(torch.ones(1, 4, 5, 5)), atol=1e-6)
+    for cls, labels in (
+        (SharedFilterConv2d, HALVES),
+        (ElementwiseSharedConv2d, POSITIONS),
+        (SharedKernelConv2d, torch.arange(24).view(6, 4) % 4 - 1),
+    ):
+        expected = cls.from_conv(CONV, labels)
+        assert torch.equal(cls.from_conv(CONV, form(labels.tolist())).kernel(), expected.kernel())
+        if cls is not SharedKernelConv2d:
+            given = cls.from_conv(CONV, labels, form(expected.weight.tolist()))
+            assert torch.equal(given.kernel(), expected.kernel())
+
+
+@pytest.mark.parametrize(
+    ("cls", "labels"),
+    [
+        (SharedFilterConv2d, HALVES + 0.5),
+        (ElementwiseSharedConv2d, POSITIONS + 0.5),
+        (ElementwiseSharedConv2d, POSITIONS - 1),
+        (SharedKernelConv2d, torch.arange(24).view(6, 4) % 4 - 5),
+        (SharedKernelConv2d, torch.full((6, 4), torch.nan)),
+        (SharedKernelConv2d, HALVES),
+    ],
+)
+def test_labels_are_integers(cls, labels):
+    with pytest.raises(ConvpressError, match=r"labels must be integers from (0|-1) of the shape \(6,"):
+        cls.from_conv(CONV, labels)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.complex64])
+def test_factors_are_floating_numbers(dtype):
+    factors = [torch.ones(4, 2, dtype=dtype), torch.ones(9, 2, dtype=dtype), torch.ones(6, 2, dtype=dtype)]
+    with pytest.raises(ConvpressError, match=f"CPConv2d: the factors are {dtype}; give floating numbers"):
+        CPConv2d.from_factors(factors, kernel_size=3)

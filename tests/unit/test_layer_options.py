@@ -5,7 +5,20 @@ import torch
 from test_layers import FAMILIES, random_factors
 from torch import nn
 
-from convpress.layers import CPConv2d, SeparableCPConv2d, TensorChainConv2d, TuckerConv2d
+from convpress.decompose.low_rank import alternate
+from convpress.layers import (
+    CPConv2d,
+    ElementwiseSharedConv2d,
+    LowRankConv2d,
+    SeparableConv2d,
+    SeparableCPConv2d,
+    SharedFilterConv2d,
+    SharedKernelConv2d,
+    TensorChainConv2d,
+    TuckerConv2d,
+    replace_conv,
+)
+from convpress.merging import merge_channels
 
 BETWEEN = {SeparableCPConv2d: 3 + 3 + 3, CPConv2d: 3 + 3, TuckerConv2d: 2 + 3, TensorChainConv2d: 2 * 2 + 2 * 2}
 
@@ -41,3 +54,37 @@ def test_a_layer_has_the_mode_and_the_type_of_its_convolution(family, training):
 def test_values_between_the_convolutions_are_counted(family):
     conv = nn.Conv2d(4, 6, 3)
     assert family.from_conv(conv, factors=random_factors(family, conv)).between == BETWEEN[family]
+
+
+@pytest.mark.parametrize(
+    ("cls", "options"),
+    [
+        (CPConv2d, {"rank": 3, "starts": 4, "slack": 0.1}),
+        (SeparableCPConv2d, {"rank": 3, "starts": 4, "slack": 0.1}),
+        (TuckerConv2d, {"ranks": (2, 2), "slack": 0.1}),
+        (TensorChainConv2d, {"ranks": (2, 2, 2), "starts": 4, "slack": 0.1}),
+        (LowRankConv2d, {"bases": 2}),
+        (LowRankConv2d, {"bases": 2, "decomposed": True}),
+        (SeparableConv2d, {"rank": 3}),
+        (SharedFilterConv2d, {"labels": [0, 1, 0, 1, 0, 1]}),
+        (SharedKernelConv2d, {"labels": [[-1, 0, 1, 2]] * 6}),
+        (ElementwiseSharedConv2d, {"labels": [[[[0] * 3] * 3] * 4] * 6}),
+    ],
+)
+def test_layers_are_made_where_their_convolution_is_whatever_the_default_device(cls, options):
+    conv, x = nn.Conv2d(4, 6, 3), torch.randn(1, 4, 5, 5)
+    here, there = nn.Sequential(conv), nn.Sequential(conv)
+    expected = replace_conv(here, "0", cls, **options)(x)
+    with torch.device("meta"):
+        layer = replace_conv(there, "0", cls, **options)
+    assert torch.equal(layer(x), expected)
+
+
+def test_channels_merge_and_kernels_expand_whatever_the_default_device():
+    layers, weight = (nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Conv2d(6, 4, 3)), torch.randn(6, 4, 3, 3)
+    with torch.device("meta"):
+        for rule in ("seed", "folded"):
+            merged = merge_channels(*layers, 3, rule=rule)
+            assert all(parameter.device.type == "cpu" for layer in merged for parameter in layer.parameters())
+        found = alternate(weight, 2, penalty=0.1, sweeps=1, seed=0)
+    assert found.basis.isfinite().all()

@@ -279,6 +279,6 @@ def test_a_fit_with_all_channels_finds_the_same_layer():
 
 def test_what_is_no_batch_norm_of_images_is_named_and_numpys_integers_are_integers():
     conv1, bn, conv2 = triple(4)
-    with pytest.raises(ConvpressError, match="between the convolutions stands a ReLU; a BatchNorm2d is needed"):
+    with pytest.raises(ConvpressError, match="between the convolutions stands a ReLU; a BatchNorm2d with torch's own"):
         merge_channels(conv1, nn.ReLU(), conv2, 2)
     assert merge_channels(conv1, bn, conv2, np.int64(2))[0].out_channels == 2

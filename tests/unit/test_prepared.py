@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from convpress.layers import ElementwiseSharedConv2d, SharedFilterConv2d
+from convpress.layers import ElementwiseSharedConv2d, SharedFilterConv2d, SharedKernelConv2d
 
 LABELS = torch.tensor([0, 1, 0, 2, 1, 0])
 
@@ -102,6 +102,24 @@ def test_an_index_of_another_shape_is_refused():
     state = ElementwiseSharedConv2d.from_conv(conv, torch.arange(216).view(6, 4, 3, 3) % 3).state_dict()
     with pytest.raises(RuntimeError, match=r"index: shape \(6, 4, 3, 3\) is not \(6,\)"):
         layer().load_state_dict(state)
+
+
+@pytest.mark.parametrize("index", [[0, 1, 3, 0, 0, 0], [258, 0, 0, 0, 0, 0], [0.7, 0, 0, 0, 0, 0], [-1, 0, 0, 0, 0, 0]])
+def test_an_index_that_points_nowhere_is_refused(index):
+    shared = layer()
+    with pytest.raises(RuntimeError, match="index: holds other numbers than the integers from 0 to 2"):
+        shared.load_state_dict(shared.state_dict() | {"index": torch.tensor(index)})
+
+
+def test_each_layer_knows_the_largest_number_of_its_index():
+    conv, x = nn.Conv2d(4, 6, 3), torch.randn(1, 4, 5, 5)
+    dropping = SharedKernelConv2d.from_conv(conv, torch.arange(24).view(6, 4) % 4 - 1)
+    every = ElementwiseSharedConv2d.from_conv(conv, torch.arange(216).view(6, 4, 3, 3) % 3)
+    for shared, most in ((dropping, 3), (every, 2)):
+        shared.load_state_dict(shared.state_dict() | {"index": torch.full(shared.index.shape, most)})
+        shared(x)
+        with pytest.raises(RuntimeError, match=f"from 0 to {most}"):
+            shared.load_state_dict(shared.state_dict() | {"index": torch.full(shared.index.shape, most + 1)})
 
 
 def test_a_loaded_index_is_the_layers_own_and_as_small():

@@ -59,7 +59,7 @@ def test_a_file_keeps_centroids_and_a_compact_index(tmp_path):
 
 @pytest.mark.parametrize("labels", [[0, 2, 0, 2, 0, 0], [0, 1, 0], [1, 1, 1, 1, 1, 1]])
 def test_labels_that_do_not_fit_are_refused(labels):
-    with pytest.raises(ConvpressError, match="labels must be 6 integers"):
+    with pytest.raises(ConvpressError, match=r"labels must be .*integers"):
         SharedFilterConv2d.from_conv(nn.Conv2d(2, 6, 3), torch.tensor(labels))
 
 

@@ -124,7 +124,7 @@ def balancing_gauge(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     Q Q' is the geometric mean P of K^-1 and H, P K P = H; Q is its symmetric root, so that it is the identity
     when nothing is to be gained.
     """
-    identity, tiny = torch.eye(len(left), dtype=left.dtype), torch.finfo(left.dtype).tiny
+    identity, tiny = torch.eye(len(left), dtype=left.dtype, device=left.device), torch.finfo(left.dtype).tiny
     floor = 1e-10  # keeps the gauge well-conditioned when a rank is larger than needed
     left = left + (floor * left.diagonal().mean() + tiny) * identity
     right = right + (floor * right.diagonal().mean() + tiny) * identity

@@ -64,7 +64,11 @@ def cp_reconstruct(factors: Sequence[Tensor]) -> Tensor:
 def random_start(shape: Sequence[int], rank: int, seed: int) -> tuple[Tensor, ...]:
     """Return seeded factors (I_n, rank), iid normal with variance 1 / I_n (columns of about unit norm)."""
     generator = torch.Generator().manual_seed(seed)
-    return tuple(torch.randn(size, rank, generator=generator, dtype=torch.float64) / math.sqrt(size) for size in shape)
+
+    def drawn(size: int) -> Tensor:
+        return torch.randn(size, rank, generator=generator, dtype=torch.float64, device="cpu") / math.sqrt(size)
+
+    return tuple(drawn(size) for size in shape)
 
 
 def hosvd_start(tensor: Tensor, rank: int, seed: int) -> tuple[Tensor, ...]:
@@ -82,7 +86,7 @@ def hosvd_start(tensor: Tensor, rank: int, seed: int) -> tuple[Tensor, ...]:
         energy, vectors = np.linalg.eigh(unfolding @ unfolding.T)
         kept = min(size, rank)
         basis = vectors[:, -kept:] * np.sqrt(energy[-kept:].clip(0))
-        mixture = torch.randn(kept, rank, generator=generator, dtype=torch.float64)
+        mixture = torch.randn(kept, rank, generator=generator, dtype=torch.float64, device="cpu")
         factors.append(torch.from_numpy(basis @ mixture.numpy()))
     return tuple(factors)
 

@@ -101,8 +101,8 @@ def alternate(weight: Tensor, count: int, *, penalty: float, sweeps: int, seed: 
     rows = kernel.reshape(n * c, h * w)
     norm = float(rows.norm())
     generator = torch.Generator().manual_seed(seed)
-    basis = torch.randn(count, h * w, generator=generator, dtype=torch.float64) * norm / (h * w)
-    coefficients = torch.zeros(n * c, count, dtype=torch.float64)
+    basis = torch.randn(count, h * w, generator=generator, dtype=torch.float64, device="cpu") * norm / (h * w)
+    coefficients = rows.new_zeros(n * c, count)
     objectives, errors = [], []
     for _ in range(sweeps):
         residual = rows - coefficients @ basis

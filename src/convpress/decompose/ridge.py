@@ -68,7 +68,7 @@ class RidgeBlock:
             return torch.diag(self.weight.clamp_min(floor).rsqrt())
         jitter = _NULL * _trace(self.weight) + torch.finfo(self.weight.dtype).tiny
         lower = torch.linalg.cholesky(_lifted(self.weight, jitter))
-        identity = torch.eye(len(lower), dtype=lower.dtype)
+        identity = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
         return torch.linalg.solve_triangular(lower.T, identity, upper=True)
 
 
@@ -106,4 +106,4 @@ def _trace(matrix: Tensor) -> float:
 
 
 def _lifted(matrix: Tensor, jitter: float) -> Tensor:
-    return matrix + jitter * torch.eye(len(matrix), dtype=matrix.dtype)
+    return matrix + jitter * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)

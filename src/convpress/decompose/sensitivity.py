@@ -137,7 +137,7 @@ class _CP:
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
-        self._sizes = torch.tensor(tensor.shape, dtype=tensor.dtype)
+        self._sizes = tensor.new_tensor(tensor.shape)
 
     sensitivity = staticmethod(sensitivity_cp)
     rebuild = staticmethod(cp_tensor)
@@ -179,12 +179,12 @@ class _Tucker:
         if n == 1:  # W = T G_(1) G_(1)' + P ||U3||^2 I
             inner = (core @ u3.T).flatten(1)
             weight = T * core.flatten(1) @ core.flatten(1).T
-            weight = weight + P * u3.square().sum() * torch.eye(len(core), dtype=core.dtype)
+            weight = weight + P * u3.square().sum() * _identity(len(core), core)
             return RidgeBlock(self.tensor.flatten(1) @ inner.T, inner @ inner.T, weight)
         if n == 2:  # the same, seen from the other side
             inner = torch.tensordot(u1, core, dims=1).flatten(0, 1)
             weight = S * core.flatten(0, 1).T @ core.flatten(0, 1)
-            weight = weight + P * u1.square().sum() * torch.eye(core.shape[2], dtype=core.dtype)
+            weight = weight + P * u1.square().sum() * _identity(core.shape[2], core)
             return RidgeBlock(self.tensor.flatten(0, 1).T @ inner, inner.T @ inner, weight)
         # Z'Z = U1'U1 x U3'U3 and W = S (I x U3'U3) + T (U1'U1 x I) are diagonal in the same basis.
         d1, v1 = torch.linalg.eigh(u1.T @ u1)
@@ -226,8 +226,8 @@ class _Chain:
         # ||A B||^2 and ||C A||^2 of core A (a, I, b), the next B and the one before C: the rest is constant.
         after, before = blocks[(n + 1) % 3], blocks[(n + 2) % 3]
         of_a, of_b = _right_gram(before), _left_gram(after)
-        weight = after.shape[1] * torch.kron(of_a, torch.eye(len(of_b), dtype=of_b.dtype))
-        weight = weight + before.shape[1] * torch.kron(torch.eye(len(of_a), dtype=of_a.dtype), of_b)
+        weight = after.shape[1] * torch.kron(of_a, _identity(len(of_b), of_b))
+        weight = weight + before.shape[1] * torch.kron(_identity(len(of_a), of_a), of_b)
         return RidgeBlock(*chain_block(self.tensor, blocks, n), weight)
 
     def shaped(self, solution: Tensor, blocks: Blocks, n: int) -> Tensor:
@@ -247,6 +247,10 @@ class _Chain:
 
 def _without(values: Tensor, n: int) -> Tensor:
     return torch.cat([values[:n], values[n + 1 :]])
+
+
+def _identity(size: int, like: Tensor) -> Tensor:
+    return torch.eye(size, dtype=like.dtype, device=like.device)
 
 
 def _left_gram(core: Tensor) -> Tensor:

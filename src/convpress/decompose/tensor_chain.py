@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from convpress.decompose.ridge import RidgeBlock
-from convpress.decompose.tensors import as_float64, leading_vectors
+from convpress.decompose.tensors import as_float64, leading_vectors, plain
 from convpress.errors import ConvpressError
 
 _TRIAL_SWEEPS = 30
@@ -128,7 +128,8 @@ def check_chain_ranks(ranks: Sequence[int], shape: Sequence[int]) -> tuple[int, 
     Raises:
         ConvpressError: not three positive integers, or one is more than the two cores that it joins can use.
     """
-    values = tuple(ranks) if isinstance(ranks, Sequence) else (ranks,)
+    ranks = plain(ranks)
+    values = tuple(map(plain, ranks)) if isinstance(ranks, Sequence) else (ranks,)
     whole = all(isinstance(rank, Integral) and not isinstance(rank, bool) and rank >= 1 for rank in values)
     if len(values) != 3 or not whole:
         raise ConvpressError(f"ranks is {ranks!r}; three integers of at least 1 are allowed.")
@@ -172,7 +173,7 @@ def _alternate(X: Tensor, cores: list[Tensor], sweeps: int, tolerance: float) ->
 def _least_squares(product: Tensor, gram: Tensor) -> Tensor:
     """Solve U gram = product; the tiny ridge holds degenerate rings without showing in the error."""
     ridge = 1e-12 * float(gram.diagonal().mean())
-    return RidgeBlock(product, gram, torch.ones(len(gram), dtype=gram.dtype)).solve(ridge)
+    return RidgeBlock(product, gram, torch.ones_like(gram[0])).solve(ridge)
 
 
 def _even(cores: list[Tensor]) -> list[Tensor]:
@@ -183,7 +184,7 @@ def _even(cores: list[Tensor]) -> list[Tensor]:
 
 def _random(X: Tensor, ranks: tuple[int, int, int], generator: torch.Generator) -> list[Tensor]:
     shapes = [(ranks[n], X.shape[n], ranks[(n + 1) % 3]) for n in range(3)]
-    return [torch.randn(shape, generator=generator, dtype=X.dtype) for shape in shapes]
+    return [torch.randn(shape, generator=generator, dtype=X.dtype, device=X.device) for shape in shapes]
 
 
 def _svd_start(X: Tensor, ranks: tuple[int, int, int], cut: int, generator: torch.Generator) -> list[Tensor]:
@@ -210,8 +211,10 @@ def _split(matrix: Tensor, rank: int, generator: torch.Generator) -> tuple[Tenso
     rows = vectors.T @ matrix
     weight = torch.linalg.vector_norm(rows, dim=1).sqrt()
     small = 0.01 * float(weight.mean())
-    A = small * torch.randn(matrix.shape[0], rank, generator=generator, dtype=matrix.dtype)
-    B = small * torch.randn(rank, matrix.shape[1], generator=generator, dtype=matrix.dtype)
+    A, B = (
+        small * torch.randn(shape, generator=generator, dtype=matrix.dtype, device=matrix.device)
+        for shape in ((matrix.shape[0], rank), (rank, matrix.shape[1]))
+    )
     A[:, :kept] = vectors * weight
     B[:kept] = rows / weight.clamp_min(torch.finfo(matrix.dtype).tiny)[:, None]
     return A, B

@@ -2,20 +2,46 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from convpress.errors import ConvpressError
 
 
+def as_tensor(values: Any) -> Tensor:
+    """Return a tensor as it is, and an array or lists as one on the CPU, whatever torch's default device is."""
+    return values if isinstance(values, Tensor) else torch.as_tensor(values, device="cpu")
+
+
+def plain(values: Any) -> Any:
+    """Return an array, a tensor or one of their numbers as Python's numbers or lists of them; others as they are."""
+    return values.tolist() if isinstance(values, Tensor | np.ndarray | np.generic) else values
+
+
+def check_numbers(tensor: Tensor) -> None:
+    """Refuse tensors that nothing can be computed of.
+
+    Raises:
+        ConvpressError: complex numbers, or none (on the meta device).
+    """
+    if tensor.is_meta:
+        raise ConvpressError("the weights are on the meta device and hold no numbers; give them numbers first.")
+    if tensor.is_complex():
+        raise ConvpressError("the numbers are complex; only real convolutions can be compressed, leave it as it is.")
+
+
 def as_float64(tensor: Tensor) -> Tensor:
     """Return `tensor` detached, in float64 on the CPU, where small dense algebra is fastest.
 
     Raises:
-        ConvpressError: it holds NaN or infinity.
+        ConvpressError: it holds NaN, infinity, complex numbers or none.
     """
-    result = torch.as_tensor(tensor).detach().to("cpu", torch.float64)
+    tensor = as_tensor(tensor)
+    check_numbers(tensor)
+    result = tensor.detach().to("cpu", torch.float64)
     if not bool(torch.isfinite(result).all()):
         raise ConvpressError("the tensor to decompose holds NaN or infinity; check where it came from.")
     return result

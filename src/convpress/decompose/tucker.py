@@ -8,7 +8,7 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
-from convpress.decompose.tensors import as_float64, leading_vectors
+from convpress.decompose.tensors import as_float64, leading_vectors, plain
 from convpress.errors import ConvpressError
 
 
@@ -80,7 +80,8 @@ def check_tucker_ranks(ranks: Sequence[int], in_channels: int, out_channels: int
         ConvpressError: not two integers, 1 <= R1 <= S and 1 <= R2 <= T.
     """
     allowed = (in_channels, out_channels)
-    values = tuple(ranks) if isinstance(ranks, Sequence) else (ranks,)
+    ranks = plain(ranks)
+    values = tuple(map(plain, ranks)) if isinstance(ranks, Sequence) else (ranks,)
     whole = all(isinstance(rank, Integral) and not isinstance(rank, bool) for rank in values)
     if len(values) != 2 or not whole or any(not 1 <= r <= top for r, top in zip(values, allowed, strict=True)):
         raise ConvpressError(

@@ -1,17 +1,21 @@
 """What layers in the place of a convolution share: their geometry, and the checks of what they are given."""
 
+import math
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
+from convpress.decompose.tensors import as_tensor, plain
 from convpress.errors import ConvpressError
 
 Size = int | Sequence[int]
 Padding = int | Sequence[int] | str
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 def pair(value: Size, name: str, least: int) -> tuple[int, int]:
@@ -27,27 +31,38 @@ def pair(value: Size, name: str, least: int) -> tuple[int, int]:
 
 
 def check_rank(rank: Any, name: str, largest: int, owner: str = "this kernel") -> int:
-    """Return `rank`, an int or one of NumPy, as an int in 1..`largest`.
+    """Return `rank`, an int or one of NumPy or torch, as an int in 1..`largest`.
 
     Raises:
         ConvpressError: it is something else.
     """
+    rank = plain(rank)
     if isinstance(rank, bool) or not isinstance(rank, Integral) or not 1 <= int(rank) <= largest:
         raise ConvpressError(f"{name} is {rank!r}; {owner} allows an integer from 1 to {largest}.")
     return int(rank)
 
 
-def check_given(owner: str, what: str, given: Sequence[Tensor], shapes: Sequence[Sequence[int]]) -> None:
-    """Refuse tensors that copying would broadcast or that spoil a layer; `owner` and `what` name them.
+def check_given(owner: str, what: str, given: Sequence[Any], shapes: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Return what is given as tensors, but for those that copying would broadcast or that spoil a layer.
+
+    `owner` and `what` name them. Arrays and lists are as good as tensors.
 
     Raises:
         ConvpressError: their number or shapes are not `shapes`, or they are not finite.
     """
+    given = [as_tensor(values) for values in given]
     have, want = tuple(tuple(tensor.shape) for tensor in given), tuple(tuple(shape) for shape in shapes)
     if have != want:
         raise ConvpressError(f"{owner}: {what} of shapes {have} do not fit; this layer needs {want}.")
     if not all(bool(torch.isfinite(tensor).all()) for tensor in given):
         raise ConvpressError(f"{owner}: the {what} hold NaN or infinity; compute them again.")
+    return given
+
+
+def are_integers(values: Tensor, least: float, most: float = math.inf) -> bool:
+    """Whether all `values`, of whatever type, are integers from `least` to `most`."""
+    numbers = values.double()
+    return bool(((numbers % 1 == 0) & (numbers >= least) & (numbers <= most)).all())
 
 
 class ConvLayer(nn.Module):
@@ -115,7 +130,8 @@ def check_plain(*convs: nn.Conv2d) -> None:
     """Refuse convolutions that use their weight in another way than ``nn.Conv2d``; parametrised ones do not.
 
     Raises:
-        ConvpressError: the class or the object has a forward of its own, or hooks compute its weight.
+        ConvpressError: the class or the object has a forward of its own, hooks compute its weight, or that is complex
+            or still to be made.
     """
     for conv in convs:
         if "weight" not in conv._parameters and not is_parametrized(conv, "weight"):
@@ -123,7 +139,11 @@ def check_plain(*convs: nn.Conv2d) -> None:
                 "hooks compute the weight of this convolution anew in each pass, and what it holds may be old; make it "
                 "a parameter first (torch.nn.utils.prune.remove, remove_weight_norm or remove_spectral_norm)."
             )
-        for name in ("forward", "_conv_forward"):
+        if is_lazy(conv.weight):
+            raise ConvpressError(f"this {type(conv).__name__} has no weight yet; run the network on an image first.")
+        if conv.weight.is_complex():
+            raise ConvpressError("its weight is complex; only real convolutions can be compressed, leave it as it is.")
+        for name in ("forward", "_conv_forward", "__call__"):
             if getattr(getattr(conv, name, None), "__func__", None) is not getattr(nn.Conv2d, name):
                 raise ConvpressError(
                     f"this {type(conv).__name__} has a {name} of its own, so it does not compute what nn.Conv2d does; "
@@ -153,3 +173,15 @@ def conv_geometry(conv: nn.Conv2d) -> dict[str, Any]:
         "dilation": conv.dilation,
         "bias": conv.bias is not None,
     }
+
+
+def layer_like(cls: type[Layer], conv: nn.Conv2d, **sizes: Any) -> Layer:
+    """Return a layer of the geometry, type and device of `conv`, yet to be filled.
+
+    Raises:
+        ConvpressError: as `conv_geometry`, or the class refuses `sizes`.
+    """
+    geometry = conv_geometry(conv)
+    with torch.device("cpu"):  # torch's default may be a device from which nothing can be moved
+        layer = cls(**geometry, **sizes)
+    return layer.to(conv.weight.device, conv.weight.dtype)

@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from convpress.errors import ConvpressError
-from convpress.layers.base import check_given, conv_geometry
+from convpress.decompose.tensors import check_numbers
+from convpress.layers.base import check_given, conv_geometry, layer_like
+from convpress.layers.indexed import check_labels
 from convpress.layers.shared import SharedFilterConv2d, index_type
 from convpress.layers.surgery import register_layer
 
@@ -36,12 +37,11 @@ class ElementwiseSharedConv2d(SharedFilterConv2d):
         the means of the clusters (0 where a cluster is empty) unless given. Raises `ConvpressError` for groups > 1,
         and for labels or centroids that do not fit.
         """
-        geometry, labels = conv_geometry(conv), torch.as_tensor(labels)
-        if labels.shape != conv.weight.shape or int(labels.min()) < 0:
-            raise ConvpressError(f"labels must be integers from 0 of the kernel's shape {tuple(conv.weight.shape)}.")
-        new = cls(**geometry, clusters=int(labels.max()) + 1).to(conv.weight.device, conv.weight.dtype)
+        conv_geometry(conv)
+        labels = check_labels(labels, conv.weight.shape, 0)
+        new = layer_like(cls, conv, clusters=int(labels.max()) + 1)
         if centroids is not None:
-            check_given(cls.__name__, "centroids", [centroids], [new.weight.shape])
+            (centroids,) = check_given(cls.__name__, "centroids", [centroids], [new.weight.shape])
         with torch.no_grad():
             new.index.copy_(labels)
             new.weight.copy_(position_means(conv.weight, labels) if centroids is None else centroids)
@@ -56,8 +56,9 @@ class ElementwiseSharedConv2d(SharedFilterConv2d):
 
 def position_means(values: Tensor, labels: Tensor) -> Tensor:
     """Means (k, ...) of the `values` (n, ...) that have the same label and position; 0 where there are none."""
+    check_numbers(values)
     rows, labels = values.detach().cpu(), labels.long().cpu()
     shape = (int(labels.max()) + 1, *rows.shape[1:])
-    sums = torch.zeros(shape, dtype=rows.dtype).scatter_add_(0, labels, rows)
-    counts = torch.zeros(shape, dtype=rows.dtype).scatter_add_(0, labels, torch.ones_like(rows))
+    sums = rows.new_zeros(shape).scatter_add_(0, labels, rows)
+    counts = rows.new_zeros(shape).scatter_add_(0, labels, torch.ones_like(rows))
     return (sums / counts.clamp(min=1)).to(values.device)

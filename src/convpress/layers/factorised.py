@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx import Proxy
 
+from convpress.decompose.tensors import as_tensor, plain
 from convpress.errors import ConvpressError
-from convpress.layers.base import ConvLayer, Padding, Size, check_given, conv_geometry
-from convpress.layers.surgery import has_hooks
+from convpress.layers.base import ConvLayer, Padding, Size, check_given, conv_geometry, layer_like
+from convpress.layers.hooks import has_hooks
 
 MOVING = 140
 """Multiply-accumulates that take a CPU as long as one value between two convolutions (benchmarks/dense_training.py)."""
@@ -124,7 +125,7 @@ class FactorisedConv2d(ConvLayer, ABC):
         Raises:
             ConvpressError: their number or shapes do not fit this layer, or they are not finite.
         """
-        check_given(type(self).__name__, "factors", factors, [factor.shape for factor in self.factors()])
+        factors = check_given(type(self).__name__, "factors", factors, [factor.shape for factor in self.factors()])
         for name, weight in self._weights(factors).items():
             self.get_parameter(f"{name}.weight").copy_(weight)
 
@@ -142,8 +143,12 @@ class FactorisedConv2d(ConvLayer, ABC):
         """Build a layer from factors alone; it takes their dtype and device, and sizes from their shapes.
 
         Raises:
-            ConvpressError: the factors do not fit together or not `kernel_size`, or the bias is not (T,).
+            ConvpressError: the factors do not fit together or not `kernel_size`, are no floating numbers, or the bias
+                is not (T,).
         """
+        factors = [as_tensor(factor) for factor in factors]
+        if not all(factor.is_floating_point() for factor in factors):
+            raise ConvpressError(f"{cls.__name__}: the factors are {factors[0].dtype}; give floating numbers.")
         in_channels, out_channels = cls._channels_of(factors)
         build: Any = cls
         layer = build(
@@ -158,7 +163,7 @@ class FactorisedConv2d(ConvLayer, ABC):
         ).to(factors[0])
         layer.set_factors(factors)
         if bias is not None:
-            check_given(cls.__name__, "biases", [bias], [(out_channels,)])
+            (bias,) = check_given(cls.__name__, "biases", [bias], [(out_channels,)])
             with torch.no_grad():
                 layer.expand.bias.copy_(bias)  # type: ignore[union-attr]
         return layer
@@ -177,7 +182,7 @@ class FactorisedConv2d(ConvLayer, ABC):
         slack: float | None,
         options: dict[str, Any],
     ) -> Self:
-        geometry = conv_geometry(conv)
+        conv_geometry(conv)  # what cannot be replaced is told before what is wrong with the rank
         if factors is None and rank is None:
             raise ConvpressError(f"{cls.__name__}: give {cls.rank_name}= or factors=.")
         if factors is not None:
@@ -186,15 +191,17 @@ class FactorisedConv2d(ConvLayer, ABC):
                     f"{cls.__name__}: {', '.join(options)} would steer a decomposition, which factors= replaces; "
                     "leave out the one or the other."
                 )
+            factors = [as_tensor(factor) for factor in factors]
             cls._channels_of(factors)
             found = cls._ranks_of(factors)
+            rank = plain(rank)
             if rank is not None and (tuple(rank) if isinstance(rank, Sequence) else rank) != found:
                 raise ConvpressError(
                     f"{cls.__name__}: {cls.rank_name}={rank!r} but the factors have {found!r}; leave one out."
                 )
             rank = found
         # The constructor checks the rank, so it comes before the costly decomposition.
-        layer = cls(**geometry, **{cls.rank_name: rank}).to(conv.weight)
+        layer = layer_like(cls, conv, **{cls.rank_name: rank})
         weight = conv.weight.detach()
         if factors is None:
             factors = cls._decompose(weight, rank, options)

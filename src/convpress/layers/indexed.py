@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from convpress.layers.base import ConvLayer
+from convpress.decompose.tensors import as_tensor
+from convpress.errors import ConvpressError
+from convpress.layers.base import ConvLayer, are_integers
+
+
+def check_labels(labels: Any, shape: Sequence[int], least: int) -> Tensor:
+    """Return labels, also those of lists and arrays, as int64.
+
+    Raises:
+        ConvpressError: they have another shape, or are no integers from `least`.
+    """
+    values = as_tensor(labels)
+    if values.shape != tuple(shape) or not are_integers(values, least):
+        raise ConvpressError(f"labels must be integers from {least} of the shape {tuple(shape)}.")
+    return values.long()
 
 
 class IndexedConv2d(ConvLayer):
@@ -17,6 +32,11 @@ class IndexedConv2d(ConvLayer):
     """
 
     index: Tensor
+
+    @property
+    def largest_index(self) -> int:
+        """What `index` holds at most."""
+        return torch.iinfo(self.index.dtype).max
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         result = super()._apply(fn, recurse)
@@ -45,6 +65,8 @@ class IndexedConv2d(ConvLayer):
             missing_keys.append(key)
         elif state_dict[key].shape != self.index.shape:
             error_msgs.append(f"{key}: shape {tuple(state_dict[key].shape)} is not {tuple(self.index.shape)}.")
+        elif not state_dict[key].is_meta and not are_integers(state_dict[key], 0, self.largest_index):
+            error_msgs.append(f"{key}: holds other numbers than the integers from 0 to {self.largest_index}.")
         else:
             given = state_dict[key].detach()
             # As torch does with parameters: assign=True takes the state's place, which is how a meta network is filled.

@@ -18,7 +18,7 @@ from convpress.decompose.low_rank import (
     split_basis,
 )
 from convpress.errors import ConvpressError
-from convpress.layers.base import ConvLayer, Padding, Size, check_given, check_rank, conv_geometry
+from convpress.layers.base import ConvLayer, Padding, Size, check_given, check_rank, layer_like
 from convpress.layers.surgery import register_layer
 
 
@@ -97,12 +97,12 @@ class LowRankConv2d(_Expansion):
             ConvpressError: grouped convolution, padding mode other than zeros, an impossible number of filters, or
                 factors of other shapes or with NaN.
         """
-        layer = cls(**conv_geometry(conv), bases=bases, decomposed=decomposed).to(conv.weight)
+        layer = layer_like(cls, conv, bases=bases, decomposed=decomposed)
         if factors is None:
             factors = expand_kernel(conv.weight, layer.bases, choice)
         else:
             n, c, h, w = conv.weight.shape
-            check_given(cls.__name__, "factors", factors, [(c, layer.bases, h, w), (n, c, layer.bases)])
+            factors = check_given(cls.__name__, "factors", factors, [(c, layer.bases, h, w), (n, c, layer.bases)])
         basis, coefficients = factors
         with torch.no_grad():
             layer.expand.weight.copy_(coefficients.flatten(1)[:, :, None, None])
@@ -177,12 +177,12 @@ class SeparableConv2d(_Expansion):
             ConvpressError: grouped convolution, padding mode other than zeros, an impossible rank, or factors of other
                 shapes or with NaN.
         """
-        layer = cls(**conv_geometry(conv), rank=rank).to(conv.weight)
+        layer = layer_like(cls, conv, rank=rank)
         if factors is None:
             factors = separate_kernel(conv.weight, layer.rank)
         else:
             n, c, h, w = conv.weight.shape
-            check_given(cls.__name__, "factors", factors, [(layer.rank, c, h), (n, layer.rank, w)])
+            factors = check_given(cls.__name__, "factors", factors, [(layer.rank, c, h), (n, layer.rank, w)])
         vertical, horizontal = factors
         with torch.no_grad():
             layer.vertical.weight.copy_(vertical[..., None])

@@ -14,8 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from convpress.decompose.tensors import check_numbers
 from convpress.errors import ConvpressError
-from convpress.layers.base import Padding, Size, check_given, check_rank, conv_geometry
+from convpress.layers.base import Padding, Size, check_given, check_rank, conv_geometry, layer_like
+from convpress.layers.indexed import check_labels
 from convpress.layers.prepared import PreparedConv2d
 from convpress.layers.surgery import register_layer
 
@@ -84,13 +86,14 @@ class SharedFilterConv2d(PreparedConv2d):
         clusters' filters unless given. Raises `ConvpressError` for groups > 1, and for labels or centroids that do
         not fit.
         """
-        geometry, labels = conv_geometry(conv), torch.as_tensor(labels)
-        k = int(labels.max()) + 1 if labels.numel() else 0
-        if labels.shape != (conv.out_channels,) or labels.unique().tolist() != list(range(k)):
+        conv_geometry(conv)
+        labels = check_labels(labels, (conv.out_channels,), 0)
+        k = int(labels.max()) + 1
+        if len(labels.unique()) != k:
             raise ConvpressError(f"labels must be {conv.out_channels} integers that cover 0..k-1.")
-        new = cls(**geometry, clusters=k).to(conv.weight.device, conv.weight.dtype)
+        new = layer_like(cls, conv, clusters=k)
         if centroids is not None:
-            check_given(cls.__name__, "centroids", [centroids], [new.weight.shape])
+            (centroids,) = check_given(cls.__name__, "centroids", [centroids], [new.weight.shape])
         with torch.no_grad():
             new.index.copy_(labels)
             new.weight.copy_(cluster_means(conv.weight, labels) if centroids is None else centroids)
@@ -109,6 +112,11 @@ class SharedFilterConv2d(PreparedConv2d):
         """The dense kernel (T, S, h, w), differentiable in the centroids."""
         return self.weight[self.index.long()]
 
+    @property
+    def largest_index(self) -> int:
+        """The last cluster."""
+        return self.clusters - 1
+
     def arguments(self) -> dict[str, Any]:
         """Constructor arguments, for the surgery."""
         return self._arguments(self.bias is not None, clusters=self.clusters)
@@ -121,8 +129,9 @@ def index_type(clusters: int) -> torch.dtype:
 
 def cluster_means(values: Tensor, labels: Tensor) -> Tensor:
     """Means (k, ...) of the rows (n, ...) of each cluster; `labels` (n,) are 0..k-1."""
+    check_numbers(values)
     rows, labels = values.detach().cpu(), labels.long().cpu()
     k = int(labels.max()) + 1
-    sums = torch.zeros(k, *rows.shape[1:], dtype=rows.dtype).index_add_(0, labels, rows)
+    sums = rows.new_zeros(k, *rows.shape[1:]).index_add_(0, labels, rows)
     means = sums / labels.bincount(minlength=k).view(-1, *[1] * (rows.ndim - 1)).to(rows.dtype)
     return means.to(values.device)

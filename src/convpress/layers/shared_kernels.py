@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
-from convpress.layers.base import Padding, Size, check_rank, conv_geometry
+from convpress.layers.base import Padding, Size, check_rank, conv_geometry, layer_like
+from convpress.layers.indexed import check_labels
 from convpress.layers.prepared import PreparedConv2d
 from convpress.layers.shared import cluster_means, index_type
 from convpress.layers.surgery import register_layer
@@ -48,14 +49,13 @@ class SharedKernelConv2d(PreparedConv2d):
         `labels` (T, S) are the integers 0..K-1, each at least once, and -1 for kernels to drop. Raises
         `ConvpressError` for groups > 1 or labels that do not fit.
         """
-        geometry = conv_geometry(conv)
-        if labels.shape != conv.weight.shape[:2]:
-            raise ConvpressError(f"labels must be {conv.out_channels} x {conv.in_channels} integers.")
+        conv_geometry(conv)
+        labels = check_labels(labels, conv.weight.shape[:2], -1)
         used = labels >= 0
         k = int(labels.max()) + 1
         if labels[used].unique().tolist() != list(range(k)) or k == 0:
             raise ConvpressError("labels must cover 0..K-1, with -1 for dropped kernels.")
-        new = cls(**geometry, kernels=k).to(conv.weight.device, conv.weight.dtype)
+        new = layer_like(cls, conv, kernels=k)
         with torch.no_grad():
             new.index.copy_(torch.where(used, labels, k))
             new.weight.copy_(cluster_means(conv.weight[used], labels[used]))
@@ -66,6 +66,11 @@ class SharedKernelConv2d(PreparedConv2d):
     def kernel(self) -> Tensor:
         """The dense kernel (T, S, h, w), differentiable in the centroids."""
         return torch.cat([self.weight, torch.zeros_like(self.weight[:1])])[self.index.long()]
+
+    @property
+    def largest_index(self) -> int:
+        """The number that stands for a dropped kernel."""
+        return self.kernels
 
     def arguments(self) -> dict[str, Any]:
         """Constructor arguments, for the surgery."""

@@ -61,7 +61,7 @@ def check_order(name: str, block: nn.Module, x: Tensor | None = None) -> None:
     """
     conv1, bn1, conv2 = layers = inner(block)
     if x is None:
-        x = torch.randn(1, conv1.in_channels, PROBE, PROBE, generator=torch.Generator().manual_seed(0))
+        x = torch.randn(1, conv1.in_channels, PROBE, PROBE, generator=torch.Generator().manual_seed(0), device="cpu")
     x = 100 * x  # so large that bounded activations show
     seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 

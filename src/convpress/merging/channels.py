@@ -10,14 +10,17 @@ Source: seed document 003; the variant `seed` is its method, alignment and sums 
 from __future__ import annotations
 
 import math
+from itertools import chain
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from convpress.decompose.tensors import check_numbers
 from convpress.errors import ConvpressError
 from convpress.filters import cluster
 from convpress.layers.base import check_plain, check_rank
+from convpress.layers.hooks import check_unhooked
 from convpress.layers.shared import SharedFilterConv2d, cluster_means
 from convpress.merging.blocks import Inner
 from convpress.merging.folded import NO_STATISTICS, TINY, Folded
@@ -96,8 +99,8 @@ def merge_channels(
     arguments stay as they are; what is between the layers (a ReLU) is for the caller to know.
 
     Raises:
-        ConvpressError: the three do not follow each other, have groups, the batch norm keeps no running statistics,
-            or k, rule or features are impossible.
+        ConvpressError: the three do not follow each other, have groups, hooks or a forward of their own, hold NaN, the
+            batch norm keeps no running statistics, or k, rule or features are impossible.
     """
     k = _check_pair(conv1, bn, conv2, k)
     if rule == "seed":
@@ -126,8 +129,10 @@ def _group_multiples(rows: Tensor, first: Tensor, k: int, seed: int, weights: Te
 def _check_pair(conv1: nn.Conv2d, bn: nn.BatchNorm2d, conv2: nn.Conv2d, k: int) -> int:
     """`k` as an int, if the three layers can be merged to so many channels."""
     check_plain(conv1, conv2)
-    if not isinstance(bn, nn.BatchNorm2d):
-        raise ConvpressError(f"between the convolutions stands a {type(bn).__name__}; a BatchNorm2d is needed.")
+    if not isinstance(bn, nn.BatchNorm2d) or getattr(bn.forward, "__func__", None) is not nn.BatchNorm2d.forward:
+        raise ConvpressError(
+            f"between the convolutions stands a {type(bn).__name__}; a BatchNorm2d with torch's own forward is needed."
+        )
     if conv1.groups != 1 or conv2.groups != 1:
         raise ConvpressError("channels are merged between convolutions with groups=1 only.")
     if not conv1.out_channels == bn.num_features == conv2.in_channels:
@@ -137,6 +142,12 @@ def _check_pair(conv1: nn.Conv2d, bn: nn.BatchNorm2d, conv2: nn.Conv2d, k: int) 
         )
     if bn.running_mean is None or bn.running_var is None:
         raise ConvpressError(NO_STATISTICS)
+    for what, layer in (("the first convolution", conv1), ("the batch norm", bn), ("the second convolution", conv2)):
+        check_unhooked(layer, what)
+        for tensor in chain(layer.parameters(), layer.buffers()):
+            check_numbers(tensor)
+            if not tensor.isfinite().all():
+                raise ConvpressError(f"{what} holds numbers that are not finite; such a network cannot be merged.")
     return check_rank(k, "k", conv1.out_channels, "this layer")
 
 
@@ -170,7 +181,7 @@ def _smaller(conv1: nn.Conv2d, bn: nn.BatchNorm2d, conv2: nn.Conv2d, k: int, bia
 @torch.no_grad()
 def _merge_as_seed(conv1: nn.Conv2d, bn: nn.BatchNorm2d, conv2: nn.Conv2d, labels: Tensor) -> Inner:
     # Labels are numbered by first appearance, so the first member of cluster q is where q appears first.
-    first = torch.tensor([int((labels == q).nonzero()[0]) for q in range(int(labels.max()) + 1)])
+    first = labels.new_tensor([int((labels == q).nonzero()[0]) for q in range(int(labels.max()) + 1)])
     new1, norm, new2 = _smaller(conv1, bn, conv2, len(first), conv1.bias is not None)
     new1.weight.copy_(cluster_means(conv1.weight, labels))
     if conv1.bias is not None:

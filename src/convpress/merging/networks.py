@@ -197,7 +197,7 @@ def _places(images: int, pixels: int) -> Tensor:
     """Pixels to look at, (images, p): the same for the same sizes."""
     each = min(pixels, -(-ROWS // images))
     generator = torch.Generator().manual_seed(pixels)
-    return torch.stack([torch.randperm(pixels, generator=generator)[:each] for _ in range(images)])
+    return torch.stack([torch.randperm(pixels, generator=generator, device="cpu")[:each] for _ in range(images)])
 
 
 def _at(values: Tensor, places: Tensor) -> Tensor:
