@@ -13,6 +13,7 @@ from convpress.config.kernel_search import RankConfig, SearchConfig
 from convpress.errors import ConvpressError
 from convpress.layers.base import conv_geometry, pair
 from convpress.layers.cp import SeparableCPConv2d
+from convpress.layers.hooks import check_unhooked
 from convpress.layers.searched import Mask, SearchedConv2d, soft_size
 from convpress.layers.surgery import exchange_layer, find_conv, find_module
 
@@ -23,11 +24,15 @@ def extend_cp(layer: SeparableCPConv2d, *, extent: int, sigma: float, mask: Mask
     Source: seed document 000, stage 3; the preserving mask is our own.
 
     Raises:
-        ConvpressError: `mask` is neither scaled nor preserving, or the layer has other padding than half its odd
-            size, a dilation, more taps than `extent`, or taps where the mask of `sigma` is zero.
+        ConvpressError: `mask` is neither scaled nor preserving, `sigma` is no number, or the layer has hooks, other
+            padding than half its odd size, a dilation, more taps than `extent`, or taps where the mask is zero.
     """
     if mask == "branch":
         raise ConvpressError("mask is 'branch'; a CP layer takes scaled or preserving, add_branch makes branches.")
+    if not isinstance(layer, SeparableCPConv2d):
+        raise ConvpressError(f"this is a {type(layer).__name__}; a search starts from a SeparableCPConv2d.")
+    _check_sigma(sigma)
+    check_unhooked(layer, "the CP layer")
     _check_centred(layer)
     rank = layer.reduce.out_channels
     new = SearchedConv2d(
@@ -68,9 +73,10 @@ def add_branch(conv: nn.Conv2d, rank: int, *, extent: int, sigma: float, seed: i
 
     Raises:
         ConvpressError: a convolution that is grouped, dilated, not square, of even size, padded by other than half
-            its size or by other than zeros, or has a forward of its own.
+            its size or by other than zeros, or has a forward of its own; or `sigma` is no number.
     """
     conv_geometry(conv)
+    _check_sigma(sigma)
     _check_centred(conv)
     size = conv.kernel_size[0]
     if conv.kernel_size != (size, size):
@@ -95,11 +101,16 @@ def add_branch(conv: nn.Conv2d, rank: int, *, extent: int, sigma: float, seed: i
             (new.horizontal, taps),
             (new.reduce.weight, conv.in_channels),
         ):
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) / math.sqrt(fan_in))
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, device="cpu") / math.sqrt(fan_in))
         new.expand.weight.zero_()
         if conv.bias is not None:
             new.get_parameter("expand.bias").copy_(conv.bias)
     return new
+
+
+def _check_sigma(sigma: float) -> None:
+    if not math.isfinite(sigma):
+        raise ConvpressError(f"sigma is {sigma}; a finite number is allowed.")
 
 
 def _check_centred(layer: nn.Conv2d | SeparableCPConv2d) -> None:

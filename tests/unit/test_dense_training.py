@@ -9,7 +9,7 @@ from test_layers import FAMILIES, random_factors, relative
 from torch import nn
 from torch.nn.utils import prune
 
-from convpress.layers import TuckerConv2d, factorised, replace_conv
+from convpress.layers import TuckerConv2d, factorised
 
 
 class Doubled(nn.Conv2d):
@@ -59,7 +59,8 @@ def test_layers_whose_convolutions_want_to_run_learn_convolution_by_convolution(
     assert relative(biased(x), biased.eval()(x)) < 1e-10
     nested = nn.Sequential(family.from_conv(conv, factors=random_factors(family, conv)))
     expected = nested(x)
-    replace_conv(nested, "0.reduce", TuckerConv2d, ranks=(nested[0].reduce.in_channels, nested[0].reduce.out_channels))
+    reduce = nested[0].reduce
+    nested[0].reduce = TuckerConv2d.from_conv(reduce, ranks=(reduce.in_channels, reduce.out_channels))
     assert relative(nested.train()(x), expected) < 1e-6
 
 

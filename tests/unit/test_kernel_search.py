@@ -239,12 +239,6 @@ def test_a_cp_layer_takes_the_masks_that_are_for_it(mask):
         extend_cp(cp_layer(), extent=21, sigma=-1.5, mask=mask)
 
 
-@pytest.mark.parametrize(("options", "words"), [({"mask": "preservin"}, "mask is"), ({"dense_size": 4}, "dense_size")])
-def test_impossible_options_of_a_searched_layer_are_refused(options, words):
-    with pytest.raises(ConvpressError, match=words):
-        SearchedConv2d(3, 3, 1, **options)
-
-
 def test_new_layers_lie_where_the_old_ones_did(monkeypatch):
     monkeypatch.setattr(SearchedConv2d, "mask", lambda self: torch.ones(self.extent))
     monkeypatch.setattr(SearchedConv2d, "size", lambda self: 5)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from numbers import Integral
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +34,7 @@ def gaussian_mask(sigma: Tensor, extent: int) -> Tensor:
 
 def kernel_size(sigma: Tensor | float, extent: int = 21) -> int:
     """Number of taps with m(i) >= 0.001: odd, at least 1, at most `extent`."""
-    mask = gaussian_mask(torch.as_tensor(sigma, dtype=torch.float64), extent)
+    mask = gaussian_mask(torch.as_tensor(sigma, dtype=torch.float64, device="cpu"), extent)
     return max(1, int((mask >= MASK_FLOOR).sum()))
 
 
@@ -52,6 +53,9 @@ class SearchedConv2d(nn.Module):
     `"preserving"` uses m over its peak and divides the taps by it at the start, so the outputs do not change at
     step 0. `"branch"` keeps the dense kernel and adds the masked form, which starts at zero, beside it.
     Spatial stride is kept on the long factors. Input (N, S, H, W), output (N, T, H', W').
+
+    Raises:
+        ConvpressError: numbers of channels, a rank, an extent, a mask or a dense size that cannot be.
     """
 
     def __init__(
@@ -66,15 +70,18 @@ class SearchedConv2d(nn.Module):
         bias: bool = False,
     ) -> None:
         super().__init__()
-        if extent % 2 == 0 or extent < 3:
+        in_channels = check_rank(in_channels, "in_channels", 1 << 31)
+        out_channels = check_rank(out_channels, "out_channels", 1 << 31)
+        if not _is_odd(extent) or extent < 3:
             raise ConvpressError(f"extent {extent}: a kernel has an odd number of taps, at least 3")
         if mask not in get_args(Mask):
             raise ConvpressError(f"mask is {mask!r}; {', '.join(get_args(Mask))} are allowed.")
-        if dense_size < 0 or (dense_size and dense_size % 2 == 0):
+        if dense_size != 0 and not (_is_odd(dense_size) and dense_size > 0):
             raise ConvpressError(f"dense_size is {dense_size}; 0 (no dense kernel) or an odd number is allowed.")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.rank = rank = check_rank(rank, "rank", in_channels * out_channels)
         self.stride = pair(stride, "stride", 1)
+        extent, dense_size = int(extent), int(dense_size)
         self.extent, self.mask_kind, self.dense_size = extent, mask, dense_size
         self.reduce = nn.Conv2d(in_channels, rank, 1, bias=False)
         self.vertical = nn.Parameter(torch.zeros(rank, extent))
@@ -111,6 +118,8 @@ class SearchedConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the masked separable convolution, and the dense one beside it where there is one."""
+        if x.ndim == 3:  # an image by itself, as nn.Conv2d takes it
+            return self.forward(x[None])[0]
         mask, half = self.mask(), self.extent // 2
         vertical = (self.vertical * mask)[:, None, :, None]
         horizontal = (self.horizontal * mask)[:, None, :, None]
@@ -140,6 +149,10 @@ class SearchedConv2d(nn.Module):
             size = max(size, self.dense_size)
             kernel = _resize(kernel, size) + _resize(self.dense.weight, size)
         return kernel
+
+
+def _is_odd(size: Any) -> bool:
+    return isinstance(size, Integral) and int(size) % 2 == 1
 
 
 def _resize(kernel: Tensor, size: int) -> Tensor:

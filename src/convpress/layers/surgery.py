@@ -1,6 +1,7 @@
 """Replacing layers of any network, and remembering what was replaced."""
 
 import difflib
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
+from convpress.layers.hooks import check_unhooked
 from convpress.registering import enter
 
 Layer = TypeVar("Layer", bound=type[nn.Module])
@@ -69,7 +71,13 @@ def uncompiled(model: nn.Module) -> nn.Module:
 
 
 def uncompiled_name(name: str) -> str:
-    """The name that a layer of a compiled network has in the network inside."""
+    """The name that a layer of a compiled network has in the network inside.
+
+    Raises:
+        ConvpressError: it is no text.
+    """
+    if not isinstance(name, str):
+        raise ConvpressError(f"the name of a layer is {name!r}; give text such as 'layer1.0.conv2'.")
     return name.removeprefix(f"{COMPILED}.")
 
 
@@ -141,11 +149,7 @@ def exchange_layers(model: nn.Module, modules: Mapping[str, nn.Module]) -> None:
     """
     for name, module in modules.items():
         layer_arguments(module)
-        if has_hooks(find_module(model, name)):
-            raise ConvpressError(
-                f"layer {name!r} has hooks, which would be lost with it; remove them (their handles do that) and "
-                "register them again on the new layer."
-            )
+        check_unhooked(find_module(model, name), f"layer {name!r}")
     for name, module in modules.items():
         before = find_module(model, name)
         put_layer(model, name, module)
@@ -160,11 +164,6 @@ def _freeze_like(before: nn.Module, module: nn.Module) -> None:
         of_its_kind = learns[key.endswith("bias")] or learns[False]
         if of_its_kind and not any(of_its_kind):
             parameter.requires_grad_(False)
-
-
-def has_hooks(module: nn.Module) -> bool:
-    """Whether something wants to see the module itself run."""
-    return any((module._forward_pre_hooks, module._forward_hooks, module._backward_pre_hooks, module._backward_hooks))
 
 
 def _uses(model: nn.Module, module: nn.Module) -> list[tuple[nn.Module, str]]:
@@ -210,19 +209,43 @@ def replace_conv(
     Example: ``replace_conv(model, "layer1.1.conv2", CPConv2d, rank=10)``.
 
     Raises:
-        ConvpressError: no such convolution or a grouped one, one with hooks, a class without ``from_conv``, an
-            impossible rank, or factors that do not fit.
+        ConvpressError: no such convolution or a grouped one, one with hooks, one that is a part of a compressed layer,
+            a class without ``from_conv``, options that it does not take, an impossible rank, or factors that do not
+            fit.
     """
     model, name = uncompiled(model), uncompiled_name(name)
     conv = find_conv(model, name)
     if not hasattr(cls, "from_conv"):
-        raise ConvpressError(f"layer {name!r}: {cls.__name__} has no from_conv that would make it of a convolution.")
+        called = getattr(cls, "__name__", repr(cls))
+        raise ConvpressError(f"layer {name!r}: {called} has no from_conv that would make it of a convolution.")
+    _check_no_part(model, name)
     if factors is not None:
         options["factors"] = factors
     with naming(name):
-        layer = cls.from_conv(conv, **options)
+        layer = _made_of(cls, conv, options)
     exchange_layer(model, name, layer)
     return layer
+
+
+def _made_of(cls: type[Any], conv: nn.Conv2d, options: dict[str, Any]) -> nn.Module:
+    try:
+        return cls.from_conv(conv, **options)
+    except TypeError as error:
+        _, *taken = inspect.signature(cls.from_conv).parameters.values()
+        known = ", ".join(str(option.replace(annotation=option.empty)) for option in taken)
+        raise ConvpressError(f"{cls.__name__} is not made with these options ({error}); it takes {known}.") from error
+
+
+def _check_no_part(model: nn.Module, name: str) -> None:
+    """Refuse a part of a layer that reads the weights of its parts when it is asked for its kernel."""
+    owner = name
+    while owner := owner.rpartition(".")[0]:
+        kind = type(model.get_submodule(owner))
+        if LAYERS.get(kind.__name__) is kind and hasattr(kind, "kernel"):
+            raise ConvpressError(
+                f"layer {name!r} is a part of the {kind.__name__} {owner!r}, which needs it as it is; put a "
+                "convolution of its kernel() in the place of the whole and compress that."
+            )
 
 
 @contextmanager
