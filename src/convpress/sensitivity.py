@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ from convpress.decompose.tensors import cp_tensor, kernel_to_order3, relative_er
 from convpress.decompose.tucker import tucker_decompose, tucker_tensor
 from convpress.decompose.tucker_allocation import allocate_tucker
 from convpress.errors import ConvpressError
-from convpress.layers.cp import CPConv2d
+from convpress.layers.cp import CPConv2d, largest_rank
 from convpress.layers.factorised import FactorisedConv2d
 from convpress.layers.surgery import find_conv, replace_conv
 from convpress.layers.tensor_chain import TensorChainConv2d
@@ -66,7 +67,7 @@ DENSE = "dense"
 
 
 def _cp_ranks(s: int, p: int, t: int, budget: float) -> int:
-    return math.floor(budget / (s + p + t))
+    return min(math.floor(budget / (s + p + t)), largest_rank((s, p, t)))
 
 
 def _tucker_ranks(s: int, p: int, t: int, budget: float) -> tuple[int, int]:
@@ -121,9 +122,12 @@ def ranks_for(kind: str, shape: Sequence[int], compression: float) -> Ranks:
     CP: one rank; Tucker: (R1, R2) in the ratio S to T; tensor chain: three ranks, equal but for rounding.
 
     Raises:
-        ConvpressError: not even ranks of one are that small, or there is no such kind or compression.
+        ConvpressError: not even ranks of one are that small, the shape is none of a kernel, or there is no such kind or
+            compression.
     """
     _check_ranks_asked(kind, compression)
+    if len(shape) != 4:
+        raise ConvpressError(f"the shape is {tuple(shape)}; the four sizes (T, S, h, w) of a kernel are needed")
     t, s, h, w = shape
     ranks = FAMILIES[kind].ranks(s, h * w, t, math.prod(shape) / compression)
     if min(ranks if isinstance(ranks, tuple) else (ranks,)) < 1:
@@ -132,7 +136,7 @@ def ranks_for(kind: str, shape: Sequence[int], compression: float) -> Ranks:
 
 
 def _check_ranks_asked(kind: str, compression: float) -> None:
-    if kind not in FAMILIES or not 0 < compression < math.inf:
+    if kind not in FAMILIES or not isinstance(compression, Real) or not 0 < compression < math.inf:
         raise ConvpressError(f"{kind} at compression {compression}: one of {', '.join(FAMILIES)} above 0 is allowed")
 
 

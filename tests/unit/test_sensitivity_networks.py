@@ -87,7 +87,7 @@ def test_too_much_compression_is_a_clear_error(kind):
         ranks_for(kind, (4, 4, 3, 3), 100)
 
 
-@pytest.mark.parametrize("compression", [0, math.nan, math.inf])
+@pytest.mark.parametrize("compression", [0, math.nan, math.inf, "2"])
 @pytest.mark.parametrize("allocate", [False, True])
 def test_a_compression_that_is_none_is_refused(compression, allocate):
     with pytest.raises(ConvpressError, match=f"tucker at compression {compression}"):

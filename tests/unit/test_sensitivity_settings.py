@@ -7,6 +7,7 @@ from torch import nn
 
 from convpress import sensitivity
 from convpress.decompose.tensor_chain import check_chain_ranks
+from convpress.errors import ConvpressError
 from convpress.fragility import noise_curve, try_rate, try_rates
 from convpress.models import create_model
 from convpress.sensitivity import factorise_kernel, factorised_layers, ranks_for, replace_all
@@ -79,3 +80,12 @@ def test_effort_seed_and_slack_reach_the_decomposition(monkeypatch, kind, functi
 def test_grouped_convolutions_are_left_out():
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=2), nn.Conv2d(8, 8, 3))
     assert factorised_layers(model) == ["2"]
+
+
+@pytest.mark.parametrize("kind", sensitivity.FAMILIES)
+def test_ranks_without_compression_are_those_that_a_layer_takes(kind):
+    shape = (8, 8, 3, 3)
+    layer = sensitivity.FAMILIES[kind].layer
+    layer(8, 8, kernel_size=3, **{layer.rank_name: ranks_for(kind, shape, 0.1)})
+    with pytest.raises(ConvpressError, match=r"the four sizes \(T, S, h, w\) of a kernel are needed"):
+        ranks_for(kind, shape[:3], 2)
