@@ -34,8 +34,13 @@ def prepare(
     for module in modules or []:
         try:
             importlib.import_module(module)
-        except ImportError as error:
-            raise ConvpressError(f"--import {module}: it cannot be imported ({error}).") from error
+        except Exception as error:  # whatever the module does
+            raise ConvpressError(f"--import {module}: it cannot be imported ({_reason(error)}).") from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what went wrong."""
+    return str(error).strip().split("\n")[0][:160] or type(error).__name__
 
 
 def _model_files(incomplete: str) -> list[str]:
@@ -121,7 +126,7 @@ def parse_shape(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
     parts = text.split(",")
-    if len(parts) != 3 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+    if len(parts) != 3 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise ConvpressError(f"--input-shape is {text!r}; three positive integers such as 3,32,32 are allowed.")
     return tuple(int(part) for part in parts)
 
@@ -145,10 +150,9 @@ def describe(file: Path, input_shape: tuple[int, ...] | None = None) -> dict[str
         shape = None
     try:
         macs = count_macs(model, shape) if shape else None
-    except RuntimeError as error:
-        reason = str(error).split("\n")[0][:160]
+    except Exception as error:  # a network may refuse the images in words of its own
         raise ConvpressError(
-            f"{file}: images of {shape} do not go through the network ({reason}); give --input-shape."
+            f"{file}: images of {shape} do not go through the network ({_reason(error)}); give --input-shape."
         ) from error
     return {
         "file": str(file),
@@ -194,11 +198,10 @@ def measure_accuracy(file: Path, data: str, threads: int | None = None) -> dict[
         torch.set_num_threads(threads)
     _, _, test = load_dataset(path, DataConfig(name=path.stem, validation=1))  # type: ignore[arg-type, call-arg]
     try:
-        answers = predict(model, test)
-    except RuntimeError as error:
-        reason = str(error).split("\n")[0][:160]
-        raise ConvpressError(f"{file}: the images of {path} do not fit this network ({reason}).") from error
-    accuracy = wilson(int((answers.argmax(1) == test.labels).sum()), len(test))
+        right = int((predict(model, test).argmax(1) == test.labels).sum())
+    except Exception as error:  # a network may refuse the images in words of its own
+        raise ConvpressError(f"{file}: the images of {path} do not fit this network ({_reason(error)}).") from error
+    accuracy = wilson(right, len(test))
     return {
         "file": str(file),
         "data": str(path),

@@ -8,6 +8,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from convpress.checkpoints import load
+from convpress.decompose.tensors import as_tensor, plain
 from convpress.errors import ConvpressError
 from convpress.files import atomic_path
 from convpress.layers.surgery import uncompiled
@@ -72,17 +74,20 @@ def export(
     (batch, classes); the batch is free. The check takes `images` (n, C, H, W), or 100 of noise.
 
     Raises:
-        ConvpressError: onnxruntime or onnxscript is missing, the network cannot be exported, or a logit of the
-            file differs by more than `tolerance`; no file is left then.
+        ConvpressError: onnxruntime or onnxscript is missing, the network cannot be exported, the images or their shape
+            cannot be, or a logit of the file differs by more than `tolerance`; no file is left then.
     """
     if not tolerance >= 0:
         raise ConvpressError(f"tolerance is {tolerance!r}; 0 or more is allowed.")
+    if not isinstance(model, nn.Module | Path | str):
+        raise ConvpressError(f"the network to export is {model!r}; give a module or the path of a model file.")
     network = uncompiled(model if isinstance(model, nn.Module) else load(model))
-    shape = tuple(input_shape or (images.shape[1:] if images is not None else input_shape_of(network)))
+    images = None if images is None else as_tensor(images)
+    shape = _shape(input_shape, images, network)
     if images is not None and (images.shape[1:] != shape or not len(images)):
         raise ConvpressError(f"images are {tuple(images.shape)}; at least one of the input's shape {shape} is needed.")
     if images is None:
-        images = torch.randn(CHECKED_IMAGES, *shape, generator=torch.Generator().manual_seed(0))
+        images = torch.randn(CHECKED_IMAGES, *shape, generator=torch.Generator().manual_seed(0), device="cpu")
     with atomic_path(path) as temporary:
         write_onnx(network, temporary, shape)
         difference = largest_difference(network, OnnxModel(temporary), images)
@@ -95,6 +100,15 @@ def export(
     return Export(Path(path), file_bytes(path), difference, len(images))
 
 
+def _shape(given: Sequence[int] | None, images: Tensor | None, network: nn.Module) -> tuple[int, ...]:
+    if given is None:
+        return tuple(images.shape[1:]) if images is not None else input_shape_of(network)
+    sizes = plain(given)
+    if not isinstance(sizes, Sequence) or not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
+        raise ConvpressError(f"input_shape is {given!r}; positive integers (C, H, W) such as (3, 32, 32) are allowed.")
+    return tuple(int(size) for size in sizes)
+
+
 def write_onnx(model: nn.Module, path: Path | str, input_shape: Sequence[int]) -> None:
     """Write `model` in eval mode and float32 to one ONNX file; `model` itself stays as it is.
 
@@ -105,7 +119,7 @@ def write_onnx(model: nn.Module, path: Path | str, input_shape: Sequence[int]) -
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
     network = copy.deepcopy(uncompiled(model)).cpu().float().eval()
-    noise = torch.randn(2, *input_shape, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(2, *input_shape, generator=torch.Generator().manual_seed(0), device="cpu")
     try:
         with torch.no_grad():
             if not isinstance(network(noise), Tensor):

@@ -9,12 +9,14 @@ import sys
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 import convpress
 from convpress import cli
 from convpress.data import load_digits
 from convpress.errors import ConvpressError
 from convpress.layers import TuckerConv2d, replace_conv
+from convpress.models import MODELS
 from convpress.predict import predict
 from convpress.statistics import wilson
 
@@ -149,7 +151,10 @@ def test_export_allows_the_difference_that_one_gives(run, model):
         (["export", "MODEL", "network.pt"], "network.pt: the file to write must end in .onnx"),
         (["info", "MODEL", "--input-shape", "32"], "--input-shape is '32'; three positive integers"),
         (["info", "MODEL", "--input-shape", "1,32,32"], "do not go through the network"),
+        (["info", "MODEL", "--input-shape", "3,²,32"], "--input-shape is '3,²,32'; three positive integers"),
         (["--import", "no_such_module", "info", "MODEL"], "--import no_such_module: it cannot be imported"),
+        (["--import", "", "info", "MODEL"], "--import : it cannot be imported (Empty module name)"),
+        (["--import", ".x", "info", "MODEL"], "--import .x: it cannot be imported"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_1(run, model, arguments, words):
@@ -159,6 +164,39 @@ def test_a_mistake_is_one_sentence_and_exit_code_1(run, model, arguments, words)
     assert words in err
     assert err.startswith("convpress: ")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("content", "words"), [("1 / 0", "division by zero"), ("def", "invalid syntax (broken.py")])
+def test_a_module_that_fails_is_named(run, model, tmp_path, monkeypatch, content, words):
+    monkeypatch.delitem(sys.modules, "broken", raising=False)
+    (tmp_path / "broken.py").write_text(content)
+    code, _, err = run("--import", "broken", "info", model)
+    assert code == 1
+    assert f"convpress: --import broken: it cannot be imported ({words}" in err
+
+
+def refusing_network(error):
+    class Refusing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 10, 3)
+
+        def forward(self, x):
+            raise error
+
+    return Refusing
+
+
+@pytest.mark.parametrize("error", [AssertionError("Wrong height!"), ValueError("Wrong height!\nSo."), IndexError()])
+def test_images_that_a_network_refuses_in_its_own_words_are_told(run, tmp_path, digits, monkeypatch, error):
+    monkeypatch.setitem(MODELS, "refusing", refusing_network(error))
+    convpress.save_model(convpress.create_model("refusing"), tmp_path / "refusing.safetensors")
+    words = "(Wrong height!)" if str(error) else "(IndexError)"
+    for command in (("info", "--input-shape", "3,8,8"), ("evaluate", "--data", digits)):
+        code, _, err = run(command[0], tmp_path / "refusing.safetensors", *command[1:])
+        assert code == 1
+        assert words in err
+        assert err.count("\n") == 1
 
 
 def test_a_damaged_file_is_named(run, model):

@@ -4,6 +4,7 @@ import copy
 import logging
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -118,6 +119,23 @@ def test_loggers_are_as_loud_after_an_export_as_before():
 def test_images_that_cannot_be_the_input_are_refused(network, tmp_path, images):
     with pytest.raises(ConvpressError, match=r"images are \(.*at least one of the input's shape \(3, 8, 10\)"):
         export(network, tmp_path / "a.onnx", input_shape=(3, 8, 10), images=images)
+
+
+@pytest.mark.parametrize("shape", [(3, -8, 8), (3, 8.0, 10), 8, "3,8,10"])
+def test_a_shape_that_is_none_is_refused(network, tmp_path, shape):
+    with pytest.raises(ConvpressError, match=r"input_shape is .*; positive integers \(C, H, W\)"):
+        export(network, tmp_path / "a.onnx", input_shape=shape)
+
+
+def test_what_is_no_network_is_not_exported(tmp_path):
+    with pytest.raises(ConvpressError, match="the network to export is None; give a module or the path"):
+        export(None, tmp_path / "a.onnx")
+
+
+def test_images_and_their_shape_may_be_lists_and_arrays(network, tmp_path):
+    images = torch.randn(2, 3, 8, 10)
+    for options in ({"images": images.tolist()}, {"input_shape": np.array([3, 8, 10]), "images": images.numpy()}):
+        assert export(network, tmp_path / "a.onnx", **options).images == 2
 
 
 def test_what_a_network_says_of_its_images_is_told(tmp_path):
