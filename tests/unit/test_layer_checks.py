@@ -158,8 +158,9 @@ def test_options_beside_factors_are_refused(family, ranks):
         lambda n: SharedKernelConv2d(n(4), n(6), n(3), n(2)),
     ],
 )
-def test_integers_of_numpy_are_integers(build):
-    layer, same = build(np.int64), build(int)
+@pytest.mark.parametrize("number", [np.int64, torch.tensor])
+def test_integers_of_numpy_and_torch_are_integers(build, number):
+    layer, same = build(number), build(int)
     assert layer.arguments() == same.arguments()
     assert not any(isinstance(value, np.integer) for value in layer.arguments().values())
     layer.load_state_dict(same.state_dict())
@@ -254,6 +255,17 @@ def test_ranks_factors_and_labels_may_be_arrays_tensors_and_lists(form):
 def test_labels_are_integers(cls, labels):
     with pytest.raises(ConvpressError, match=r"labels must be integers from (0|-1) of the shape \(6,"):
         cls.from_conv(CONV, labels)
+
+
+@pytest.mark.parametrize("given", ["abc", [[0], [1, 2]], None])
+def test_what_is_no_array_is_no_tensor(given):
+    for build in (
+        lambda: SharedFilterConv2d.from_conv(CONV, given),
+        lambda: CPConv2d.from_conv(CONV, factors=[given] * 3),
+        lambda: CPConv2d.from_factors([given] * 3, kernel_size=3),
+    ):
+        with pytest.raises(ConvpressError, match=r"is no tensor, array or list of numbers"):
+            build()
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.complex64])

@@ -130,7 +130,7 @@ def check_chain_ranks(ranks: Sequence[int], shape: Sequence[int]) -> tuple[int, 
         ConvpressError: not three positive integers, or one is more than the two cores that it joins can use.
     """
     ranks = plain(ranks)
-    values: tuple[Any, ...] = tuple(map(plain, ranks)) if isinstance(ranks, Sequence) else (ranks,)
+    values: tuple[Any, ...] = tuple(ranks) if isinstance(ranks, Sequence) else (ranks,)
     whole = all(isinstance(rank, Integral) and not isinstance(rank, bool) and int(rank) >= 1 for rank in values)
     if len(values) != 3 or not whole:
         raise ConvpressError(f"ranks is {ranks!r}; three integers of at least 1 are allowed.")

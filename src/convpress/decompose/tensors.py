@@ -1,6 +1,7 @@
 """Small things that the decompositions share."""
 
 import math
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,12 +13,23 @@ from convpress.errors import ConvpressError
 
 
 def as_tensor(values: Any) -> Tensor:
-    """Return a tensor as it is, and an array or lists as one on the CPU, whatever torch's default device is."""
-    return values if isinstance(values, Tensor) else torch.as_tensor(values, device="cpu")
+    """Return a tensor as it is, and an array or lists as one on the CPU, whatever torch's default device is.
+
+    Raises:
+        ConvpressError: it is something else.
+    """
+    if isinstance(values, Tensor):
+        return values
+    try:
+        return torch.as_tensor(values, device="cpu")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConvpressError(f"{reprlib.repr(values)} is no tensor, array or list of numbers.") from error
 
 
 def plain(values: Any) -> Any:
-    """Return an array, a tensor or one of their numbers as Python's numbers or lists of them; others as they are."""
+    """Return arrays, tensors and their numbers as Python's numbers or lists of them, in sequences too; others stay."""
+    if isinstance(values, list | tuple):
+        return (list if isinstance(values, list) else tuple)(map(plain, values))
     return values.tolist() if isinstance(values, Tensor | np.ndarray | np.generic) else values
 
 

@@ -82,7 +82,7 @@ def check_tucker_ranks(ranks: Sequence[int], in_channels: int, out_channels: int
     """
     allowed = (in_channels, out_channels)
     ranks = plain(ranks)
-    values: tuple[Any, ...] = tuple(map(plain, ranks)) if isinstance(ranks, Sequence) else (ranks,)
+    values: tuple[Any, ...] = tuple(ranks) if isinstance(ranks, Sequence) else (ranks,)
     whole = all(isinstance(rank, Integral) and not isinstance(rank, bool) for rank in values)
     if len(values) != 2 or not whole or any(not 1 <= r <= top for r, top in zip(values, allowed, strict=True)):
         raise ConvpressError(

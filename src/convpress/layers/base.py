@@ -24,6 +24,7 @@ def pair(value: Size, name: str, least: int) -> tuple[int, int]:
     Raises:
         ConvpressError: not one or two integers, or one is below `least`.
     """
+    value = plain(value)
     numbers: tuple[Any, ...] = tuple(value) if isinstance(value, Iterable) else (value, value)
     if len(numbers) != 2 or not all(isinstance(n, Real) and float(n) % 1 == 0 and float(n) >= least for n in numbers):
         raise ConvpressError(f"{name} is {value!r}; one or two integers of at least {least} are allowed.")

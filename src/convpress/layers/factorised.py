@@ -183,6 +183,7 @@ class FactorisedConv2d(ConvLayer, ABC):
         options: dict[str, Any],
     ) -> Self:
         conv_geometry(conv)  # what cannot be replaced is told before what is wrong with the rank
+        rank = plain(rank)
         if factors is None and rank is None:
             raise ConvpressError(f"{cls.__name__}: give {cls.rank_name}= or factors=.")
         if factors is not None:
@@ -194,7 +195,6 @@ class FactorisedConv2d(ConvLayer, ABC):
             factors = [as_tensor(factor) for factor in factors]
             cls._channels_of(factors)
             found = cls._ranks_of(factors)
-            rank = plain(rank)
             if rank is not None and (tuple(rank) if isinstance(rank, Sequence) else rank) != found:
                 raise ConvpressError(
                     f"{cls.__name__}: {cls.rank_name}={rank!r} but the factors have {found!r}; leave one out."
