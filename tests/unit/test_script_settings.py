@@ -138,7 +138,7 @@ def test_peers_get_what_the_grid_says(parts, run, monkeypatch):
 
 
 def test_factors_are_drawn_by_the_seed_with_the_options_of_the_study(parts, run, monkeypatch):
-    given = stopping(monkeypatch, "convpress.sensitivity.factorise")
+    given = stopping(monkeypatch, "convpress.sensitivity.factorise_kernel")
     monkeypatch.setattr(
         "convpress.sensitivity.ranks_of_layers", lambda *given, **options: {"conv1": options["allocate"]}
     )
