@@ -17,8 +17,8 @@ folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
 model = convpress.create_model("torchvision/resnet18")  # weights="DEFAULT" downloads trained ones
 before = count_parameters(model), count_macs(model, (3, 224, 224))
 
-layer = replace_conv(model, "layer4.1.conv2", TuckerConv2d, ranks=(128, 128))
-print(f"layer4.1.conv2 is now {type(layer).__name__}, sensitivity {layer.sensitivity():.3g}")
+layer = replace_conv(model, "layer3.1.conv2", TuckerConv2d, ranks=(64, 64))
+print(f"layer3.1.conv2 is now {type(layer).__name__}, sensitivity {layer.sensitivity():.3g}")
 
 convpress.save_model(model, folder / "resnet18-tucker.safetensors")
 again = convpress.load(folder / "resnet18-tucker.safetensors")  # rebuilt from the file alone, no pickle

@@ -20,12 +20,19 @@ from convpress.report.wording import SPACE
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_readme_and_tables_agree():
+BENCHMARKS = ROOT / "results" / "benchmarks.csv"
+
+
+@pytest.fixture(scope="module")
+def committed():
+    """What the README is to say of the committed tables."""
+    return results(ROOT / "results" / "cifar10" / "tables", ROOT / "report" / "reference", BENCHMARKS)
+
+
+def test_readme_and_tables_agree(committed):
     text = (ROOT / "README.md").read_text()
-    committed = ROOT / "results"
-    found = results(committed / "cifar10" / "tables", ROOT / "report" / "reference", committed / "benchmarks.csv")
-    assert with_results(text, found) == text, "call `make docs`"
-    assert (ROOT / "docs" / "benchmarks.md").read_text() == benchmarks_page(committed / "benchmarks.csv"), "the same"
+    assert with_results(text, committed) == text, "call `make docs`"
+    assert (ROOT / "docs" / "benchmarks.md").read_text() == benchmarks_page(BENCHMARKS), "the same"
 
 
 @pytest.mark.parametrize("name", convpress.__all__)
@@ -150,13 +157,11 @@ def test_the_cost_of_a_run_is_read(tmp_path):
     assert "In sum, all jobs took 1 h 30 min for a and 9.00 s for b; 2 cores run 2 jobs at a time. Its inputs" in found
 
 
-def test_each_study_is_told_in_short():
-    run = ROOT / "results" / "cifar10"
-    found = results(run / "tables", ROOT / "report" / "reference", ROOT / "results" / "benchmarks.csv")
-    assert re.match(r"\*\*In short\*\*\n\n\d+ compressed versions of .+\n\n\*\*What to use when\*\*\n\n- ", found)
-    assert re.search(r"^- resnet20: .+ smaller .+\.$", found, flags=re.MULTILINE)
-    assert re.search(r"^- Merging: [^\n]+\.$", found, flags=re.MULTILINE)
-    assert "- Low-rank expansions: " in found
+def test_each_study_is_told_in_short(committed):
+    assert re.match(r"\*\*In short\*\*\n\n\d+ compressed versions of .+\n\n\*\*What to use when\*\*\n\n- ", committed)
+    assert re.search(r"^- resnet20: .+ smaller .+\.$", committed, flags=re.MULTILINE)
+    assert re.search(r"^- Merging: [^\n]+\.$", committed, flags=re.MULTILINE)
+    assert "- Low-rank expansions: " in committed
 
 
 def test_only_the_marked_part_changes():
