@@ -229,7 +229,7 @@ def _torch_load(path: Path | str) -> Any:
 
 def _unreadable(path: Path, error: Exception) -> ConvpressError:
     reason = str(error).split("\n")[0][:120] or type(error).__name__
-    return ConvpressError(f"{path}: damaged or not a PyTorch checkpoint ({reason}); delete it and fetch it again.")
+    return ConvpressError(f"{path}: damaged or not a PyTorch checkpoint ({reason}); put a whole file in its place.")
 
 
 def save_state(state: Mapping[str, Any], path: Path | str) -> None:

@@ -29,7 +29,7 @@ from convpress.workflow.preflight import check_layers
         (
             "clustering.model",
             "alexnet",
-            r"clustering\.model: AlexNet cannot .* \(Proxy [^.]*\); choose another network$",
+            r"clustering\.model: AlexNet cannot .* \(Proxy [^.]*\); its filters can be clustered, but not swept\.$",
         ),
         ("clustering.layers", ["conv1", "layer1.0.conv3"], r"clustering\.layers\.1: .*'layer1.0.conv3'.*layer1.0.conv"),
         (
@@ -130,7 +130,7 @@ def test_no_prefix_is_named_that_would_not_help(tmp_path, prefix):
 def test_nobody_is_told_to_delete_a_file_of_their_own(tmp_path):
     path = tmp_path / "mine.th"
     path.write_bytes(b"no checkpoint")
-    with pytest.raises(ConvpressError, match=r"mine\.th: damaged or not .*; give another file\.$"):
+    with pytest.raises(ConvpressError, match=r"mine\.th: damaged or not .*; put a whole file in its place\.$"):
         check_layers(load_config(changed("models.resnet20.checkpoint", str(path))).model_dump(mode="json"))
 
 

@@ -24,11 +24,7 @@ def check_clustering(config: ClusteringConfig, model: nn.Module) -> None:
     try:
         traced(model)
     except ConvpressError as error:
-        reason = str(error.__cause__).split(". ")[0].split("\n")[0]
-        raise ConvpressError(
-            f"clustering.model: {type(model).__name__} cannot be split before a layer, as the sweeps do, because "
-            f"torch.fx cannot trace it ({reason}); choose another network"
-        ) from None
+        raise ConvpressError(f"clustering.model: {error}") from None
     _check_layers("clustering.layers", config.layers, model)
     for number, group in enumerate(config.groups):
         _check_equal(f"clustering.groups.{number}", group.layers, model)

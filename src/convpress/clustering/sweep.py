@@ -40,9 +40,10 @@ def traced(model: nn.Module) -> fx.Graph:
     try:
         return _Tracer().trace(model)
     except (TraceError, TypeError, RuntimeError) as error:  # the last two are what a foreign forward makes of proxies
+        reason = str(error).partition(". ")[0].partition("\n")[0]
         raise ConvpressError(
-            f"{type(model).__name__} cannot be split before a layer, because torch.fx cannot trace it "
-            f"({str(error)[:200]}); its filters can be clustered, but not swept."
+            f"{type(model).__name__} cannot be split before a layer, because torch.fx cannot trace it ({reason}); its "
+            "filters can be clustered, but not swept."
         ) from error
 
 

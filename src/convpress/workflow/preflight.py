@@ -208,9 +208,6 @@ def _check_checkpoint(name: str, entry: Mapping[str, Any], model: nn.Module) -> 
     prefix = _fitting_prefix(path, model)
     if prefix not in ("", entry["key_prefix"]):
         said = f"{path}: its keys begin with {prefix!r}; set models.{name}.key_prefix to that"
-    if "/" in entry["checkpoint"]:
-        # Reworded here and not where it is said, because trainings import that and would all run anew.
-        said = said.replace("delete it and fetch it again", "give another file")
     raise ConvpressError(f"models.{name}.checkpoint: {said}")
 
 
