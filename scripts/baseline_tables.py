@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from common import job
-from convpress.report.baselines_tables import baselines_table
+from convpress.report.baselines.tables import baselines_table
 from convpress.report.latencies import read_times
 from convpress.report.tables import read_results, write_table
 

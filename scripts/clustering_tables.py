@@ -4,7 +4,7 @@ from pathlib import Path
 
 from common import job
 from convpress.config.clustering import ClusteringConfig
-from convpress.report import clustering_tables as tables
+from convpress.report.clustering import tables
 from convpress.report.latencies import read_times
 from convpress.report.tables import read_results, with_validation, write_table
 

@@ -1,7 +1,7 @@
 """Static pictures of the comparison, from its tables alone."""
 
 from common import job
-from convpress.report.comparison_figures import draw_all
+from convpress.report.comparison.figures import draw_all
 from convpress.report.figures import draw_from
 
 with job(snakemake):

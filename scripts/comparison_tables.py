@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from common import job
-from convpress.report.comparison_tables import comparison_table
+from convpress.report.comparison.tables import comparison_table
 from convpress.report.tables import write_table
 from finals import final_networks
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from convpress.report.comparison_tables import final_networks_table
+from convpress.report.comparison.tables import final_networks_table
 from convpress.report.tables import Result, read_results
 
 

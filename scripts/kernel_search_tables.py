@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from common import job
-from convpress.report import kernel_search_tables as tables
+from convpress.report.kernel_search import tables
 from convpress.report.tables import read_results, with_validation, write_table
 
 with job(snakemake):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from common import job
 from convpress.config.low_rank import LowRankConfig
-from convpress.report import low_rank_tables as tables
+from convpress.report.low_rank import tables
 from convpress.report.reading import read_rows
 from convpress.report.tables import read_results, with_validation, write_table
 

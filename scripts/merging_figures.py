@@ -2,7 +2,7 @@
 
 from common import job
 from convpress.report.figures import draw_from
-from convpress.report.merging_figures import draw_all
+from convpress.report.merging.figures import draw_all
 
 with job(snakemake):
     draw_from(snakemake.input, snakemake.output, draw_all)

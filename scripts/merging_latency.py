@@ -11,7 +11,7 @@ from convpress.compute import prepare, resolve
 from convpress.config.sections import MeasureConfig
 from convpress.files import write_csv
 from convpress.measure import Latency, interleaved_times
-from convpress.report.merging_turns import TURNS, turns_cell
+from convpress.report.merging.turns import TURNS, turns_cell
 from convpress.sidecar import write_record
 
 with job(snakemake):

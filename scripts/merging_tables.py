@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from common import job
-from convpress.report import merging_tables as tables
-from convpress.report.merging_pairs import pairs_table
+from convpress.report.merging import tables
+from convpress.report.merging.pairs import pairs_table
 from convpress.report.tables import read_results, with_validation, write_table
 
 with job(snakemake):

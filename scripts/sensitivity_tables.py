@@ -4,9 +4,9 @@ from pathlib import Path
 
 from common import job
 from convpress.config.sensitivity import SensitivityConfig
-from convpress.report import sensitivity_tables as tables
 from convpress.report.latencies import read_times
-from convpress.report.sensitivity_pairs import correlation_table, pairs_table
+from convpress.report.sensitivity import tables
+from convpress.report.sensitivity.pairs import correlation_table, pairs_table
 from convpress.report.tables import read_results, with_intervals, write_table
 
 with job(snakemake):

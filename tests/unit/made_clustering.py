@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from convpress.report.clustering_findings import COLUMNS
+from convpress.report.clustering.findings import COLUMNS
 
 RATIOS = (0.87, 0.5)
 REMEDIES = {

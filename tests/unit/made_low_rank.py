@@ -3,8 +3,8 @@
 import pandas as pd
 
 from convpress.report.contents import Run
-from convpress.report.low_rank_findings import COLUMNS
-from convpress.report.low_rank_speeds import with_input_size
+from convpress.report.low_rank.findings import COLUMNS
+from convpress.report.low_rank.speeds import with_input_size
 
 
 def rows(separable=0.829, speedup=1.6):

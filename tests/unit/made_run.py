@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from convpress.report import figures, kernel_search_figures, kernel_search_tradeoff
+from convpress.report import figures
+from convpress.report.kernel_search import figures as kernel_search_figures
+from convpress.report.kernel_search import tradeoff as kernel_search_tradeoff
 from convpress.report.page import render_page
 
 REPORT = Path(__file__).parents[2] / "report"

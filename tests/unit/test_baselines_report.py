@@ -3,7 +3,7 @@
 import pandas as pd
 
 from convpress.report import wording
-from convpress.report.baselines_section import control_findings
+from convpress.report.baselines.section import control_findings
 
 
 def test_networks_of_one_verdict_share_a_sentence() -> None:

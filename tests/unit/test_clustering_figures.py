@@ -4,7 +4,9 @@ import pandas as pd
 import pytest
 from made_clustering import LAYERS, REMEDIES, SEEDS, finetuned, norms, sweep
 
-from convpress.report import clustering_curves, clustering_figures, style
+from convpress.report import style
+from convpress.report.clustering import curves as clustering_curves
+from convpress.report.clustering import figures as clustering_figures
 
 
 def history():

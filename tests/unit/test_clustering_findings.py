@@ -10,7 +10,7 @@ from made_clustering import LAYERS, SEEDS, finetuned, norms, row, sweep
 from made_headlines import write_headlines
 
 from convpress.report import wording
-from convpress.report.clustering_findings import (
+from convpress.report.clustering.findings import (
     best_remedies,
     caveats,
     remedy_findings,
@@ -18,9 +18,9 @@ from convpress.report.clustering_findings import (
     summary,
     whole_filters,
 )
-from convpress.report.clustering_norms import norms_findings
-from convpress.report.clustering_section import CLUSTERING
-from convpress.report.clustering_sweeps import sweep_findings
+from convpress.report.clustering.norms import norms_findings
+from convpress.report.clustering.section import CLUSTERING
+from convpress.report.clustering.sweeps import sweep_findings
 from convpress.report.contents import Run
 
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from convpress.config.clustering import ClusteringConfig, variants
 from convpress.errors import ConvpressError
-from convpress.report import clustering_tables
-from convpress.report.clustering_tables import finetune_table, history_table, norms_table, points_table
+from convpress.report.clustering import tables as clustering_tables
+from convpress.report.clustering.tables import finetune_table, history_table, norms_table, points_table
 from convpress.report.tables import Result
 from convpress.statistics import wilson
 

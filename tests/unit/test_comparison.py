@@ -17,8 +17,8 @@ from convpress.config.sections import MeasureConfig
 from convpress.data import Dataset
 from convpress.deployment import check_export, time_networks
 from convpress.predict import predict
-from convpress.report import comparison_tables as tables
-from convpress.report.comparison_figures import draw_all
+from convpress.report.comparison import tables
+from convpress.report.comparison.figures import draw_all
 from convpress.report.pareto import on_front
 from convpress.report.tables import Result
 from convpress.report.targets import targets_table

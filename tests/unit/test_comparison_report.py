@@ -13,9 +13,9 @@ import pytest
 from made_run import REPORT, run  # noqa: F401
 from test_pareto import compared_run, frame_of, made_comparison  # noqa: F401
 
-from convpress.report.comparison_findings import NAMED, findings, kind, kinds, other_rates, unlike
-from convpress.report.comparison_section import COMPARISON, fronts
-from convpress.report.comparison_timings import timed_twice, with_times
+from convpress.report.comparison.findings import NAMED, findings, kind, kinds, other_rates, unlike
+from convpress.report.comparison.section import COMPARISON, fronts
+from convpress.report.comparison.timings import timed_twice, with_times
 from convpress.report.contents import Run
 from convpress.report.wording import SPACE
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from convpress.report.baselines_tables import baselines_table
+from convpress.report.baselines.tables import baselines_table
 from convpress.report.controls import against_control, control_of
 from convpress.report.tables import Result
 from convpress.statistics import mcnemar

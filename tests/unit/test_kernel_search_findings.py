@@ -4,8 +4,8 @@ import pandas as pd
 from made_run import LAYERS, kernels, sizes, stages
 
 from convpress.report import wording
-from convpress.report.kernel_search_findings import size_findings
-from convpress.report.kernel_search_findings import summary as kernel_summary
+from convpress.report.kernel_search.findings import size_findings
+from convpress.report.kernel_search.findings import summary as kernel_summary
 
 
 def test_sizes_that_move_together_are_told_from_sizes_that_differ() -> None:

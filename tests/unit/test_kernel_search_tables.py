@@ -11,8 +11,8 @@ from made_model import small_model
 from convpress.checkpoints import save_model
 from convpress.config.kernel_search import RankConfig, SearchConfig
 from convpress.kernel_search import extend, searched_layers
-from convpress.report import kernel_search_tables
-from convpress.report.kernel_search_tables import cp_error_table, kernels_table, masks_table, sizes_table, stages_table
+from convpress.report.kernel_search import tables as kernel_search_tables
+from convpress.report.kernel_search.tables import cp_error_table, kernels_table, masks_table, sizes_table, stages_table
 from convpress.report.tables import ACCURACY_COLUMNS, Result
 
 

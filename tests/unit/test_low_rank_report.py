@@ -9,9 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from convpress.report import style
 from convpress.report.contents import Run
-from convpress.report.low_rank_figures import draw_all, draw_points
-from convpress.report.low_rank_findings import COLUMNS, bases_findings, cards, caveats, fastest, findings, summary
-from convpress.report.low_rank_section import LOW_RANK
+from convpress.report.low_rank.figures import draw_all, draw_points
+from convpress.report.low_rank.findings import COLUMNS, bases_findings, cards, caveats, fastest, findings, summary
+from convpress.report.low_rank.section import LOW_RANK
 
 SPACE = "\N{NO-BREAK SPACE}"
 

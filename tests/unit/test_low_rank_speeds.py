@@ -5,9 +5,9 @@ import pytest
 from made_low_rank import alone, rows
 
 from convpress.report.contents import Run
-from convpress.report.low_rank_findings import cards, findings, summary
-from convpress.report.low_rank_section import LOW_RANK
-from convpress.report.low_rank_speeds import with_input_size
+from convpress.report.low_rank.findings import cards, findings, summary
+from convpress.report.low_rank.section import LOW_RANK
+from convpress.report.low_rank.speeds import with_input_size
 
 HERE = {"original": (1.0, 1.0), "control": (1.0, 1.0), "replaced-l2-ce": (0.98, 0.66), "separable-l2-ce": (1.28, 1.36)}
 

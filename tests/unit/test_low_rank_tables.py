@@ -11,7 +11,7 @@ from convpress.errors import ConvpressError
 from convpress.layers.low_rank import SeparableConv2d
 from convpress.low_rank import expand
 from convpress.models import create_model
-from convpress.report.low_rank_tables import (
+from convpress.report.low_rank.tables import (
     filters_of,
     filters_table,
     history_table,

@@ -8,11 +8,13 @@ import pytest
 from made_headlines import write_headlines
 from made_merging import MINUS, SPACE, TIMES, VARIANTS, results
 
-from convpress.report import merging_figures, merging_findings, merging_speed
 from convpress.report.contents import Run
-from convpress.report.merging_columns import COLUMNS
-from convpress.report.merging_pairs import PAIRS, pairs_table
-from convpress.report.merging_section import MERGING
+from convpress.report.merging import figures as merging_figures
+from convpress.report.merging import findings as merging_findings
+from convpress.report.merging import speed as merging_speed
+from convpress.report.merging.columns import COLUMNS
+from convpress.report.merging.pairs import PAIRS, pairs_table
+from convpress.report.merging.section import MERGING
 
 DENSE = {"shared-00": 0.95, "shared-10": 1.0, "shared-20": 1.05, "kernels-50": 0.9}
 

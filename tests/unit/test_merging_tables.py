@@ -8,10 +8,10 @@ from made_model import small_model
 
 from convpress.checkpoints import save_model
 from convpress.merging.networks import merge_network, share_kernels_network, share_network
-from convpress.report.merging_columns import COLUMNS
-from convpress.report.merging_pairs import PAIRS, WAYS, kind, pair_findings, pairs_table
-from convpress.report.merging_tables import channels_table, history_table, merging_table
-from convpress.report.merging_turns import paired_speedups, turns_cell
+from convpress.report.merging.columns import COLUMNS
+from convpress.report.merging.pairs import PAIRS, WAYS, kind, pair_findings, pairs_table
+from convpress.report.merging.tables import channels_table, history_table, merging_table
+from convpress.report.merging.turns import paired_speedups, turns_cell
 from convpress.report.tables import write_table
 from convpress.statistics import wilson
 

@@ -18,7 +18,7 @@ from made_run import REPORT, page_of, run, text_of  # noqa: F401
 from test_report import Outline
 
 from convpress.report import pareto_chart, wording
-from convpress.report.comparison_section import build, fronts
+from convpress.report.comparison.section import build, fronts
 from convpress.report.contents import Run
 from convpress.report.pareto import compared, front, on_front
 from convpress.report.pareto_chart import PALETTE, still

@@ -8,8 +8,8 @@ import pytest
 
 from convpress.errors import ConvpressError
 from convpress.files import write_csv, write_json
-from convpress.report.kernel_search_tables import history_table as stages_history
-from convpress.report.merging_tables import history_table
+from convpress.report.kernel_search.tables import history_table as stages_history
+from convpress.report.merging.tables import history_table
 from convpress.report.reading import read_array, read_history, read_json, read_rows
 from convpress.report.tables import (
     Result,

@@ -28,9 +28,10 @@ from made_run import (
 )
 
 from convpress.errors import ConvpressError
-from convpress.report import figures, kernel_search_figures, style, wording
+from convpress.report import figures, style, wording
 from convpress.report import page as report_page
 from convpress.report.contents import Content, Section, picture_size, rst
+from convpress.report.kernel_search import figures as kernel_search_figures
 from convpress.report.page import SECTIONS, WORDS, render_page
 from convpress.report.provenance_section import all_machines, facts, machines, origin
 

@@ -7,16 +7,13 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from convpress.report import (
-    clustering_figures,
-    comparison_figures,
-    figures,
-    kernel_search_figures,
-    kernel_search_tradeoff,
-    merging_figures,
-    sensitivity_figures,
-    style,
-)
+from convpress.report import figures, style
+from convpress.report.clustering import figures as clustering_figures
+from convpress.report.comparison import figures as comparison_figures
+from convpress.report.kernel_search import figures as kernel_search_figures
+from convpress.report.kernel_search import tradeoff as kernel_search_tradeoff
+from convpress.report.merging import figures as merging_figures
+from convpress.report.sensitivity import figures as sensitivity_figures
 
 
 @pytest.fixture

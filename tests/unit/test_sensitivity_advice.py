@@ -5,11 +5,9 @@ import pandas as pd
 import pytest
 from made_sensitivity import study
 
-from convpress.report import (
-    sensitivity_advice,
-    sensitivity_findings,
-)
-from convpress.report.sensitivity_pairs import pairs_table
+from convpress.report.sensitivity import advice as sensitivity_advice
+from convpress.report.sensitivity import findings as sensitivity_findings
+from convpress.report.sensitivity.pairs import pairs_table
 
 
 def test_one_seed_decides_nothing():

@@ -5,14 +5,15 @@ import pandas as pd
 import pytest
 from made_sensitivity import study
 
-from convpress.report import sensitivity_findings, wording
+from convpress.report import wording
 from convpress.report.contents import Run
 from convpress.report.page import render_page
-from convpress.report.sensitivity_allocation import allocation_findings, equally_compressed
-from convpress.report.sensitivity_pairs import correlation_table, pairs_table
-from convpress.report.sensitivity_penalty import AFTER
-from convpress.report.sensitivity_penalty_findings import penalty_findings
-from convpress.report.sensitivity_section import SENSITIVITY
+from convpress.report.sensitivity import findings as sensitivity_findings
+from convpress.report.sensitivity.allocation import allocation_findings, equally_compressed
+from convpress.report.sensitivity.pairs import correlation_table, pairs_table
+from convpress.report.sensitivity.penalty import AFTER
+from convpress.report.sensitivity.penalty_findings import penalty_findings
+from convpress.report.sensitivity.section import SENSITIVITY
 
 
 def test_too_few_or_equal_points_are_undecided():

@@ -5,9 +5,9 @@ import pytest
 from made_sensitivity import study
 
 from convpress.report import wording
-from convpress.report.sensitivity_advice import summary
-from convpress.report.sensitivity_pairs import correlation_table, pairs_table
-from convpress.report.sensitivity_recipes import against_untrained, choice_of_rate, losers, other_rates
+from convpress.report.sensitivity.advice import summary
+from convpress.report.sensitivity.pairs import correlation_table, pairs_table
+from convpress.report.sensitivity.recipes import against_untrained, choice_of_rate, losers, other_rates
 
 SEEDS = (0, 1, 2)
 

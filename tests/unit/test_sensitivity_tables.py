@@ -14,18 +14,15 @@ from torch import nn
 from convpress.config.sensitivity import Variant
 from convpress.decompose.sensitivity import sensitivity_cp
 from convpress.layers.cp import CPConv2d
-from convpress.report import (
-    sensitivity_figures,
-    sensitivity_findings,
-    sensitivity_pairs,
-    sensitivity_tables,
-    style,
-    wording,
-)
+from convpress.report import style, wording
 from convpress.report.contents import Run
-from convpress.report.sensitivity_pairs import correlation_table, pairs_table
-from convpress.report.sensitivity_section import SENSITIVITY
-from convpress.report.sensitivity_tables import variants_table
+from convpress.report.sensitivity import figures as sensitivity_figures
+from convpress.report.sensitivity import findings as sensitivity_findings
+from convpress.report.sensitivity import pairs as sensitivity_pairs
+from convpress.report.sensitivity import tables as sensitivity_tables
+from convpress.report.sensitivity.pairs import correlation_table, pairs_table
+from convpress.report.sensitivity.section import SENSITIVITY
+from convpress.report.sensitivity.tables import variants_table
 from convpress.report.tables import ACCURACY_COLUMNS, Result, accuracy_columns, before_columns, with_intervals
 from convpress.statistics import wilson
 

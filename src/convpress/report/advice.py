@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.comparison_replicates import none_worse, not_worse
-from convpress.report.comparison_tables import ABOUT
+from convpress.report.comparison.replicates import none_worse, not_worse
+from convpress.report.comparison.tables import ABOUT
 from convpress.report.frames import records
 from convpress.report.pareto import COSTS, REFERENCES, Cost, label
 from convpress.report.peers_advice import ahead, leading

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.comparison_replicates import every_seed, none_worse
+from convpress.report.comparison.replicates import every_seed, none_worse
 from convpress.report.pareto import REFERENCES, networks
 
 FASTER = 1.25

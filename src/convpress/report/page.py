@@ -17,15 +17,15 @@ from convpress.files import atomic_path, write_json
 from convpress.provenance import run_record
 from convpress.report import wording as say
 from convpress.report.advice import advice
-from convpress.report.baselines_section import BASELINES
-from convpress.report.clustering_section import CLUSTERING
-from convpress.report.comparison_section import COMPARISON
+from convpress.report.baselines.section import BASELINES
+from convpress.report.clustering.section import CLUSTERING
+from convpress.report.comparison.section import COMPARISON
 from convpress.report.contents import Content, Run, Section
 from convpress.report.headline import headline
 from convpress.report.headlines_section import HEADLINES
-from convpress.report.kernel_search_section import KERNEL_SEARCH
-from convpress.report.low_rank_section import LOW_RANK
-from convpress.report.merging_section import MERGING
+from convpress.report.kernel_search.section import KERNEL_SEARCH
+from convpress.report.low_rank.section import LOW_RANK
+from convpress.report.merging.section import MERGING
 from convpress.report.pareto import compared, networks
 from convpress.report.project_state import project_state
 from convpress.report.provenance_section import (
@@ -38,7 +38,7 @@ from convpress.report.provenance_section import (
     verified,
 )
 from convpress.report.published_section import PUBLISHED
-from convpress.report.sensitivity_section import SENSITIVITY
+from convpress.report.sensitivity.section import SENSITIVITY
 from convpress.report.tables import stage_seconds
 from convpress.report.targets_section import TARGETS
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.comparison_replicates import with_seeds
+from convpress.report.comparison.replicates import with_seeds
 from convpress.report.contents import Run
 
 COLUMNS = (

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.comparison_tables import ABOUT
+from convpress.report.comparison.tables import ABOUT
 from convpress.report.frames import records
 from convpress.report.pareto import ALL_COSTS, Cost, front, label
 

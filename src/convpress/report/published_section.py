@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.comparison_tables import KINDS
+from convpress.report.comparison.tables import KINDS
 from convpress.report.contents import Column, Content, Run, Section
 from convpress.report.frames import records
 

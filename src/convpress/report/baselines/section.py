@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.comparison_timings import with_times
+from convpress.report.comparison.timings import with_times
 from convpress.report.contents import (
     ACCURACY,
     EPOCHS,

@@ -7,7 +7,7 @@ import pandas as pd
 from convpress.report import wording as say
 from convpress.report.contents import Run
 from convpress.report.frames import records
-from convpress.report.low_rank_speeds import NAME, Row, costs, headline, speeds, together
+from convpress.report.low_rank.speeds import NAME, Row, costs, headline, speeds, together
 
 COLUMNS = (
     *("row", "variant", "expansion", "scheme", "layers", "bases", "decomposed", "l2_epochs", "ce_epochs"),

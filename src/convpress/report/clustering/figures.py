@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from convpress.report import style
-from convpress.report.clustering_curves import FINETUNE, draw_training, shared_networks
+from convpress.report.clustering.curves import FINETUNE, draw_training, shared_networks
 from convpress.report.frames import complete
 from convpress.report.wording import listing
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from convpress.report import style
 from convpress.report.frames import complete
-from convpress.report.merging_pairs import series
+from convpress.report.merging.pairs import series
 
 POINTS = ("stage", "series", "ratio", "params", "macs", "latency_ms", "latency_q1_ms", "latency_q3_ms", "speedup")
 ACCURACIES = (

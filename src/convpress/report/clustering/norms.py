@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.clustering_figures import PULLED
+from convpress.report.clustering.figures import PULLED
 from convpress.report.frames import records
 
 NEAR = 0.1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from convpress.report import wording as say
-from convpress.report.clustering_findings import (
+from convpress.report.clustering.findings import (
     NAME,
     POINTS,
     Row,
@@ -14,9 +14,9 @@ from convpress.report.clustering_findings import (
     trained,
     variant_row,
 )
-from convpress.report.clustering_norms import norms_findings
-from convpress.report.clustering_sweeps import sweep_findings
-from convpress.report.comparison_timings import with_times
+from convpress.report.clustering.norms import norms_findings
+from convpress.report.clustering.sweeps import sweep_findings
+from convpress.report.comparison.timings import with_times
 from convpress.report.contents import (
     ACCURACY,
     EPOCHS,

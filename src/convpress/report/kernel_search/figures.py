@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 from convpress.report import style
 from convpress.report.figures import draw_curves
 from convpress.report.frames import complete
-from convpress.report.kernel_search_tradeoff import draw_tradeoff
+from convpress.report.kernel_search.tradeoff import draw_tradeoff
 
 VISIBLE = 0.005
 """Part of a mask's peak below which a point lies on the axis."""

@@ -6,13 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from convpress.report import merging_speed as speed
-from convpress.report import merging_surgery as surgery
 from convpress.report import wording as say
 from convpress.report.contents import Run
 from convpress.report.frames import records
-from convpress.report.merging_columns import COLUMNS
-from convpress.report.merging_pairs import PAIRS, pair_findings, series, without_seed
+from convpress.report.merging import speed, surgery
+from convpress.report.merging.columns import COLUMNS
+from convpress.report.merging.pairs import PAIRS, pair_findings, series, without_seed
 
 NAME = "merging"
 Row = dict[str, Any]

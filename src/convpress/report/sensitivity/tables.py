@@ -15,7 +15,7 @@ from convpress.config.sensitivity import STARTS, Variant
 from convpress.report.controls import Controls, against_control
 from convpress.report.latencies import Times, time_columns
 from convpress.report.reading import last_epoch, read_history, read_json, read_rows
-from convpress.report.sensitivity_pairs import CELL
+from convpress.report.sensitivity.pairs import CELL
 from convpress.report.tables import Result, accuracy_columns, before_columns, compare
 from convpress.sensitivity import DENSE, total_sensitivity
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from convpress.report import wording as say
 from convpress.report.frames import records
-from convpress.report.sensitivity_findings import (
+from convpress.report.sensitivity.findings import (
     CELL,
     LEAST_REPLICATES,
     at_common_rate,

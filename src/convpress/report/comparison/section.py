@@ -7,9 +7,9 @@ import math
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.comparison_findings import caveats, findings, unlike
-from convpress.report.comparison_tables import ASKED, NEAREST
-from convpress.report.comparison_timings import timed_twice
+from convpress.report.comparison.findings import caveats, findings, unlike
+from convpress.report.comparison.tables import ASKED, NEAREST
+from convpress.report.comparison.timings import timed_twice
 from convpress.report.contents import (
     ACCURACY,
     CONTROL_EPOCHS,

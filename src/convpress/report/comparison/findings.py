@@ -8,9 +8,9 @@ import re
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.comparison_tables import ABOUT, KINDS
+from convpress.report.comparison.tables import ABOUT, KINDS
 from convpress.report.frames import records
-from convpress.report.merging_speed import ARCHITECTURE
+from convpress.report.merging.speed import ARCHITECTURE
 from convpress.report.pareto import REFERENCES, label, networks
 from convpress.report.tables import ROUNDING
 from convpress.tolerances import TOLERANCE

@@ -13,8 +13,8 @@ from convpress.layers.shared import SharedFilterConv2d
 from convpress.layers.shared_kernels import SharedKernelConv2d
 from convpress.merging.blocks import inner, residual_blocks
 from convpress.report.controls import Controls, against_control
-from convpress.report.merging_columns import COLUMNS
-from convpress.report.merging_turns import PAIRED, TURNS, paired_speedups
+from convpress.report.merging.columns import COLUMNS
+from convpress.report.merging.turns import PAIRED, TURNS, paired_speedups
 from convpress.report.reading import last_epoch, read_history, read_rows
 from convpress.report.tables import (
     CONDITIONS,

@@ -7,8 +7,8 @@ import pandas as pd
 
 from convpress.report import wording as say
 from convpress.report.frames import records
-from convpress.report.sensitivity_findings import CELL, LEAST_REPLICATES, at_common_rate, family, inside, network
-from convpress.report.sensitivity_penalty import AFTER, beside_free, idle
+from convpress.report.sensitivity.findings import CELL, LEAST_REPLICATES, at_common_rate, family, inside, network
+from convpress.report.sensitivity.penalty import AFTER, beside_free, idle
 
 BEFORE = "relative_sensitivity"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from convpress.report import wording as say
-from convpress.report.comparison_timings import with_control_epochs
+from convpress.report.comparison.timings import with_control_epochs
 from convpress.report.contents import (
     ACCURACY,
     EPOCHS,
@@ -24,7 +24,7 @@ from convpress.report.contents import (
 )
 from convpress.report.frames import is_true
 from convpress.report.headlines_section import beside
-from convpress.report.kernel_search_findings import (
+from convpress.report.kernel_search.findings import (
     NAME,
     Row,
     cards,

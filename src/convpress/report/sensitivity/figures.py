@@ -20,7 +20,7 @@ from matplotlib.transforms import ScaledTranslation
 from convpress.config.sensitivity import PENALISED
 from convpress.report import style
 from convpress.report.frames import complete
-from convpress.report.sensitivity_allocation import equally_compressed
+from convpress.report.sensitivity.allocation import equally_compressed
 
 FAMILIES = {"cp": "CP", "tucker": "Tucker", "tensor_chain": "Tensor chain"}
 TREATMENTS = {

@@ -11,7 +11,7 @@ import pandas as pd
 from convpress.config.sensitivity import STARTS
 from convpress.report import wording as say
 from convpress.report.frames import is_true, records
-from convpress.report.sensitivity_figures import FAMILIES
+from convpress.report.sensitivity.figures import FAMILIES
 
 Row = dict[str, Any]
 WEAK, STRONG = 0.3, 0.6

@@ -23,9 +23,9 @@ from convpress.report.contents import (
     counted,
 )
 from convpress.report.headlines_section import beside
-from convpress.report.merging_findings import NAME, cards, caveats, findings, pairs, rows, summary
-from convpress.report.merging_pairs import series
-from convpress.report.merging_turns import PAIRED
+from convpress.report.merging.findings import NAME, cards, caveats, findings, pairs, rows, summary
+from convpress.report.merging.pairs import series
+from convpress.report.merging.turns import PAIRED
 
 CHECKPOINT = "resnet20-12fca82f"
 

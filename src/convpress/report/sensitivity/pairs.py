@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from convpress.report.sensitivity_penalty import counted
+from convpress.report.sensitivity.penalty import counted
 
 CELL = ["model", "decomposition", "compression", "allocated", "suffix"]
 """What variants have in common that differ in treatment and replicate alone."""

@@ -6,7 +6,7 @@ import pandas as pd
 
 from convpress.report import wording as say
 from convpress.report.frames import records
-from convpress.report.merging_pairs import series
+from convpress.report.merging.pairs import series
 
 VISIBLE = 0.005
 """Half a point of accuracy: less is not worth a sentence."""

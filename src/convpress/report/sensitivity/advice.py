@@ -9,8 +9,8 @@ import pandas as pd
 from convpress.config.sensitivity import STARTS
 from convpress.report import wording as say
 from convpress.report.frames import records
-from convpress.report.sensitivity_findings import Row, confounder, decided, family, inside, network
-from convpress.report.sensitivity_recipes import losers, untrained_summary
+from convpress.report.sensitivity.findings import Row, confounder, decided, family, inside, network
+from convpress.report.sensitivity.recipes import losers, untrained_summary
 
 ALIKE = 0.001
 """Mean validation accuracies nearer together than a tenth of a point rank nothing."""

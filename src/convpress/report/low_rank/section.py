@@ -21,7 +21,7 @@ from convpress.report.contents import (
     TableView,
 )
 from convpress.report.frames import records
-from convpress.report.low_rank_findings import (
+from convpress.report.low_rank.findings import (
     BASES,
     COLUMNS,
     bases_findings,
@@ -30,7 +30,7 @@ from convpress.report.low_rank_findings import (
     findings,
     summary,
 )
-from convpress.report.low_rank_speeds import NAME, Row, with_input_size
+from convpress.report.low_rank.speeds import NAME, Row, with_input_size
 
 METHODS = {"svd_shared": "SVD, shared", "svd_per_channel": "SVD, for each channel", "alternating": "alternating"}
 

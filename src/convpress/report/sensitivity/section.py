@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.comparison_timings import with_times
+from convpress.report.comparison.timings import with_times
 from convpress.report.contents import (
     ACCURACY,
     CONTROL_EPOCHS,
@@ -22,9 +22,9 @@ from convpress.report.contents import (
     counted,
 )
 from convpress.report.frames import is_true, records
-from convpress.report.sensitivity_advice import advice, summary
-from convpress.report.sensitivity_allocation import allocation_findings, equally_compressed
-from convpress.report.sensitivity_findings import (
+from convpress.report.sensitivity.advice import advice, summary
+from convpress.report.sensitivity.allocation import allocation_findings, equally_compressed
+from convpress.report.sensitivity.findings import (
     at_common_rate,
     basis,
     caveats,
@@ -37,10 +37,10 @@ from convpress.report.sensitivity_findings import (
     pair_findings,
     probe_findings,
 )
-from convpress.report.sensitivity_pairs import correlation_table
-from convpress.report.sensitivity_penalty import idle
-from convpress.report.sensitivity_penalty_findings import penalty_findings
-from convpress.report.sensitivity_recipes import against_untrained, choice_of_rate, other_rates
+from convpress.report.sensitivity.pairs import correlation_table
+from convpress.report.sensitivity.penalty import idle
+from convpress.report.sensitivity.penalty_findings import penalty_findings
+from convpress.report.sensitivity.recipes import against_untrained, choice_of_rate, other_rates
 
 NAME = "sensitivity"
 COLUMNS = (

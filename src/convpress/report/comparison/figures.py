@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from convpress.report import style
-from convpress.report.comparison_tables import PARETO
+from convpress.report.comparison.tables import PARETO
 from convpress.report.pareto import COSTS, FARTHEST, REFERENCES, Cost, in_view, left_out, networks
 
 MILLION = 1e6

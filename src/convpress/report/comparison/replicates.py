@@ -6,7 +6,7 @@ import pandas as pd
 
 from convpress.report import wording as say
 from convpress.report.contents import Run
-from convpress.report.merging_pairs import without_seed
+from convpress.report.merging.pairs import without_seed
 
 TABLES = {
     "sensitivity": ("sensitivity", "delta_control", "mcnemar_p"),
