@@ -35,6 +35,12 @@ def test_what_was_tried_kept_and_won():
     )
 
 
+def test_of_several_fast_ones_the_best_and_the_median_are_told():
+    fast = said(WORSE, row("c", -0.01, 0.001, 1.3), row("d", -0.48, 0.001, 2.0))[2]
+    minus = wording.MINUS
+    assert fast.endswith(f"with {minus}1.00 points at best and {minus}3.00 at the median against the control.")
+
+
 def test_half_of_the_trainings_may_be_as_short_as_the_shortest():
     assert said(WORSE, EQUAL, EQUAL)[0].endswith("for 1 to 3 epochs, half of these for 1 epoch.")
 

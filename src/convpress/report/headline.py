@@ -58,9 +58,10 @@ def _fast(rows: pd.DataFrame) -> list[str]:
     if fast.empty:
         return [f"None that was fine-tuned is {say.times(FASTER)} as fast as its uncompressed network."]
     studies = say.listing(dict.fromkeys(fast["study"]))
-    lost = " to ".join(dict.fromkeys(say.points(fast["delta_control"].agg(end)) for end in ("max", "min")))
+    best, middle = (say.points(fast["delta_control"].agg(which)) for which in ("max", "median"))
+    lost = f"{best} points" if len(fast) == 1 else f"{best} points at best and {middle} at the median"
     are = "is" if len(fast) == 1 else "are"
     return [
         f"{len(fast)} of the fine-tuned {are} at least {say.times(FASTER)} as fast as the "
-        f"uncompressed network in float32 ({studies}), with {lost} points against the control."
+        f"uncompressed network in float32 ({studies}), with {lost} against the control."
     ]
