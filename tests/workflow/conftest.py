@@ -250,9 +250,9 @@ def assert_complete(clone: Repository) -> None:
 
 @pytest.fixture(scope="session")
 def unbroken(tmp_path_factory) -> Project:
-    """A copy in which the few jobs of TARGETS have run, undisturbed."""
+    """A copy in which the few jobs of TARGETS have run, undisturbed, one after the other."""
     project = tiny_project(tmp_path_factory.mktemp("unbroken") / "project")
-    project.done(*TARGETS, "--cores", "2", overlay=TINY)
+    project.done(*TARGETS, "--cores", "1", overlay=TINY)
     return project
 
 
