@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-import torchvision
 
 from convpress.compute import resolve
 from convpress.config.sections import ComputeConfig, TrainingConfig
@@ -19,6 +18,8 @@ NARROW = {"width": 4, "hidden": [16, 12], "input_size": 64}
 
 
 def test_features_are_torchvisions():
+    import torchvision  # two seconds, which only one process of tests has to spend
+
     theirs = torchvision.models.AlexNet(num_classes=10).eval()
     ours = create_model("alexnet").eval()
     ours.features.load_state_dict(theirs.features.state_dict())

@@ -1,5 +1,6 @@
 """CP by nonlinear least squares: the algebra of a step, what a descent promises, Tensorlab's errors."""
 
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -240,6 +241,7 @@ def test_reaches_tensorlab(layer):
     path = mirrored("checkpoints/resnet32-d509ac18.th")
     weights = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
     kernel = weights[f"module.{layer}.weight"]
+    begun = time.process_time()
     result = cp_decompose(kernel, kernel.shape[1] // 2)
     assert result.relative_error <= TENSORLAB[layer] + 0.00005
-    assert result.seconds < MOST_SECONDS
+    assert time.process_time() - begun < MOST_SECONDS, "of computing: other tests run beside"

@@ -6,7 +6,6 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
-import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -23,6 +22,7 @@ from convpress.layers import (
     replace_conv,
     surgeries,
 )
+from convpress.models.registry import create_model
 from small_network import Small
 
 FAMILIES = [SeparableCPConv2d, CPConv2d, TuckerConv2d, TensorChainConv2d]
@@ -208,7 +208,7 @@ def test_a_layer_is_rebuilt_from_its_arguments_and_state(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_resnet18_with_replaced_layers_is_resnet18_with_their_kernels(family):
     torch.manual_seed(0)
-    model = torchvision.models.resnet18().eval()
+    model = create_model("torchvision/resnet18").eval()
     other = copy.deepcopy(model)
     for name in ("conv1", "layer1.1.conv2", "layer2.0.conv1", "layer2.0.downsample.0"):
         conv = find_conv(model, name)

@@ -9,7 +9,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
 from torch.func import functional_call, jvp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
-from torchvision.models.feature_extraction import create_feature_extractor
 
 from convpress.layers import ElementwiseSharedConv2d, SharedFilterConv2d, SharedKernelConv2d
 
@@ -89,6 +88,8 @@ def test_a_symbolic_trace_of_a_shared_layer_follows_its_weights(shared, prepared
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_factorised_layers_are_traced_by_fx(family, stride, training):
+    from torchvision.models.feature_extraction import create_feature_extractor  # slow to import
+
     conv = nn.Conv2d(8, 8, 3, stride=stride, padding=1)
     model = nn.Sequential(family.from_conv(conv, factors=random_factors(family, conv)), nn.ReLU()).train(training)
     x = torch.randn(1, 8, 6, 6)
