@@ -9,11 +9,11 @@ from typing import Any, Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, is_grad_enabled, nn
+from torch._C import _is_tracing  # torch.jit.is_tracing asks first whether a script runs
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.autograd.forward_ad import unpack_dual
 from torch.compiler import is_compiling, is_dynamo_compiling
 from torch.fx import Proxy
-from torch.jit import is_tracing
 
 from convpress.layers.indexed import IndexedConv2d
 
@@ -45,25 +45,27 @@ class PreparedConv2d(IndexedConv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, S, H, W) to (N, T, H', W'), as the convolution with ``kernel()``."""
         ready = self._prepared
-        # What a pass of inference asks for is little and written out: each look and each call is seen at batch 1.
+        # What a pass of inference asks for is little and written out: each look and each call is seen at batch 1, most
+        # of all the way of nn.Module to its parameters.
         if (
             ready is not None
             and not is_dynamo_compiling()
-            and not is_tracing()
-            and self._parameters.get("weight") is ready.source
+            and not _is_tracing()
+            and (parameters := self._parameters).get("weight") is ready.source
             and ready.source._version == ready.version
             and self.index is ready.index
             and ready.source.data_ptr() == ready.address
-            and self.bias is ready.bias
+            and parameters.get("bias") is ready.bias
             and not is_grad_enabled()
             and not isinstance(x, Proxy)
         ):
-            out = F.conv2d(x, *ready.first, self.stride, self.padding, self.dilation)
+            weight, bias = ready.first
+            out = F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation)
             return out if ready.second is None else F.conv2d(out, *ready.second)
         return self._unprepared(x)
 
     def _unprepared(self, x: Tensor) -> Tensor:
-        if self.training or is_grad_enabled() or is_compiling() or is_tracing() or not _holds_numbers(self.weight):
+        if self.training or is_grad_enabled() or is_compiling() or _is_tracing() or not _holds_numbers(self.weight):
             self._prepared = None
             return F.conv2d(x, self.kernel(), self.bias, self.stride, self.padding, self.dilation)
         ready = self._prepare()
