@@ -35,3 +35,9 @@ def test_overrides_of_merges_and_what_is_no_yaml_pass(tmp_path, text):
 
 def test_the_committed_files_pass():
     check_keys([ROOT / "params.yaml", *(ROOT / "config").glob("*.yaml")])
+
+
+def test_a_section_that_holds_itself_ends(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("control: &it {lr: 0.1, again: *it}")
+    check_keys([path])
