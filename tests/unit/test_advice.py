@@ -22,16 +22,17 @@ from convpress.report.pareto import networks
 def test_advice_is_computed_from_the_table(compared_run: Path) -> None:
     frame = frame_of(compared_run)
     assert networks(frame) == ["resnet20", "resnet32"]
-    smallest, fastest, best = advice(frame, "resnet32").cards
+    smallest, lightest, fastest, best = advice(frame, "resnet32").cards
     assert smallest[:2] == ("Smallest without a significant loss", "2.00× smaller")
     assert "small (merging)" in smallest[2]
+    assert lightest[:2] == ("Fewest MACs without a significant loss", "2.00× fewer MACs")
     assert fastest[1] == "1.41× faster"
     assert best[1].replace(wording.SPACE, " ") == "93.50 %"
     assert "cannot be told apart from the control" in best[2]
     assert advice(frame, "resnet32").sentences == []
     ours_and_peer = advice(frame, "resnet20")
     assert "peer group-norm (peers)" in ours_and_peer.cards[0][2]
-    assert "by parameters and MACs" in ours_and_peer.sentences[0]
+    assert "by parameters (190.0" in ours_and_peer.sentences[0]
 
 
 def line(frame: pd.DataFrame, network: str) -> str:
@@ -41,9 +42,13 @@ def line(frame: pd.DataFrame, network: str) -> str:
 def test_all_stands_in_a_line(compared_run: Path) -> None:
     frame = frame_of(compared_run)
     assert line(frame, "resnet32") == (
-        "small (merging) is 2.00× smaller and 1.41× faster without a significant loss (−0.40 points)."
+        "small (merging) is 2.00× smaller, takes 2.00× fewer MACs and is 1.41× faster, without a significant loss "
+        "(−0.40 points)."
     )
-    assert line(frame, "resnet20").endswith("Ahead of ours: peer group-norm by parameters and MACs.")
+    assert line(frame, "resnet20").endswith(
+        "Ahead of ours: peer group-norm by parameters (190.0 k at 92.90 %, good 380.0 k at 93.50 %) and MACs (19.0 M "
+        "at 92.90 %, good 38.0 M at 93.50 %)."
+    )
 
 
 def test_the_line_names_what_comes_near_and_what_does_not(compared_run: Path) -> None:
@@ -51,17 +56,51 @@ def test_the_line_names_what_comes_near_and_what_does_not(compared_run: Path) ->
     lost = frame["variant"] == "small"
     frame.loc[lost, ["delta_control", "mcnemar_p"]] = (-0.009, 0.01)
     near, far = (
-        "small (merging) is 1.41× faster for −0.90 points.",
-        "no variant faster by more than 5 % comes within 1 point of the control.",
+        "small (merging) is 2.00× smaller, takes 2.00× fewer MACs and is 1.41× faster, for −0.90 points.",
+        "no variant within 1 point of the control is faster by more than 5 %.",
     )
-    kept = "good (sensitivity) is 1.05× smaller without a significant loss (+0.50 points)"
+    kept = (
+        "good (sensitivity) is 1.05× smaller, takes 1.05× fewer MACs and is about as fast as uncompressed, without a "
+        "significant loss (+0.50 points)"
+    )
     assert line(frame, "resnet32") == f"{kept}; {near}"
     alone = frame[frame["variant"] != "good"]
-    assert line(alone, "resnet32") == near.replace("1.41", "2.00× smaller and 1.41")
+    assert line(alone, "resnet32") == near
     frame.loc[lost, "delta_control"] = -0.02
     assert line(frame, "resnet32") == f"{kept}; {far}"
     alone = frame[frame["variant"] != "good"]
-    assert line(alone, "resnet32") == far.replace("no variant", "No variant smaller or")
+    none = "is smaller, takes fewer MACs or is faster"
+    assert line(alone, "resnet32") == far.replace("no variant", "No variant").replace("is faster", none)
+
+
+@pytest.mark.parametrize(("params", "named"), [(195e3, "other"), (185e3, "small")])
+def test_of_variants_about_as_small_the_more_accurate_one_is_named(params: float, named: str) -> None:
+    frame = made_comparison().assign(peer=False)
+    other = frame[frame["variant"] == "small"].assign(variant="other", params=200e3, test_accuracy=0.929)
+    frame.loc[frame["variant"] == "small", "params"] = params
+    frame = pd.concat([frame, other]).reset_index(drop=True)
+    assert advice(frame, "resnet20").cards[0][2].startswith(f"{named} (merging)")
+
+
+def test_what_is_near_and_smaller_still_stands_beside_what_does_no_harm() -> None:
+    frame = made_comparison().assign(peer=False)
+    frame.loc[frame["variant"] == "tiny", ["test_accuracy", "delta_control"]] = [0.921, -0.009]
+    title, value, words = advice(frame, "resnet20").cards[0]
+    assert (title, value) == ("Smallest without a significant loss", "2.00× smaller")
+    assert "Within 1 point of the control: tiny (merging), 4.00× smaller, 2.00 times as fast as" in words.replace(
+        wording.SPACE, " "
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "words"), [("params", "its parameters are 1.50× the un"), ("bytes", "its file is 1.50× the un")]
+)
+def test_what_came_out_larger_says_so(column: str, words: str) -> None:
+    frame = made_comparison().assign(peer=False)
+    good, dense = frame["variant"] == "good", frame["study"] == "baseline"
+    assert "×" not in advice(frame, "resnet20").cards[-1][2]
+    frame.loc[good, column] = 1.5 * frame.loc[dense, column].iloc[0]
+    assert words in advice(frame, "resnet20").cards[-1][2]
 
 
 def test_a_peer_that_is_beaten_is_not_called_ahead() -> None:
@@ -111,7 +150,7 @@ def test_the_paired_test_decides_on_a_peer_where_there_is_one() -> None:
 def test_times_whose_quartiles_overlap_are_no_gain() -> None:
     frame = made_comparison().assign(peer=False)
     frame.loc[frame["variant"] == "small", "latency_q3_ms"] = 70.0
-    assert advice(frame, "resnet20").cards[1][:2] == ("Fastest without a significant loss", "None")
+    assert advice(frame, "resnet20").cards[2][:2] == ("Fastest without a significant loss", "None")
 
 
 @pytest.mark.parametrize(
@@ -179,7 +218,7 @@ def test_nothing_within_the_interval_is_said_plainly() -> None:
     frame.loc[frame["variant"] == "tiny", ["delta_control", "mcnemar_p"]] = [-0.02, 0.001]
     cards = advice(frame[frame["variant"].isin(["resnet20", "tiny"])], "resnet20").cards
     assert cards[0][1] == "None"
-    assert cards[0][2] == "No variant smaller by more than 5 % comes within 1 point of the control."
+    assert cards[0][2] == "No variant within 1 point of the control is smaller by more than 5 %."
 
 
 def test_where_nothing_keeps_the_accuracy_the_cheapest_within_a_point_is_named() -> None:
@@ -189,7 +228,7 @@ def test_where_nothing_keeps_the_accuracy_the_cheapest_within_a_point_is_named()
     value, words = advice(frame, "resnet20").cards[0][1:]
     assert value == "None"
     assert words.replace(wording.SPACE, " ").startswith("Within 1 point of the control: good (sensitivity), ")
-    assert "× smaller, \N{MINUS SIGN}0.50 points" in words
+    assert "× smaller, about as fast as uncompressed, \N{MINUS SIGN}0.50 points" in words
     assert words.endswith("(control: 6).")
 
 
@@ -201,7 +240,7 @@ def test_what_costs_more_than_the_uncompressed_network_is_no_advice() -> None:
     assert cards["Smallest without a significant loss"][0] == "None"
     assert cards["Fastest without a significant loss"] == (
         "None",
-        "No variant faster by more than 5 % comes within 1 point of the control.",
+        "No variant within 1 point of the control is faster by more than 5 %.",
     )
 
 
@@ -236,12 +275,16 @@ def test_a_file_that_shrinks_less_than_the_parameters_is_told_and_little_is_no_g
     frame = made_comparison().assign(peer=False)
     small = frame["variant"] == "small"
     frame.loc[small, "bytes"] *= 1.5
-    assert "small (merging) is 2.00× smaller (its file 1.33×) and 1.41× faster without" in line(frame, "resnet20")
-    dense = frame.loc[frame["study"] == "control", ["params", "latency_ms"]].iloc[0]
-    frame.loc[small, ["params", "latency_ms"]] = (dense * 0.96).to_numpy()
+    assert (
+        "small (merging) is 2.00× smaller (its file 1.33×), takes 2.00× fewer MACs and is 1.41× faster, without"
+        in line(frame, "resnet20")
+    )
+    dense = frame.loc[frame["study"] == "control", ["params", "macs", "latency_ms"]].iloc[0]
+    frame.loc[small, ["params", "macs", "latency_ms"]] = (dense * 0.96).to_numpy()
     frame = frame[frame["variant"] != "good"]
     assert (
-        line(frame, "resnet20") == "No variant smaller or faster by more than 5 % comes within 1 point of the control."
+        line(frame, "resnet20")
+        == "No variant within 1 point of the control is smaller, takes fewer MACs or is faster by more than 5 %."
     )
 
 

@@ -57,8 +57,8 @@ def test_what_is_slower_is_an_architecture_and_beyond_noise() -> None:
 
 def test_one_network_is_not_counted_in_plurals() -> None:
     frame = made()
-    (line,) = said(frame[frame["study"].isin(["baseline", "control", "low_rank"])], "compressed network")
-    assert line.startswith("resnet20: the one compressed network is worse than the control (2.00 points below it")
+    (line,) = said(frame[frame["study"].isin(["baseline", "control", "low_rank"])], "the one variant")
+    assert line.startswith("resnet20: the one variant is worse than the control (2.00 points below it")
 
 
 @pytest.mark.parametrize(

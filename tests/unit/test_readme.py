@@ -158,7 +158,7 @@ def test_the_cost_of_a_run_is_read(tmp_path):
 
 
 def test_each_study_is_told_in_short(committed):
-    assert re.match(r"\*\*In short\*\*\n\n\d+ compressed versions of .+\n\n\*\*What to use when\*\*\n\n- ", committed)
+    assert re.match(r"\*\*In short\*\*\n\n\d+ variants of .+\n\n\*\*What to use when\*\*\n\n- ", committed)
     assert re.search(r"^- resnet20: .+ smaller .+\.$", committed, flags=re.MULTILINE)
     assert re.search(r"^- Merging: [^\n]+\.$", committed, flags=re.MULTILINE)
     assert "- Low-rank expansions: " in committed

@@ -33,11 +33,11 @@ class Advice:
 
 @dataclass(frozen=True)
 class Choice:
-    """The cheapest variant by one cost, None where none comes near the control, and whether it does no harm."""
+    """By one cost: the cheapest variant that does no harm, and what near the control is clearly cheaper still."""
 
     cost: Cost
-    row: dict[str, Any] | None
-    harmless: bool
+    harmless: dict[str, Any] | None
+    near: dict[str, Any] | None
 
 
 def advice(frame: pd.DataFrame, network: str) -> Advice:
@@ -47,14 +47,14 @@ def advice(frame: pd.DataFrame, network: str) -> Advice:
     if variants.empty:
         return Advice(network, "", [], [])
     control, kind = reference(rows)
-    cards, line = [_most_accurate(variants, control, kind)], []
-    if control is not None and not say.absent(control["ci_low"]):
+    dense = records(rows[rows["study"].isin(REFERENCES)])[0] if control else None
+    cards, line = [_most_accurate(variants, control, kind, dense)], []
+    if control and dense and not say.absent(control["ci_low"]):
         unharmed = variants[_unharmed(variants, control, kind)]
-        wanted = [cost for cost in COSTS if cost.column != "macs" and variants[cost.column].notna().any()]
-        dense = records(rows[rows["study"].isin(REFERENCES)])[0]
+        wanted = [cost for cost in COSTS if variants[cost.column].notna().any()]
         lost = variants["test_accuracy"] - control["test_accuracy"]
         near = variants[variants["delta_control"].fillna(lost) >= -NEAR - 1e-9]
-        chosen = [Choice(cost, *_chosen(unharmed, near, dense, cost)) for cost in wanted]
+        chosen = [_choice(unharmed, near, dense, cost) for cost in wanted]
         cards = [_cheapest(choice, dense, kind) for choice in chosen] + cards
         line = _in_short(chosen, dense, kind)
     return Advice(network, " ".join(line + leading(rows)), cards, ahead(rows))
@@ -74,61 +74,70 @@ def reference(rows: pd.DataFrame) -> tuple[dict | None, str]:
     return None, ""
 
 
-def _chosen(unharmed: pd.DataFrame, near: pd.DataFrame, dense: dict, cost: Cost) -> tuple[dict[str, Any] | None, bool]:
-    """The cheapest of those that do no harm, else the cheapest of `near`, else None; and whether it does no harm."""
-    for rows, harmless in ((unharmed, True), (near, False)):
-        known = dense[cost.column] == dense[cost.column]
-        found = rows[_cheaper(rows, dense, cost)] if known else rows[rows[cost.column].notna()]
-        if len(found):
-            return _first(found, cost), harmless
-    return None, False
+def _choice(unharmed: pd.DataFrame, near: pd.DataFrame, dense: dict, cost: Cost) -> Choice:
+    harmless = _first(unharmed[_cheaper(unharmed, dense, cost)], cost)
+    return Choice(cost, harmless, _first(near[_cheaper(near, harmless or dense, cost)], cost))
 
 
 def _in_short(chosen: Sequence[Choice], dense: dict, kind: str) -> list[str]:
-    """A sentence: which variants are smaller and faster, and what they lose."""
+    """A sentence: which variants are smaller, take fewer operations and are faster, and what they lose."""
     parts = []
     for harmless in (True, False):
-        given = [(name(choice.row), choice) for choice in chosen if choice.row and choice.harmless == harmless]
-        for called in dict.fromkeys(called for called, _ in given):
-            alike = [(choice.row, choice.cost) for other, choice in given if other == called and choice.row]
-            won = [text + _file(row, dense, cost) for row, cost in alike if (text := _won(row, dense, cost))]
+        given = [(choice.harmless if harmless else choice.near, choice.cost) for choice in chosen]
+        for called in dict.fromkeys(name(row) for row, _ in given if row):
+            alike = [(row, cost) for row, cost in given if row and name(row) == called]
             lost = _lost(alike[0][0], kind)
             loss = f"without {_loss(kind)} ({lost})" if harmless else f"for {lost}"
-            parts.append(f"{called} is {say.listing(won or ['the cheapest'])} {loss}")
-    if missing := [choice.cost.less for choice in chosen if choice.row is None]:
-        parts.append(f"no variant {_clearly(' or '.join(missing))} comes {_within(kind)}")
+            parts.append(f"{called} {_gains(alike, dense)}, {loss}")
+    if missing := [choice.cost for choice in chosen if not choice.harmless and not choice.near]:
+        parts.append(f"no variant {_within(kind)} {_none(missing)}")
     text = "; ".join(parts)
     return [f"{text[:1].upper()}{text[1:]}." if text.startswith("no ") else f"{text}."] if text else []
 
 
+def _gains(alike: Sequence[tuple[dict, Cost]], dense: dict) -> str:
+    """What one variant wins by several costs, and its speed in any case: a smaller network may well be slower."""
+    row = alike[0][0]
+    won = [cost.gain(ratio) + _file(row, dense, cost) for _, cost in alike if (ratio := _ratio(row, dense, cost))]
+    if all(cost.column != "latency_ms" for _, cost in alike) and (speed := _speed(row, dense)):
+        won.append(f"is {speed}")
+    return say.listing(won or ["is the cheapest"])
+
+
 def _cheapest(choice: Choice, dense: dict, kind: str) -> Card:
     """The cheapest of those that do no harm, beside the uncompressed network `dense`; else the cheapest of the near."""
-    cost, row = choice.cost, choice.row
+    cost, row = choice.cost, choice.harmless
     title = f"{cost.cheapest} without {_loss(kind)}"
-    if row is None or not choice.harmless:
-        return title, "None", _nearest(row, dense, kind, cost)
-    known = dense[cost.column] == dense[cost.column]
-    value = {"params": say.count, "latency_ms": say.milliseconds}[cost.column]
-    unit = {"params": " parameters", "latency_ms": " a batch"}[cost.column]
-    before = f", uncompressed {value(dense[cost.column])}" if known else ""
-    also = _stored(row, dense) + _speed(row, dense) if cost.column == "params" else ""
-    won = _won(row, dense, cost) or say.MISSING
-    return title, won, f"{name(row)}: {value(row[cost.column])}{unit}{before}{also}; {_accuracy(row)}."
-
-
-def _nearest(row: dict | None, dense: dict, kind: str, cost: Cost) -> str:
-    """What is cheapest within a point of the control, with the trainings of both."""
+    near = _nearest(choice.near, dense, kind, cost) if choice.near else ""
     if row is None:
-        return f"No variant {_clearly(cost.less)} comes {_within(kind)}."
-    won = f"{_won(row, dense, cost)}, " if not say.absent(dense[cost.column]) else ""
+        return title, "None", near or f"No variant {_within(kind)} {_none([cost])}."
+    known = not say.absent(dense[cost.column])
+    value = {"params": say.count, "macs": say.count, "latency_ms": say.milliseconds}[cost.column]
+    unit = {"params": " parameters", "macs": " multiply-accumulates", "latency_ms": " a batch"}[cost.column]
+    before = f", uncompressed {value(dense[cost.column])}" if known else ""
+    also = _stored(row, dense) if cost.column == "params" else ""
+    also += f", {speed}" if cost.column != "latency_ms" and (speed := _speed(row, dense)) else ""
+    won = _won(row, dense, cost) or say.MISSING
+    small = f"{name(row)}: {value(row[cost.column])}{unit}{before}{also}; {_accuracy(row)}."
+    return title, won, " ".join(filter(None, (small, near)))
+
+
+def _nearest(row: dict, dense: dict, kind: str, cost: Cost) -> str:
+    """What is cheapest within a point of the control, with the trainings of both."""
+    gains = [_won(row, dense, cost), _speed(row, dense) if cost.column != "latency_ms" else "", _lost(row, kind)]
     trained = "" if say.absent(row.get("finetune_epochs")) else f" after {say.epochs(row['finetune_epochs'])}"
     other = "" if say.absent(row.get("control_epochs")) else f" ({kind}: {say.whole(row['control_epochs'])})"
-    return f"{_within(kind).capitalize()}: {name(row)}, {won}{_lost(row, kind)}{trained}{other}."
+    return f"{_within(kind).capitalize()}: {name(row)}, {', '.join(filter(None, gains))}{trained}{other}."
+
+
+def _ratio(row: dict, dense: dict, cost: Cost) -> str:
+    """How many times cheaper; empty where nobody knows what the uncompressed network costs."""
+    return "" if say.absent(dense[cost.column]) else f"{dense[cost.column] / row[cost.column]:.2f}×"
 
 
 def _won(row: dict, dense: dict, cost: Cost) -> str:
-    """How many times cheaper; empty where nobody knows what the uncompressed network costs."""
-    return "" if say.absent(dense[cost.column]) else f"{dense[cost.column] / row[cost.column]:.2f}× {cost.less}"
+    ratio = _ratio(row, dense, cost)
+    return f"{ratio} {cost.less}" if ratio else ""
 
 
 def _file(row: dict, dense: dict, cost: Cost) -> str:
@@ -153,18 +162,28 @@ def _within(kind: str) -> str:
     return f"within {100 * NEAR:.0f} point of the {kind}"
 
 
-def _clearly(less: str) -> str:
-    return f"{less} by more than {say.percent(ABOUT, 0)}"
+def _none(costs: Sequence[Cost]) -> str:
+    gains = [cost.gain() for cost in costs]
+    first = f"{', '.join(gains[:-1])} or " if gains[:-1] else ""
+    return f"{first}{gains[-1]} by more than {say.percent(ABOUT, 0)}"
 
 
-def _first(rows: pd.DataFrame, cost: Cost) -> dict:
-    return records(rows.sort_values([cost.column, "test_accuracy"], ascending=[True, False]))[0]
+def _first(rows: pd.DataFrame, cost: Cost) -> dict | None:
+    """The most accurate of those that are about as cheap as the cheapest; None of none."""
+    alike = rows[rows[cost.column] <= rows[cost.column].min() * (1 + ABOUT)]
+    found = records(alike.sort_values(["test_accuracy", cost.column], ascending=[False, True]))
+    return found[0] if found else None
 
 
-def _cheaper(rows: pd.DataFrame, dense: dict, cost: Cost) -> pd.Series:
-    """Whether a row costs clearly less than `dense`; times whose quartiles overlap may differ by the machine alone."""
-    clearly = rows[cost.column] * (1 + ABOUT) < dense[cost.column]
-    return clearly & ~(rows["latency_q3_ms"] >= dense["latency_q1_ms"]) if cost.column == "latency_ms" else clearly
+def _cheaper(rows: pd.DataFrame, than: dict, cost: Cost) -> pd.Series:
+    """Whether a row costs clearly less than another; times whose quartiles overlap may differ by the machine alone.
+
+    Where nobody knows what the other costs, any row does.
+    """
+    if say.absent(than[cost.column]):
+        return rows[cost.column].notna()
+    clearly = rows[cost.column] * (1 + ABOUT) < than[cost.column]
+    return clearly & ~(rows["latency_q3_ms"] >= than["latency_q1_ms"]) if cost.column == "latency_ms" else clearly
 
 
 def _stored(row: dict, dense: dict) -> str:
@@ -179,11 +198,11 @@ def _speed(row: dict, dense: dict) -> str:
         return ""
     speed = dense["latency_ms"] / row["latency_ms"]
     if 1 / (1 + ABOUT) <= speed <= 1 + ABOUT:
-        return ", about as fast as uncompressed"
-    return f", {say.times(max(speed, 1 / speed))} as {'fast' if speed > 1 else 'slow'} as uncompressed"
+        return "about as fast as uncompressed"
+    return f"{say.times(max(speed, 1 / speed))} as {'fast' if speed > 1 else 'slow'} as uncompressed"
 
 
-def _most_accurate(rows: pd.DataFrame, control: dict | None, kind: str) -> Card:
+def _most_accurate(rows: pd.DataFrame, control: dict | None, kind: str, dense: dict | None) -> Card:
     """The best on validation images; where no variant keeps the control's accuracy, this is said first."""
     by = "validation_accuracy" if rows["validation_accuracy"].notna().any() else "test_accuracy"
     row = records(rows.sort_values(by, ascending=False, kind="stable"))[0]
@@ -193,6 +212,8 @@ def _most_accurate(rows: pd.DataFrame, control: dict | None, kind: str) -> Card:
         parts += [say.verdict(row["delta_control"], row["mcnemar_p"]), *_seeds(row)]
     elif control is not None:
         parts.append(f"{kind} {say.percent(control['test_accuracy'])}")
+    if dense and (larger := heavier(row, dense)):
+        parts.append(f"its {larger}")
     value = say.percent(row["test_accuracy"])
     tested = control is not None and not say.absent(control["ci_low"])
     if control is None or not tested or _unharmed(rows, control, kind).any():
@@ -200,6 +221,14 @@ def _most_accurate(rows: pd.DataFrame, control: dict | None, kind: str) -> Card:
     best = "; ".join([value, *parts])
     seeds = " with every seed" if kind == "control" and not_worse(rows).any() else ""
     return title, "None", f"No compressed variant reaches the {kind}{seeds}. The best is {name(row)}: {best}."
+
+
+def heavier(row: dict, dense: dict) -> str:
+    """By which a network that came of compressing is larger than the uncompressed one: parameters or file, or empty."""
+    for column, word in (("params", "parameters are"), ("bytes", "file is")):
+        if row[column] > dense[column] * (1 + ABOUT):
+            return f"{word} {row[column] / dense[column]:.2f}× the uncompressed network's"
+    return ""
 
 
 def _accuracy(row: dict) -> str:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import pandas as pd
 
 from convpress.report import wording as say
+from convpress.report.advice import heavier
 from convpress.report.comparison.replicates import every_seed, none_worse
-from convpress.report.pareto import REFERENCES, networks
+from convpress.report.frames import records
+from convpress.report.pareto import REFERENCES, networks, setting
 
 FASTER = 1.25
 """Times faster than the uncompressed network from which on a variant counts as clearly faster."""
+
+NAMED = 6
+"""So many variants that keep the accuracy are named."""
 
 
 def headline(frame: pd.DataFrame) -> list[str]:
@@ -20,7 +25,7 @@ def headline(frame: pd.DataFrame) -> list[str]:
     rows = frame[~frame["study"].isin(REFERENCES) & ~frame["peer"] & frame["delta_control"].notna()]
     if rows.empty:
         return []
-    return [_tried(rows, bool(frame["peer"].any())), _kept(rows), *_fast(rows)]
+    return [_tried(rows, bool(frame["peer"].any())), _kept(rows, frame), *_fast(rows)]
 
 
 def _tried(rows: pd.DataFrame, peers: bool) -> str:
@@ -32,12 +37,12 @@ def _tried(rows: pd.DataFrame, peers: bool) -> str:
         middle = f", half of these for {say.epochs(median)}{less}" if epochs.nunique() > 1 else ""
         which = "" if len(rows) == 1 else f" {len(epochs)} of them"
         trained = f",{which} fine-tuned, for {say.span_of_epochs(epochs)}{middle}"
-    versions = "1 compressed version" if len(rows) == 1 else f"{len(rows)} compressed versions"
+    versions = "1 variant" if len(rows) == 1 else f"{len(rows)} variants"
     aside = ", those of other libraries aside" if peers else ""
     return f"{versions} of {say.listing(networks(rows))} {'is' if len(rows) == 1 else 'are'} compared{aside}{trained}."
 
 
-def _kept(rows: pd.DataFrame) -> str:
+def _kept(rows: pd.DataFrame, frame: pd.DataFrame) -> str:
     tested = rows[rows["mcnemar_p"].notna()]
     better = int(((tested["delta_control"] > 0) & (tested["mcnemar_p"] < say.SIGNIFICANT)).sum())
     kept = int(none_worse(tested).sum())
@@ -48,7 +53,21 @@ def _kept(rows: pd.DataFrame) -> str:
     more = f"{better} of them {'is' if better == 1 else 'are'}" if better else "None of them is"
     found = f"{more} {than}"
     alike = f"cannot be told apart from it{' or are better' if better else ''}{every_seed(tested)}"
-    return f"{found}; {kept} of {len(tested)} {alike}."
+    return f"{found}; {kept} of {len(tested)} {alike}{_named(tested[none_worse(tested)], frame)}."
+
+
+def _named(kept: pd.DataFrame, frame: pd.DataFrame) -> str:
+    """The names of a few variants, those that came out larger than the uncompressed network apart."""
+    if not 0 < len(kept) <= NAMED:
+        return ""
+    references = frame[frame["study"].isin(REFERENCES)].drop_duplicates("model").set_index("model")
+    dense = {str(model): row for model, row in zip(references.index, records(references), strict=True)}
+    larger = [row["variant"] for row in records(kept) if row["model"] in dense and heavier(row, dense[row["model"]])]
+    rest = [row["variant"] for row in records(kept) if row["variant"] not in larger]
+    if not larger:
+        return f": {say.listing(rest)}"
+    takes = f"{say.listing(larger)}, which {'needs' if len(larger) == 1 else 'need'} more room than the uncompressed"
+    return f": {say.listing([*rest, takes])} network" if not rest else f": {say.listing(rest)}, and {takes} network"
 
 
 def _fast(rows: pd.DataFrame) -> list[str]:
@@ -62,6 +81,16 @@ def _fast(rows: pd.DataFrame) -> list[str]:
     lost = f"{best} points" if len(fast) == 1 else f"{best} points at best and {middle} at the median"
     are = "is" if len(fast) == 1 else "are"
     return [
-        f"{len(fast)} of the fine-tuned {are} at least {say.times(FASTER)} as fast as the "
-        f"uncompressed network in float32 ({studies}), with {lost} against the control."
+        f"{len(fast)} of the fine-tuned {are} at least {say.times(FASTER)} as fast as the uncompressed network "
+        f"({setting(fast)}{_elsewhere(fast)}; {studies}), with {lost} against the control."
     ]
+
+
+def _elsewhere(fast: pd.DataFrame) -> str:
+    """How many are as much faster elsewhere: what a batch gains, a single image or another runtime may not."""
+    counts = [
+        f"{int((fast[column] >= FASTER).sum())} {where}"
+        for column, where in (("batch1_speedup", "for one image"), ("onnx_speedup", "in ONNX Runtime"))
+        if fast[column].notna().any()
+    ]
+    return f"; of these {say.listing(counts)} as well" if counts else ""

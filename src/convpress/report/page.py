@@ -26,7 +26,7 @@ from convpress.report.headlines_section import HEADLINES
 from convpress.report.kernel_search.section import KERNEL_SEARCH
 from convpress.report.low_rank.section import LOW_RANK
 from convpress.report.merging.section import MERGING
-from convpress.report.pareto import compared, networks
+from convpress.report.pareto import compared, networks, setting
 from convpress.report.project_state import project_state
 from convpress.report.provenance_section import (
     all_machines,
@@ -191,7 +191,13 @@ def summary_of(run: Run) -> dict[str, Any]:
     given = [found for network in networks(frame) if (found := advice(frame, network)).cards]
     still = pareto_chart.still(frame)
     chart = pareto_chart.interactive(frame) if still else None
-    return {"headline": headline(frame), "advice": given, "specification": chart, "still": still}
+    return {
+        "headline": headline(frame),
+        "advice": given,
+        "setting": setting(frame),
+        "specification": chart,
+        "still": still,
+    }
 
 
 def scripts(with_chart: bool) -> dict[str, Any]:

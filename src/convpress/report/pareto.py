@@ -22,7 +22,10 @@ COLUMNS = (
     "latency_ms",
     "latency_q1_ms",
     "latency_q3_ms",
+    "batch_size",
     "speedup",
+    "batch1_speedup",
+    "onnx_speedup",
     "batch1_ms",
     "bf16_ms",
     "onnx_ms",
@@ -60,11 +63,16 @@ class Cost:
     axis: str
     cheapest: str
     less: str
+    verb: str = "is"
+
+    def gain(self, ratio: str = "") -> str:
+        """A verb with what is cheaper: `is 2.00× smaller`, `takes fewer MACs`."""
+        return " ".join(filter(None, (self.verb, ratio, self.less)))
 
 
 COSTS = (
     Cost("params", "Parameters", "Parameters", "Smallest", "smaller"),
-    Cost("macs", "MACs", "Multiply-accumulates for one image", "Fewest MACs", "fewer"),
+    Cost("macs", "MACs", "Multiply-accumulates for one image", "Fewest MACs", "fewer MACs", "takes"),
     Cost("latency_ms", "Milliseconds", "Milliseconds a batch, float32", "Fastest", "faster"),
 )
 """What pictures have a panel for."""
@@ -87,6 +95,12 @@ def compared(run: Run) -> pd.DataFrame:
     frame = frame.assign(**{name: pd.to_numeric(frame[name], errors="coerce") for name in numbers})
     frame["study"] = [say.text(value) for value in frame["study"]]
     return with_seeds(run, frame[frame["test_accuracy"].notna()]).reset_index(drop=True)
+
+
+def setting(frame: pd.DataFrame) -> str:
+    """What the milliseconds of `frame` are of."""
+    sizes = frame["batch_size"].dropna().unique()
+    return f"PyTorch, float32{f', batches of {say.whole(sizes[0])}' if len(sizes) == 1 else ''}"
 
 
 def networks(frame: pd.DataFrame) -> list[str]:

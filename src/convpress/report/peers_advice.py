@@ -36,19 +36,19 @@ def ahead(rows: pd.DataFrame) -> list[str]:
     told = {row["variant"] for row in (*later, *peers) if of_all[row["variant"]] or row in later}
     beside = [row for row in peers if row["variant"] not in told and _beats_nearest(row)]
     if beside:
-        pairs = "; ".join(_called(row, []) for row in beside)
+        pairs = "; ".join(_called(row, {}) for row in beside)
         found.append(f"Others of ours are ahead of these, but not the one that is nearest in size: {pairs}.")
     return found
 
 
 def leading(rows: pd.DataFrame) -> list[str]:
     """A short sentence on the peers of one network that are ahead of all ours, if there are any."""
-    found = [f"{variant} by {say.listing(costs)}" for variant, costs in _leaders(rows).items() if costs]
+    found = [f"{variant} {_by(costs)}" for variant, costs in _leaders(rows).items() if costs]
     return [f"Ahead of ours: {'peer' if len(found) == 1 else 'peers'} {say.listing(found)}."] if found else []
 
 
-def _leaders(rows: pd.DataFrame) -> dict[str, list[str]]:
-    """The costs by which each peer is ahead of all ours."""
+def _leaders(rows: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """The costs by which each peer is ahead of all ours, with both numbers."""
     ours, peers = rows[~rows["peer"]], records(rows[rows["peer"]])
     return {row["variant"]: _leads(ours, row) for row in peers}
 
@@ -60,28 +60,43 @@ def _beats_nearest(peer: dict) -> bool:
     return bool(peer["delta_nearest"] > 0 and peer["nearest_p"] < say.SIGNIFICANT)
 
 
-def _leads(ours: pd.DataFrame, peer: dict) -> list[str]:
-    costs = [cost for cost in ALL_COSTS if _is_ahead(ours, peer, cost)]
-    return [cost.name if cost.name == "MACs" else cost.name.lower() for cost in costs]
+def _leads(ours: pd.DataFrame, peer: dict) -> dict[str, str]:
+    found = {}
+    for cost in ALL_COSTS:
+        beaten = _beaten(ours, peer, cost)
+        if len(beaten):
+            name = cost.name if cost.name == "MACs" else cost.name.lower()
+            found[name] = _beside(peer, records(beaten.sort_values("test_accuracy", ascending=False))[0], cost)
+    return found
 
 
-def _is_ahead(ours: pd.DataFrame, peer: dict, cost: Cost) -> bool:
-    """Whether none of ours of about the peer's cost or less is as accurate, while it beats one on our own front.
+def _by(costs: dict[str, str]) -> str:
+    return f"by {say.listing(f'{name} ({numbers})' for name, numbers in costs.items())}"
+
+
+def _beside(peer: dict, row: dict, cost: Cost) -> str:
+    """Cost and accuracy of a peer and of the one of ours that it beats."""
+    shown = {"bytes": say.size, "latency_ms": say.milliseconds}.get(cost.column, say.count)
+    theirs, ours = (f"{shown(one[cost.column])} at {say.percent(one['test_accuracy'])}" for one in (peer, row))
+    return f"{theirs}, {row['variant']} {ours}"
+
+
+def _beaten(ours: pd.DataFrame, peer: dict, cost: Cost) -> pd.DataFrame:
+    """Those on our own front that a peer beats, where none of ours of about its cost or less is as accurate; else none.
 
     It beats those of about its cost that are less accurate, and those that cost more and are not more accurate;
     accuracies within chance count as equal. A network that is only smaller and worse than ours is not ahead.
     """
     ours = ours[ours[cost.column].notna()]
     if say.absent(peer[cost.column]) or ours.empty:
-        return False
+        return ours[:0]
     ratio = ours[cost.column] / peer[cost.column]
     gaps = pd.Series([_gap(peer, row) for row in records(ours)], index=ours.index)
     if ((ratio <= 1 + ABOUT) & (gaps <= 0)).any():
-        return False
+        return ours[:0]
     dearer = ratio > 1 + ABOUT
     beaten = ((ratio >= 1 / (1 + ABOUT)) & ~dearer) | (dearer & (gaps >= 0))
-    best = pd.Series(front(ours, cost.column), index=ours.index)
-    return bool((beaten & best).any())
+    return ours[beaten & pd.Series(front(ours, cost.column), index=ours.index)]
 
 
 def _gap(peer: dict, row: dict) -> int:
@@ -100,11 +115,11 @@ def _gap(peer: dict, row: dict) -> int:
     return int(known) * ((difference > 0) - (difference < 0))
 
 
-def _called(row: dict, costs: list[str]) -> str:
+def _called(row: dict, costs: dict[str, str]) -> str:
     """A peer with its accuracy, its epochs, what it is ahead by, and ours beside it."""
     epochs = "" if say.absent(row["finetune_epochs"]) else f" after {say.epochs(row['finetune_epochs'])}"
     accuracy = f"{say.percent(row['test_accuracy'])}{epochs}"
     points, p = row.get("delta_nearest"), row.get("nearest_p")
     beside = "" if say.absent(points) else f" ({say.points(points)} points to {row['nearest']}, {say.p_value(p)})"
-    by = f", by {say.listing(costs)}" if costs else ""
+    by = f", {_by(costs)}" if costs else ""
     return f"{label(row['study'], row['variant'])}, {accuracy}{by}{beside}"

@@ -17,11 +17,16 @@ from convpress.report.frames import records
 from convpress.report.headline import headline
 from convpress.report.headlines import WITHOUT, figure, headlines_table, known
 from convpress.report.page import SECTIONS
-from convpress.report.pareto import compared, networks
+from convpress.report.pareto import compared, networks, setting
 from convpress.report.provenance_section import at_a_time, machines, study_times
 
 BEGIN, END = "<!-- results:begin", "<!-- results:end -->"
 ALL_BENCHMARKS = "[docs/benchmarks.md](docs/benchmarks.md)"
+BASIS = (
+    "“Without a significant loss”: the exact McNemar test does not call any tested training of the variant worse than "
+    "the control, the same network uncompressed and trained further; found on test images. Times are of {setting}; for "
+    "one image or in another runtime they can turn round."
+)
 FRONTS = ("pareto_params", "pareto_macs", "pareto_ms")
 
 
@@ -53,10 +58,11 @@ def results(tables: Path, reference: Path, benchmarks: Path, lock: Path = Path("
 
 
 def _advice(run: Run) -> str:
-    """A line a network, as on the page."""
+    """A line a network, as on the page, and what it rests on."""
     frame = compared(run)
     given = (advice(frame, network) for network in (networks(frame) if len(frame) else ()))
-    return "\n".join(f"- {found.network}: {found.line}" for found in given if found.line)
+    lines = "\n".join(f"- {found.network}: {found.line}" for found in given if found.line)
+    return lines and f"{lines}\n\n{BASIS.format(setting=setting(frame))}"
 
 
 def _short(run: Run) -> str:
@@ -103,7 +109,7 @@ def _comparison(tables: Path) -> str:
     return _markdown(
         (
             *("network", "variant", _accuracy_header(frame), "points to control", "p", "epochs", "control's epochs"),
-            *("parameters", "file", "MACs", batch, "faster than dense"),
+            *("parameters", "file", "MACs", batch, "times as fast as dense"),
         ),
         [
             (

@@ -107,7 +107,7 @@ def _pareto_legend(frame: pd.DataFrame) -> list[Any]:
 
 
 def draw_runtimes(frame: pd.DataFrame, path: Path | str) -> None:
-    """How many times faster than the baseline variants on a front are, in each runtime: a panel a network."""
+    """How many times as fast as the baseline variants on a front are, in each runtime: a panel a network."""
     with style.figure_style():
         shown = {key: value for key, value in RUNTIMES.items() if key in frame and frame[key].notna().any()}
         if not shown or not _compressed(frame).any():
@@ -125,7 +125,7 @@ def draw_runtimes(frame: pd.DataFrame, path: Path | str) -> None:
             _name_rows(axes, [f"{row.study}: {row.variant}" for row in part.itertuples()])
             axes.set_ylim(len(part) - 0.5, -0.8)
             axes.set_title(name, loc="left", fontweight="bold")
-        panels[-1].set_xlabel("Times faster than the baseline in the same runtime")
+        panels[-1].set_xlabel("Times as fast as the baseline in the same runtime")
         panels[-1].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         style.legend_above(figure, [style.handle(look, label, line=False) for label, look in shown.values()])
         style.save(figure, path)

@@ -37,12 +37,12 @@ def findings(frame: pd.DataFrame) -> list[str]:
 def _told_apart(network: str, rows: pd.DataFrame) -> str:
     if len(rows) == 1:
         (row,) = records(rows)
-        return f"{network}: the one compressed network {say.verdict(row['delta_control'], row['mcnemar_p'])}."
+        return f"{network}: the one variant {say.verdict(row['delta_control'], row['mcnemar_p'])}."
     told = rows[rows["mcnemar_p"] < say.SIGNIFICANT]
     peers = ", peers among them," if rows["study"].eq("peers").any() else ""
     better, worse = (told["delta_control"] > 0).sum(), (told["delta_control"] < 0).sum()
     return (
-        f"{network}: of {len(rows)} compressed networks{peers} {_are(better)} better than the "
+        f"{network}: of {len(rows)} variants{peers} {_are(better)} better than the "
         f"control, {_are(worse)} worse, and {len(rows) - better - worse} cannot be told apart from it (exact McNemar "
         f"test at the level {say.SIGNIFICANT}, each by itself)."
     )
@@ -110,7 +110,7 @@ def kind(variant: str, model: str) -> str:
 
 
 def caveats(frame: pd.DataFrame) -> list[str]:
-    """Chance among many networks, and trainings longer than the control's."""
+    """Chance among many networks, trainings longer than the control's, controls that training further has harmed."""
     found = [
         "The best of many networks in a table of test accuracies is flattered by chance: read “most accurate” with its "
         "interval, and differences between neighbours on a front as ties."
@@ -132,7 +132,21 @@ def caveats(frame: pd.DataFrame) -> list[str]:
             f"These networks were trained for more epochs than their control, which had {controls}, so their points to "
             f"the control count longer training as well: {names}."
         )
-    return found + other_rates(variants)
+    return found + other_rates(variants) + harmed_controls(frame)
+
+
+def harmed_controls(frame: pd.DataFrame) -> list[str]:
+    """Which controls training further has left below the network that was compressed."""
+    before, after = (frame[frame["study"] == kind].groupby("model")["test_accuracy"].first() for kind in REFERENCES)
+    lost = (after - before).dropna()
+    lost = lost[lost <= -ROUNDING]
+    if lost.empty:
+        return []
+    named = say.listing(f"that of {model} {say.points(delta)}" for model, delta in lost.items())
+    return [
+        f"A control is trained further, and can end below the network that was compressed ({named} points): by so much "
+        "points to the control are milder than points to that network."
+    ]
 
 
 def other_rates(variants: pd.DataFrame) -> list[str]:
