@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,7 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"sort_value": say.sort_value, "soft": soft}
+    environment.filters |= {"sort_value": say.sort_value, "soft": soft, "titled": titled}
     general = [content for section, content in contents if section.general]
     comparison = summary_of(run)
     page = environment.get_template("report.html.j2").render(
@@ -179,6 +180,12 @@ def render_page(
 def soft(text: str) -> Markup:
     """Text that may break after an underscore, as the names of variants must on a phone."""
     return Markup(str(escape(text)).replace("_", "_<wbr>"))
+
+
+def titled(caption: str, name: str) -> Markup:
+    """A caption whose title, its bold first part or else its first paragraph, has the id `name`: it names the table."""
+    named, count = re.subn(r"\A(<p(?:><strong)?)>", rf'\1 id="{escape(name)}">', str(caption))
+    return Markup(named if count else f'<div id="{escape(name)}">{caption}</div>')
 
 
 def summary_of(run: Run) -> dict[str, Any]:

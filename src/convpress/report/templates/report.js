@@ -25,6 +25,9 @@ for (const table of document.querySelectorAll("main table")) {
       zeroRecords: "No row has this text.",
     },
   });
+  // Out of the box that scrolls: rows alone move under their header.
+  const box = table.closest(".scroll");
+  box.before(...box.querySelectorAll(".dt-layout-row:not(.dt-layout-table)"));
 }
 
 addEventListener("beforeprint", () => {
