@@ -133,7 +133,6 @@ def test_the_variant_under_the_pointer_is_named(page: Page) -> None:
 
 def test_the_variant_in_focus_is_named_and_escape_closes(page: Page) -> None:
     mark = page.locator(f"{MARKS}[aria-label*='tiny (merging)']")
-    assert mark.get_attribute("tabindex") == "0"
     hidden = ".vg-tooltip:not(.visible)"
     page.get_by_role("radio", name="Milliseconds").focus()
     mark.focus()
@@ -141,7 +140,7 @@ def test_the_variant_in_focus_is_named_and_escape_closes(page: Page) -> None:
     assert "tiny (merging)" in page.locator(".vg-tooltip").inner_text()
     page.keyboard.press("Escape")
     page.wait_for_selector(hidden, state="attached")
-    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowRight")
     page.wait_for_selector(".vg-tooltip.visible")
     assert "tiny (merging)" not in page.locator(".vg-tooltip").inner_text()
     mark.evaluate("mark => document.activeElement.blur()")
@@ -228,7 +227,7 @@ def test_the_choice_of_cost_moves_the_marks_and_names_the_axis(page: Page) -> No
     page.get_by_role("radio", name="Milliseconds").check()
     page.wait_for_function("document.querySelector('#pareto').textContent.includes('Milliseconds a batch')")
     assert mark.get_attribute("transform") != before
-    assert mark.get_attribute("tabindex") == "0"
+    assert page.locator(f"{MARKS}[tabindex='0']").count() == 1
 
 
 def test_the_choice_of_network_changes_what_is_drawn(page: Page) -> None:

@@ -51,11 +51,41 @@ if (holder) {
     const short = said.replace(/[\d,]+\.\d{2,}/g, (number) => digits.format(Number(number.replaceAll(",", ""))));
     if (short !== said) axis.setAttribute("aria-label", short);
   };
+  // The marks are one stop of the Tab key; arrow keys lead along the cost and along the accuracy.
+  const place = (mark, axis) => mark.transform.baseVal[0]?.matrix[axis] ?? 0;
+  const marks = (axis) =>
+    [...holder.querySelectorAll("g.mark-symbol.role-mark path")].sort((a, b) => place(a, axis) - place(b, axis));
+  const beside = (mark, axis, step) => {
+    const all = marks(axis);
+    return all[all.indexOf(mark) + step];
+  };
+  const MOVES = {
+    ArrowLeft: (mark) => beside(mark, "e", -1),
+    ArrowRight: (mark) => beside(mark, "e", 1),
+    ArrowUp: (mark) => beside(mark, "f", -1),
+    ArrowDown: (mark) => beside(mark, "f", 1),
+    Home: () => marks("e")[0],
+    End: () => marks("e").at(-1),
+  };
+  let stop = null;
   const prepare = () => {
     holder.querySelectorAll(".role-axis [aria-label], .role-axis[aria-label]").forEach(shorten);
-    for (const mark of holder.querySelectorAll("g.mark-symbol.role-mark path")) mark.setAttribute("tabindex", "0");
+    const all = marks("e");
+    if (!all.includes(stop)) stop = all[0];
+    for (const mark of all) mark.setAttribute("tabindex", mark === stop ? "0" : "-1");
   };
-  holder.addEventListener("focusin", (event) => event.target.matches("path") && show(event.target));
+  holder.addEventListener("keydown", (event) => {
+    const move = MOVES[event.key];
+    if (!move || !event.target.matches("path") || event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    move(event.target)?.focus();
+  });
+  holder.addEventListener("focusin", (event) => {
+    if (!event.target.matches("path")) return;
+    stop = event.target;
+    prepare();
+    show(stop);
+  });
   holder.addEventListener("focusout", (event) => event.target.matches("path") && hide(event.target));
   document.addEventListener("scrollend", () => {
     const mark = holder.querySelector("path:focus");
