@@ -20,14 +20,17 @@ def tried(target: str, configuration: dict, validation: float, measured: float =
 
 @pytest.fixture
 def build(tmp_path):
-    def built(targets: list[tuple], attempts: list[dict], **more):
+    def built(targets: list[tuple], attempts: list[dict], stages: tuple[str, ...] = (), **more):
         folder = tmp_path / "results" / "run"
         (folder / "tables").mkdir(parents=True)
-        rows = [dict(zip(("study", "target", "met", "p", "test"), row, strict=True)) for row in targets]
+        rows = [dict(zip(("study", "target", "met", "p", "test", "measured"), row, strict=False)) for row in targets]
         fixed = {"measured": 0.9, "relation": "within 0.05 points of", "limit": 0.9, "unit": "percent", "reason": ""}
         pd.DataFrame([fixed | more | row for row in rows]).to_csv(folder / "tables" / "targets.csv", index=False)
         pd.DataFrame(attempts, columns=ATTEMPTS).to_csv(tmp_path / "results" / "attempts.csv", index=False)
-        (folder / "provenance.json").write_text(json.dumps({"inputs": [{"file": "cifar10.safetensors"}]}))
+        baselines = {"model": ["imported", "trained"], "variant": "baseline", "test_accuracy": [0.9, 0.8]}
+        pd.DataFrame(baselines).to_csv(folder / "tables" / "baselines.csv", index=False)
+        record = {"inputs": [{"file": "cifar10.safetensors"}], "stage_seconds": dict.fromkeys(stages, 1.0)}
+        (folder / "provenance.json").write_text(json.dumps(record))
         return TARGETS.build(Run(folder, ROOT / "report"))
 
     return built
@@ -76,7 +79,31 @@ def test_what_the_start_is_counts_apart(build):
         ("m", "no", "not met", "", ""),
     ]
     (found,) = build([*targets, ("m", "later", "not measured", "", "")], []).findings
-    assert found == "1 of 2 measured targets are met, and 1 of 1 that the networks have before everything."
+    assert found == "1 of 2 measured targets are met, and 1 of 1 that the imported networks have before everything."
+
+
+@pytest.mark.parametrize(
+    ("stages", "said"),
+    [
+        (("baseline/trained", "m/one"), "1 of 2 measured targets are met, and 0 of 1 that the imported networks"),
+        (("m/trained",), "0 of 1 measured targets are met, and 1 of 2 that the imported networks"),
+    ],
+)
+def test_a_baseline_that_the_run_trained_is_no_start(build, stages, said):
+    """Which network a target is of, its figure tells."""
+    targets = [
+        ("baseline", "imported", "not met", None, None, 0.9),
+        ("baseline", "trained", "met", None, None, 0.8),
+        ("m", "one", "not met", None, None, 0.8),
+    ]
+    (found,) = build(targets, [], stages).findings
+    assert found.startswith(said)
+
+
+def test_result_and_aim_stand_first(build):
+    """On a phone the screen ends after them."""
+    (table,) = build([("m", "one", "met", None, None)], []).tables
+    assert [c.header for c in table.columns] == ["Target", "Met", "Measured", "Aim", "Study", "Note"]
 
 
 @pytest.mark.parametrize(("validation", "said"), [(0.7, True), (0.9, False)])

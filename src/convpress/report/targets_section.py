@@ -55,10 +55,10 @@ def _note(row: dict[str, Any]) -> str:
 
 TABLE = (
     Column("Target", lambda row: say.text(row["target"])),
-    Column("Study", lambda row: say.text(row["study"]), numeric=False),
-    Column("Aim", _aim),
-    Column("Measured", _measured),
     Column("Met", lambda row: say.text(row["met"]), numeric=False),
+    Column("Measured", _measured),
+    Column("Aim", _aim),
+    Column("Study", lambda row: say.text(row["study"]), numeric=False),
     Column("Note", _note, numeric=False),
 )
 
@@ -164,20 +164,34 @@ def build(run: Run) -> Content:
         tried = _changes(tried).merge(frame[["target", "relation", "limit", "unit"]], on="target", how="left")
         content.tables.append(run.view("attempts", "What was tried to meet targets.", tried, TRIED))
         content.findings.append(_against_validation(tried, frame))
-    content.findings = [_count(frame), *filter(None, content.findings)]
+    content.findings = [_count(frame, _trained(run)), *filter(None, content.findings)]
     return content
 
 
-def _count(frame: pd.DataFrame) -> str:
-    """How many targets are met; what only says that the start is right counts apart."""
+def _trained(run: Run) -> list[float]:
+    """Test accuracies of the baselines that this run trained itself: others were imported."""
+    times = run.provenance.get("stage_seconds")
+    names = {str(name) for name in times} if isinstance(times, dict) else set()
+    frame = run.table("baselines", ("model", "variant", "test_accuracy"))
+    frame = frame[frame["variant"] == "baseline"]
+    return [row["test_accuracy"] for row in records(frame) if f"baseline/{row['model']}" in names]
+
+
+def _count(frame: pd.DataFrame, trained: list[float]) -> str:
+    """How many targets are met; those of imported networks, which say that the start is right, count apart.
+
+    A target of the study baseline is told by its figure to be of one of the `trained` baselines.
+    """
     measured = frame[frame["met"] != "not measured"]
-    parts = [part["met"] == "met" for _, part in measured.groupby(measured["study"] == "baseline")]
+    own = [any(abs(figure - accuracy) < SAME for accuracy in trained) for figure in measured["measured"]]
+    start = (measured["study"] == "baseline") & ~pd.Series(own, measured.index, dtype=bool)
+    parts = [part["met"] == "met" for _, part in measured.groupby(start)]
     shares = [f"{int(part.sum())} of {len(part)}" for part in parts]
     if not shares:
         return "No target is measured in this run."
     if len(shares) == 1:
         return f"{shares[0]} measured targets are met."
-    return f"{shares[0]} measured targets are met, and {shares[1]} that the networks have before everything."
+    return f"{shares[0]} measured targets are met, and {shares[1]} that the imported networks have before everything."
 
 
 TARGETS = Section(
