@@ -141,6 +141,7 @@ def test_page_with_a_comparison(compared_run: Path) -> None:
     assert len(page) < 5_000_000
     text = text_of(page)
     assert "What to use when" in text
+    assert text.count("times whose quartiles overlap count as equal") == 2, "under the picture and over the table"
     assert "of 4 variants 0 are better than the control, 2 are worse, and 2 cannot be told apart" in text
     assert (
         "comparison of all variants"

@@ -30,9 +30,9 @@ HEIGHT = 380
 CAPTION = (
     "**Accuracy against cost.** Up and to the left is better. Vertical bars are 95 % intervals, the band is the "
     "control's. The line joins the networks that no other one beats on these test images; neighbours on it are often "
-    "ties. Parameters do not count the index that shared weights need, the file does. The cost axis is logarithmic. "
-    "Filled marks stand on the line; peers are other libraries in the same harness. Networks more than "
-    f"{100 * FARTHEST:.0f} points below the best stand in the table alone."
+    "ties, and times whose quartiles overlap count as equal. Parameters do not count the index that shared weights "
+    "need, the file does. The cost axis is logarithmic. Filled marks stand on the line; peers are other libraries in "
+    f"the same harness. Networks more than {100 * FARTHEST:.0f} points below the best stand in the table alone."
 )
 
 ALTERNATIVE = (
