@@ -11,6 +11,7 @@ from made_run import page_of, run, text_of  # noqa: F401
 
 from convpress.report.contents import Run
 from convpress.report.provenance_section import at_a_time, study_times
+from convpress.report.wording import SPACE
 from convpress.workflow.jobtimes import SHARED, UNKNOWN, job_times
 
 RESULTS = Path("results/mine")
@@ -137,6 +138,12 @@ def test_the_page_tells_what_each_study_took(timed):
     assert "together 1 h 40 min." in text
     assert re.search(r"sensitivity\s+90\s+1 h 30 min", text)
     assert re.search(re.escape(SHARED) + r"\s+12\s+10 min", text)
+
+
+def test_the_page_says_that_trainings_are_timed_by_the_clock(timed):
+    text = text_of(page_of(timed))
+    assert "What the trainings of each study cost, held time included; together 1 min 15 s." in text.replace(SPACE, " ")
+    assert "What each training cost, held time included." in text
 
 
 def test_a_run_without_the_sums_by_study_has_no_table_of_them(timed):

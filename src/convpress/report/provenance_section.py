@@ -11,6 +11,9 @@ from markupsafe import Markup
 from convpress.report import wording as say
 from convpress.report.contents import Column, Run, TableView
 
+HELD = ", held time included"
+"""Of trainings: their seconds are by the clock, which goes on while a process is held."""
+
 
 def origin(entry: dict[str, Any]) -> str:
     """How an input came (mirror, download, ...) and, where recorded, what it was first made from."""
@@ -93,7 +96,7 @@ def _inputs(run: Run) -> TableView:
         ]
         for entry in run.inputs
     ]
-    return _view("inputs", "External inputs.", columns, rows)
+    return _view("inputs", "External inputs.", "", columns, rows)
 
 
 def study_times(run: Run) -> dict[str, dict[str, float]]:
@@ -112,16 +115,13 @@ def at_a_time(provenance: dict[str, Any]) -> str:
 def _studies(run: Run) -> TableView:
     beside = at_a_time(run.provenance)
     less = f"; {beside}, so the clock shows less than these sums" if beside else ""
-    caption = f"What each study took: all its jobs as they ran last, in sum{less}"
-    return _jobs("study_jobs", "Study", caption, study_times(run))
+    how = f": all its jobs as they ran last, in sum{less}"
+    return _jobs("study_jobs", "Study", "What each study took", how, study_times(run))
 
 
 def _rules(run: Run) -> TableView:
-    caption = (
-        "What the jobs of each rule took as they ran last, by Snakemake's records, so without attempts that were "
-        "interrupted"
-    )
-    return _jobs("rules", "Rule", caption, _recorded(run, "rule_seconds"))
+    how = " as they ran last, by Snakemake's records, so without attempts that were interrupted"
+    return _jobs("rules", "Rule", "What the jobs of each rule took", how, _recorded(run, "rule_seconds"))
 
 
 def _recorded(run: Run, key: str) -> dict[str, dict[str, float]]:
@@ -129,11 +129,11 @@ def _recorded(run: Run, key: str) -> dict[str, dict[str, float]]:
     return found if isinstance(found, dict) else {}
 
 
-def _jobs(name: str, header: str, caption: str, found: dict[str, dict[str, float]]) -> TableView:
+def _jobs(name: str, header: str, title: str, how: str, found: dict[str, dict[str, float]]) -> TableView:
     rows = [[what, say.whole(each["jobs"]), say.duration(each["seconds"])] for what, each in found.items()]
     together = say.duration(sum(each["seconds"] for each in found.values()))
     columns = (Column(header, str), Column("Jobs", str), Column("Time", str))
-    return _view(name, f"{caption}; together {together}.", columns, rows)
+    return _view(name, title, f"{how}; together {together}.", columns, rows)
 
 
 def _costs(run: Run) -> list[TableView]:
@@ -144,14 +144,16 @@ def _costs(run: Run) -> list[TableView]:
     for stage, value in seconds.items():
         studies.setdefault(stage.partition("/")[0], []).append(value)
     rows = [[study, say.whole(len(each)), say.duration(sum(each))] for study, each in studies.items()]
-    together = f"What the trainings of each study cost; together {say.duration(sum(seconds.values()))}."
+    together = f"{HELD}; together {say.duration(sum(seconds.values()))}."
     columns = (Column("Study", str), Column("Trainings", str), Column("Time", str))
     stages = [[stage, say.duration(value)] for stage, value in seconds.items()]
     return [
-        _view("studies", together, columns, rows),
-        _view("stages", "What each training cost.", (Column("Training", str), Column("Time", str)), stages),
+        _view("studies", "What the trainings of each study cost", together, columns, rows),
+        _view("stages", "What each training cost", f"{HELD}.", (Column("Training", str), Column("Time", str)), stages),
     ]
 
 
-def _view(name: str, caption: str, columns: tuple[Column, ...], rows: list[list[str]]) -> TableView:
-    return TableView(name, Markup("<p>{}</p>").format(caption), columns, rows, [""] * len(rows))
+def _view(name: str, title: str, rest: str, columns: tuple[Column, ...], rows: list[list[str]]) -> TableView:
+    """A table that is called `title`; its caption goes on with `rest`."""
+    caption = Markup("<p><strong>{}</strong>{}</p>").format(title, rest)
+    return TableView(name, caption, columns, rows, [""] * len(rows))
