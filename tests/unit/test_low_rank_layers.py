@@ -223,6 +223,13 @@ def test_an_impossible_compression_is_refused(compression):
         SeparableConv2d.rank_for(nn.Conv2d(4, 6, 3), compression)
 
 
+def test_a_compression_that_leaves_no_rank_is_refused_and_the_most_is_named():
+    conv = nn.Conv2d(4, 6, 3)  # 216 weights, 12 + 18 for each rank
+    assert SeparableConv2d.rank_for(conv, 7.2) == 1
+    with pytest.raises(ConvpressError, match=r"compression is 7\.21; up to 7\.2 a rank of 1 is left"):
+        SeparableConv2d.rank_for(conv, 7.21)
+
+
 def test_the_alternation_starts_from_its_seed():
     weight = torch.randn(6, 3, 3, 3, generator=torch.Generator().manual_seed(0))
     first, again, other = (alternate(weight, 2, penalty=0.0, sweeps=1, seed=seed).basis for seed in (1, 1, 2))

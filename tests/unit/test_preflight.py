@@ -24,6 +24,11 @@ from convpress.workflow.preflight import check_layers
         ("kernel_search.cp.rank", 0, r"kernel_search\.cp\.rank: 0 gives rank 0.*ranks from 1 to 144"),
         ("kernel_search.cp.rank", 10_000, r"kernel_search\.cp\.rank: 10000 .*ranks from 1 to 144"),
         ("kernel_search.cp.rank_divisor", 17, r"kernel_search\.cp\.rank_divisor: 17 gives rank 0 for layer1.0.conv2"),
+        (
+            "low_rank.compression",
+            1e6,
+            r"low_rank\.compression: compression is 1e\+06; up to 240 a rank of 1 is left",
+        ),
         ("low_rank.bases", [8, 8, 6, 10], r"low_rank\.bases\.3: .*is 10; .*from 1 to 9"),
         ("low_rank.layers", ["features.3", "features.6", "features.8", "features.9"], r"low_rank\.layers\.3: .*ReLU"),
         (

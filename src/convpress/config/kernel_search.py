@@ -24,8 +24,8 @@ class CPSolverConfig(RankConfig):
     """Canonical polyadic decomposition of the kernels."""
 
     starts: Count = Field(
-        description="Effort of each layer's decomposition: so many starts compete for a kernel of 64 channels or more, "
-        "and up to 16 times as many for smaller ones; the best result is kept."
+        description="Effort of each layer's decomposition: so many starts compete for a kernel of 128 channels or "
+        "more, twice as many for one of 64, and up to 16 times as many for smaller ones; the best result is kept."
     )
     slack: Fraction = Field(
         0.02, description="How far the corrected start may exceed the plain start's error (relative)."

@@ -191,19 +191,22 @@ class SeparableConv2d(_Expansion):
 
     @staticmethod
     def rank_for(conv: nn.Conv2d, compression: float) -> int:
-        """The largest rank with at most 1 / `compression` of the parameters of `conv`, at least 1.
+        """The largest rank with at most 1 / `compression` of the parameters of `conv`.
 
         At stride 1 the multiply-accumulates fall by the same factor.
 
         Raises:
-            ConvpressError: `compression` is not a number above 0.
+            ConvpressError: `compression` is not a number above 0, or leaves less than a rank of 1.
         """
         if not 0 < compression < math.inf:
             raise ConvpressError(f"compression is {compression}; a number above 0 is allowed.")
         h, w = conv.kernel_size
         c, n = conv.in_channels, conv.out_channels
         rank = int(n * c * h * w / (compression * (c * h + n * w)))
-        return max(1, min(rank, c * h, n * w))
+        if not rank:
+            most = math.floor(100 * n * c * h * w / (c * h + n * w)) / 100
+            raise ConvpressError(f"compression is {compression:g}; up to {most:g} a rank of 1 is left of {conv}.")
+        return min(rank, c * h, n * w)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, C, H, W) to (n, N, H', W')."""

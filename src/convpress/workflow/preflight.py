@@ -24,6 +24,7 @@ from convpress.config.peers import PRUNING
 from convpress.errors import ConvpressError
 from convpress.files import sha256_file
 from convpress.layers.base import check_rank, conv_geometry
+from convpress.layers.low_rank import SeparableConv2d
 from convpress.layers.surgery import find_conv
 from convpress.measure import count_macs
 from convpress.merging.allocation import LEVELS
@@ -179,6 +180,9 @@ def _check_low_rank(name: str, model: nn.Module, study: Mapping[str, Any]) -> No
             conv_geometry(conv)
             key = f"low_rank.bases.{place}"
             check_rank(bases, "the number of filters", conv.kernel_size[0] * conv.kernel_size[1])
+            key = "low_rank.compression"
+            if any(entry["scheme"] == "separable" for entry in study["expansions"].values()):
+                SeparableConv2d.rank_for(conv, study["compression"])
         except ConvpressError as error:
             raise ConvpressError(f"{key}: {error}") from None
 
