@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from snakemake.utils import update_config
 
+from convpress.config.schema import load_config
 from convpress.report import attempts
-from convpress.report.targets import targets_table
+from convpress.report.targets import holds, targets_table
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE, RESULTS = ROOT / "report" / "reference" / "targets.csv", ROOT / "results"
@@ -90,3 +93,40 @@ def test_an_attempt_has_its_own_numbers_beside_those_of_the_control(run, monkeyp
     assert row["variant"] == "small"
     names = ["macs", "validation_accuracy", "test_accuracy", "control_accuracy"]
     assert row[names].tolist() == [7, 0.9, 0.5, 0.75]
+
+
+def _committed():
+    return pd.read_csv(RESULTS / "attempts.csv").assign(
+        configuration=lambda frame: [json.loads(text) for text in frame["configuration"]]
+    )
+
+
+def test_the_newest_attempts_can_be_laid_over_the_parameters_still():
+    """Older ones may name what has other names today, and are for their commits alone."""
+    for configuration in _committed()["configuration"].tail(5):
+        raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+        update_config(raw, configuration)
+        load_config(raw)
+
+
+def test_the_overlay_of_targets_has_what_attempts_met_that_the_committed_run_does_not():
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    update_config(raw, yaml.safe_load((ROOT / "config" / "targets.yaml").read_text()))
+    load_config(raw)
+    targets = pd.read_csv(RESULTS / "cifar10" / "tables" / "targets.csv").set_index("target")
+    missed = {}
+    for _, tried in _committed().iterrows():
+        target = targets.loc[tried["target"]]
+        if target["met"] == "not met" and holds(dict(target), tried["measured"]):
+            missed[tried["target"]] = tried["configuration"]
+    assert len(missed) >= 3
+    for configuration in missed.values():
+        _assert_within(configuration, raw)
+
+
+def _assert_within(part, whole, place=""):
+    for key, value in part.items():
+        if isinstance(value, dict):
+            _assert_within(value, whole[key], f"{place}{key}.")
+        else:
+            assert whole[key] == value, f"{place}{key}"
