@@ -1,9 +1,12 @@
 """What more training alone gives, in sentences."""
 
+from pathlib import Path
+
 import pandas as pd
+import yaml
 
 from convpress.report import wording
-from convpress.report.baselines.section import control_findings
+from convpress.report.baselines.section import BASELINES, control_findings
 
 
 def test_networks_of_one_verdict_share_a_sentence() -> None:
@@ -19,3 +22,10 @@ def test_networks_of_one_verdict_share_a_sentence() -> None:
     )
     assert control_findings(frame[:1])[0].startswith("Trained further: a (")
     assert control_findings(frame[:0]) == []
+
+
+def test_the_teacher_that_is_named_is_that_of_the_parameters() -> None:
+    parameters = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
+    teacher = parameters["teacher"]["model"]
+    assert f"by default the imported {teacher}," in BASELINES.method
+    assert "checkpoint" in parameters["models"][teacher], "it is imported"

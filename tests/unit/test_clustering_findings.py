@@ -12,6 +12,7 @@ from made_headlines import write_headlines
 from convpress.report import wording
 from convpress.report.clustering.findings import (
     best_remedies,
+    cards,
     caveats,
     remedy_findings,
     replicate_findings,
@@ -34,12 +35,29 @@ ELEMENTWISE = row("elementwise-087", "elementwise", 0.87, 0.99, 0.915, bytes=9e5
 def test_the_summary_names_the_control_that_it_compares_with():
     verdicts, stored = map(plain, summary(finetuned()))
     assert verdicts == (
-        "Chosen on validation images, tied-087 (87 % of the kernel parameters, 86.00 % of test images right) and "
-        "tied-050 (50 %, 82.30 %) are worse than the study's own control of 2 epochs (91.00 %)."
+        "Chosen on validation images, tied-087 (87 % of the kernel parameters; file 800 kB, dense 800 kB; 86.00 % of "
+        "test images right) and tied-050 (50 %, 800 kB, 82.30 %) are worse than the study's own control of 2 epochs "
+        "(91.00 %)."
     )
-    assert stored.endswith(
-        "with it the files take 800 kB and 800 kB, the dense network's 800 kB: tied-087 and tied-050 save no storage."
+    assert stored == (
+        "Parameters do not count the index of what is shared, the files do: tied-087 and tied-050 save no storage."
     )
+
+
+def test_files_are_told_where_all_are_known():
+    frame = finetuned()
+    frame.loc[frame["variant"] == "tied-050", "bytes"] = np.nan
+    (verdicts,) = map(plain, summary(frame))
+    assert (
+        "tied-087 (87 % of the kernel parameters; 86.00 % of test images right) and tied-050 (50 %, 82.30 %)"
+        in verdicts
+    )
+    files = {name: plain(small).rpartition(" · ")[2] for name, _, small in cards(frame)}
+    assert files == {
+        "Own control, 2 epochs": "file 800 kB",
+        "tied-087": "file 800 kB",
+        "tied-050": "50 % of the kernel parameters",
+    }
 
 
 def test_the_summary_tells_verdicts_apart_and_what_whole_filters_give():
@@ -47,8 +65,11 @@ def test_the_summary_tells_verdicts_apart_and_what_whole_filters_give():
     frame.loc[frame["variant"] == "control", "bytes"] = 8.5e5
     frame.loc[frame["variant"] == "tied-050", "mcnemar_p"] = 0.5
     verdicts, stored, whole = map(plain, summary(frame))
-    assert "is worse than the study's own control of 2 epochs (91.00 %); tied-050 (50 %, 82.30 %) cannot be" in verdicts
-    assert verdicts.endswith("told apart from it.")
+    assert (
+        "is worse than the study's own control of 2 epochs (91.00 %); tied-050 (50 %, 800 kB, 82.30 %) cannot"
+        in verdicts
+    )
+    assert verdicts.endswith("cannot be told apart from it.")
     assert stored.startswith("Parameters do not count the index of what is shared")
     assert "storage" not in stored
     assert whole == (
@@ -230,7 +251,7 @@ def test_the_seeds_network_is_that_of_the_study_not_any_of_the_run(network, note
     frame.to_csv(run.folder / "tables" / "baselines.csv", index=False)
     content = CLUSTERING.build(Run(run.folder, run.report_folder))
     assert ("cannot be compared" in content.seed_note) == noted
-    assert ("Why worse" in [column.header for column in content.seed.columns]) == (not noted)
+    assert ("Likely reason" in [column.header for column in content.seed.columns]) == (not noted)
     (run.folder / "provenance.json").write_text(json.dumps({"inputs": inputs[1:]}))
     assert "cannot be compared" in CLUSTERING.build(Run(run.folder, run.report_folder)).seed_note
 

@@ -31,8 +31,8 @@ def test_what_was_tried_kept_and_won():
     assert kept.startswith("None of them is more accurate than the control")
     assert kept.endswith("1 of 2 cannot be told apart from it: b.")
     assert fast == (
-        "1 of the fine-tuned is at least 1.25 times as fast as the uncompressed network (PyTorch, float32, batches of "
-        "64; merging), with \N{MINUS SIGN}3.00 points against the control."
+        "1 of the fine-tuned (merging) is at least 1.25 times as fast as the uncompressed network (PyTorch, float32, "
+        "batches of 64), with \N{MINUS SIGN}3.00 points against the control."
     )
 
 

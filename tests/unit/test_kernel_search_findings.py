@@ -49,4 +49,14 @@ def test_larger_kernels_that_are_empty_outside_are_named_in_the_summary() -> Non
     used = kernel_summary(stages(), kernel_of("branch", 5, 1.0))[-1]
     assert used.endswith(f"its kernels hold at most 64{wording.SPACE}% of their energy.")
     empty = kernel_summary(stages(), pd.concat([kernel_of("branch", 5, 0.01), kernel_of("seed", 5, 1.0)]))[-1]
-    assert f"hold at most 0.018{wording.SPACE}% of their energy: this variant makes no use of larger kernels" in empty
+    assert f"hold at most 0.018{wording.SPACE}% of their energy: this variant puts hardly any weight on its" in empty
+
+
+def test_the_first_sentence_of_the_summary_has_the_price() -> None:
+    told = kernel_summary(stages(), kernels()[:0])[0].replace(wording.SPACE, " ")
+    price = ", at 1.00 times its parameters, 2.00 times its time and 1.74 times its multiply-accumulates."
+    assert told.endswith(f"the 3×3 network trained for as many epochs (6){price}")
+    spent = kernel_summary(stages().assign(latency_ms=None, params=None), kernels()[:0])[0]
+    assert spent.replace(wording.SPACE, " ").endswith("epochs (6), at 1.74 times its multiply-accumulates.")
+    alone = kernel_summary(stages()[lambda frame: frame["stage"] != "control"], kernels()[:0])[0]
+    assert "times its" not in alone

@@ -108,7 +108,9 @@ def test_sentences_call_no_noise_a_speed():
     assert "with shared filters: 1.00× to 1.05×; at no ratio do the times tell them from the dense network" in text
     assert "with shared kernels: 0.90× at ratio 0.5" in text
     assert "merged channels (folded), which run the same networks: 2.10× (1.90× to 2.20× in 3 timings)" in text
-    assert "The fastest trained networks are merged-seed-80, merged-80 and merged-80-s1, at 1.90× to 2.20×." in text
+    assert (
+        "The fastest trained networks of resnet20 are merged-seed-80, merged-80 and merged-80-s1, at 1.90× to" in text
+    )
     assert "merged-80 with 2 seeds" in text
 
 
@@ -168,14 +170,44 @@ def test_one_verdict_of_all_is_said_of_each():
 def test_the_summary_names_the_best_and_how_fast_the_fastest_are():
     best, fastest, shared = (sentence.replace(SPACE, " ") for sentence in merging_findings.summary(study()))
     assert best == (
-        "Among merged channels, merged-50 (30 parameters, 1.50× the speed of dense, 3 epochs) is best on validation "
-        "images: it gets 88.00 % of the test images right and is worse than the control of 6 epochs (2.00 points below "
-        "it, p = 0.001)."
+        "Among merged channels of resnet20, merged-50 (30 parameters, 1.50× the speed of dense, 3 epochs) is best on "
+        "validation images: it gets 88.00 % of the test images right and is worse than the control of 6 epochs (2.00 "
+        "points below it, p = 0.001)."
     )
-    assert fastest.startswith("The 3 fastest trained networks, at 1.90× to 2.20× the speed of dense, are too close")
+    assert fastest.startswith(
+        "The 3 fastest trained networks of resnet20, at 1.90× to 2.20× the speed of dense, are too"
+    )
     assert fastest.endswith("best of them on validation images is merged-80, 82.00 %.")
     assert shared == "Against dense, the highest speed is 1.05× with shared filters and 0.90× with shared kernels."
     assert [card[0] for card in merging_findings.cards(study())] == ["merged-50", "merged-80"]
+
+
+def elsewhere(delta=-0.01):
+    """The study, and two merged networks of resnet56, both better on validation images than all of the study."""
+    frame = study()
+    dense = frame[frame["stage"] == "baseline"].assign(variant="resnet56", macs=251)
+    deep = frame[frame["variant"] == "merged-50"].assign(variant="deep", macs=100, epochs=20, delta_control=delta)
+    deep, deeper = (deep.assign(variant=name, validation_accuracy=seen) for name, seen in (("a", 0.98), ("b", 0.99)))
+    return pd.concat([frame, pd.concat([dense, deep, deeper]).assign(model="resnet56")], ignore_index=True)
+
+
+def test_networks_without_a_sweep_are_told_by_themselves():
+    frame = elsewhere()
+    best, other, fastest, _ = (sentence.replace(SPACE, " ") for sentence in merging_findings.summary(frame))
+    assert best.startswith("Among merged channels of resnet20, merged-50 ("), "those of resnet56 are better"
+    assert fastest.startswith("The 3 fastest trained networks of resnet20, ")
+    assert other == (
+        "Of resnet56, b (best on validation images, 2.51 times fewer multiply-accumulates, 20 epochs) is worse than "
+        "the control of 6 epochs (1.00 points below it, p = 0.001)."
+    )
+    one = frame[frame["variant"] != "a"]
+    assert merging_findings.summary(one)[1].startswith("Of resnet56, b (2.51")
+    gained = merging_findings.summary(elsewhere(0.01))[1]
+    assert "is better than the control of 6 epochs (1.00 points above it" in gained
+    alone = merging_findings.summary(one[(one["model"] == "resnet56") | (one["stage"] == "control")])
+    assert len(alone) == 1, "the study's own network has no merged variant"
+    unknown = merging_findings.summary(one.assign(macs=np.nan, epochs=np.nan))[1]
+    assert unknown.startswith("Of resnet56, b is worse than the control of 6 epochs")
 
 
 @pytest.mark.parametrize(("network", "noted"), [("resnet20", False), ("resnet32", True)])
@@ -231,6 +263,7 @@ def test_the_picture_shows_accuracies_before_and_after(tmp_path):
         merging_figures.draw_accuracy(study().assign(accuracy_before=before), tmp_path / "a.svg")
         text = (tmp_path / "a.svg").read_text()
         assert "open before fine-tuning" in text
+        assert "Test accuracy" in text
         lines.append(text.count("<use "))
     # An open mark for each of the five variants, of both methods.
     assert lines[0] - lines[1] == 5

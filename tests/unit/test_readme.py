@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import convpress
-from convpress.report.benchmarks_table import benchmark_rows, benchmarks_in_short, reference
+from convpress.report.benchmarks_table import NOTE, benchmark_rows, benchmarks_in_short, reference
 from convpress.report.contents import Run
 from convpress.report.page import LARGEST_PAGE
 from convpress.report.readme import benchmarks_page, cost, results, with_results
@@ -140,20 +140,26 @@ def test_the_readme_has_the_newest_row_of_each_comparison_and_none_that_only_hel
     assert all(f"machine {n}" in benchmarks_page(path) for n in (1, 2, 3))
 
 
+def test_the_readme_explains_no_row_that_it_leaves_out(committed):
+    assert NOTE in committed
+    assert "limit of merging_latency" not in committed
+    assert "limit of merging_latency" in benchmarks_page(BENCHMARKS)
+
+
 def test_the_cost_of_a_run_is_read(tmp_path):
     record = {"cores": 2, "processor": "X", "stage_seconds": {"a/b": 3600, "a/c": 7200}}
     (tmp_path / "provenance.json").write_text(json.dumps(record))
     lock = tmp_path / "dvc.lock"
     lock.write_text("stages: {workflow: {outs: [{path: data, size: 2100000000}]}}")
     found = cost(Run(tmp_path, ROOT / "report"), lock)
-    assert "2 trainings took 3 hours in sum (X)" in found
+    assert "2 trainings took 3 hours in sum, held time included (X)" in found
     assert "jobs" not in found, "nothing is known of them"
     assert f"need 3{SPACE}GB" in found
     studies = {"a": {"jobs": 3, "seconds": 5400}, "b": {"jobs": 1, "seconds": 9}}
     record |= {"processors": ["X", "Y"], "study_seconds": studies}
     (tmp_path / "provenance.json").write_text(json.dumps(record))
     found = cost(Run(tmp_path, ROOT / "report"), lock).replace(SPACE, " ")
-    assert "in sum (X and Y);" in found
+    assert "in sum, held time included (X and Y);" in found
     assert "In sum, all jobs took 1 h 30 min for a and 9.00 s for b; 2 cores run 2 jobs at a time. Its inputs" in found
 
 

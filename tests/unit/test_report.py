@@ -189,7 +189,7 @@ def test_summary_and_findings_follow_the_tables(run: Path) -> None:
     text = text_of(page_of(run))
     assert "the network gets 94.00 % of the test images right and is better than the control (1.00 points above" in text
     assert "the 3×3 network trained for as many epochs (6)" in text
-    assert "It needs 1.74 times the multiply-accumulates, 2.00 times the time" in text
+    assert ", at 1.00 times its parameters, 2.00 times its time and 1.74 times its multiply-accumulates." in text
     assert "seed (92.50 %) cannot be told apart from the control (0.50 points below it, p = 0.40)" in text
     assert "The relative error of our decomposition is on 1 of 2 layers at or below Tensorlab's" in text
     assert "9, 7, 11, 9, 11, 11" in text  # the seed's own sizes

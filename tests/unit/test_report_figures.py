@@ -134,6 +134,19 @@ def test_curves_share_accuracies_but_not_losses(drawn):
     assert not any(axes.texts for axes in drawn[1].axes)
 
 
+def test_a_loss_of_one_epoch_does_not_hide_another(drawn):
+    rows = [("a", 0, math.nan), ("a", 1, 0.5), ("b", 1, 0.5), ("c", 1, 0.5), ("c", 2, 0.4)]
+    frame = pd.DataFrame(rows, columns=["variant", "epoch", "loss"]).assign(stage="s")
+    frame = frame.assign(train_accuracy=0.9, validation_accuracy=0.9)
+    figures.draw_curves(frame, "x.svg")
+    figures.draw_curves(frame[frame["variant"] != "b"], "x.svg")
+    first, second, line = (list(one.get_xdata()) for one in drawn[0].axes[0].lines)
+    assert 0.8 < first[-1] < 1 < second[0] < 1.2
+    assert first[-1] + second[0] == pytest.approx(2)
+    assert line == [1, 2], "a line leads to its marks"
+    assert drawn[1].axes[0].lines[0].get_xdata()[-1] == 1, "nothing to be set aside from"
+
+
 def test_masks_are_drawn_where_they_are(drawn):
     taps = range(-10, 11)
     masks = pd.DataFrame({"tap": taps, "mask": [max(0.0, 1 - abs(tap) / 3) for tap in taps]})

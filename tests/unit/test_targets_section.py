@@ -53,7 +53,7 @@ def test_attempts_at_one_target_stand_together_with_what_each_changed(build):
         "merging.a.training.epochs = 20",
         "params.yaml of the commit",
     ]
-    assert column(targets, "Note") == ["met at attempt 2 of 2", "McNemar, p\xa0=\xa00.03; 1 attempt"]
+    assert column(targets, "Note") == ["met at recorded attempt 2 of 2", "McNemar, p\xa0=\xa00.03; 1 recorded attempt"]
 
 
 def test_an_attempt_that_meets_what_the_run_missed_is_told(build):
@@ -61,8 +61,8 @@ def test_an_attempt_that_meets_what_the_run_missed_is_told(build):
     rows = [("m", name, "not met", None, None) for name in ("one", "two")]
     (targets, _) = build(rows, attempts, relation=">=").tables
     assert column(targets, "Note") == [
-        "attempt 2 of 2 meets it, with other settings than this run's",
-        "1 attempt",
+        "recorded attempt 2 of 2 meets it, with other settings than this run's",
+        "1 recorded attempt",
     ]
 
 
@@ -112,12 +112,12 @@ def test_an_attempt_that_validation_images_would_not_choose_is_named(build, vali
     content = build([("m", "one", "met", None, None)], [*attempts, tried("one", {"a": 2}, 0.6)])
     words = "Validation images would choose another attempt than the run's at “one”"
     assert any(words in line for line in content.findings) == said
-    assert column(content.tables[0], "Note") == ["met at attempt 2 of 3"]
+    assert column(content.tables[0], "Note") == ["met at recorded attempt 2 of 3"]
 
 
 def test_an_attempt_with_other_figures_is_not_the_runs(build):
     content = build([("m", "one", "met", None, None)], [tried("one", {}, 0.8), tried("one", {"a": 1}, 0.7)])
-    assert column(content.tables[0], "Note") == ["2 attempts"]
+    assert column(content.tables[0], "Note") == ["2 recorded attempts"]
     assert len(content.findings) == 1
 
 

@@ -29,10 +29,13 @@ PEERS = {
 NOTE = (
     "Our CP lets starts compete and drops the worse half every 20 iterations: 64 starts for the smallest kernels down "
     "to 8 for the largest (all families at 2x: 32 to 4), and its seconds are those of all of them. parafac gets the "
-    "same starts but runs each to its end, pyTensorlab gets 4; no row compares one start with one start. The limit of "
-    "merging_latency is a network with a single channel left in each block: merging channels cannot be faster, on the "
-    "machine of that row."
+    "same starts but runs each to its end, pyTensorlab gets 4, and tensor_ring_als, which takes none, draws its own."
 )
+LIMIT = (
+    "The limit of merging_latency is a network with a single channel left in each block: merging channels cannot be "
+    "faster, on the machine of that row."
+)
+"""Of rows that the README leaves out."""
 NOT_IN_SHORT = ("again", "limit", "folded", "wide layers")
 """Words of groups that tell how to read others, or are of single layers; the README leaves them out."""
 BETTER = {"": "as exact", "GiB": "as small"}

@@ -16,6 +16,8 @@ from convpress.report.frames import complete
 from convpress.report.reading import read_rows
 
 HISTORY = ("stage", "variant", "epoch", "loss", "train_accuracy", "validation_accuracy")
+ASIDE, FARTHEST_ASIDE = 0.05, 0.4
+"""Parts of the width of a panel by which marks that would hide each other stand apart, each and all together."""
 
 
 def draw_from(
@@ -78,12 +80,22 @@ def _tell_lowest(axes: Axes, rows: pd.DataFrame, floor: float) -> None:
         axes.text(0.97, 0.04, text, transform=axes.transAxes, ha="right", fontsize=7, color=style.MUTED)
 
 
+def _shifts(rows: pd.DataFrame) -> dict[str, float]:
+    """How many epochs the losses of one epoch are set aside, which have no line to lead to one under another."""
+    counts = rows.groupby("series", sort=False)["loss"].count()
+    alone = [str(name) for name in counts.index[counts == 1]]
+    span = max(1.0, float(rows["epoch"].max() - rows["epoch"].min()))
+    step = span * min(ASIDE, FARTHEST_ASIDE / max(1, len(alone)))
+    return {name: step * (place - (len(alone) - 1) / 2) for place, name in enumerate(alone)}
+
+
 def _draw_stage(loss: Axes, accuracy: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+    shifts = _shifts(rows)
     for name, line in rows.groupby("series", sort=False):
         look = looks[str(name)]
         # Some ten markers a line: enough to tell lines apart, few enough to leave them visible.
         marks: dict[str, Any] = {"markevery": max(1, len(line) // 10), "markeredgewidth": 0}
-        loss.plot(line["epoch"], line["loss"], **look.line(), **marks)
+        loss.plot(line["epoch"] + shifts.get(str(name), 0.0), line["loss"], **look.line(), **marks)
         accuracy.plot(line["epoch"], line["validation_accuracy"], **look.line(), **marks)
         alone = look.marker if line["train_accuracy"].notna().sum() == 1 else None  # a line of one point has no length
         thin: dict[str, Any] = {"color": look.color, "ls": look.linestyle, "lw": 0.9, "alpha": 0.6}

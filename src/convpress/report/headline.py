@@ -81,8 +81,8 @@ def _fast(rows: pd.DataFrame) -> list[str]:
     lost = f"{best} points" if len(fast) == 1 else f"{best} points at best and {middle} at the median"
     are = "is" if len(fast) == 1 else "are"
     return [
-        f"{len(fast)} of the fine-tuned {are} at least {say.times(FASTER)} as fast as the uncompressed network "
-        f"({setting(fast)}{_elsewhere(fast)}; {studies}), with {lost} against the control."
+        f"{len(fast)} of the fine-tuned ({studies}) {are} at least {say.times(FASTER)} as fast as the uncompressed "
+        f"network ({setting(fast)}{_elsewhere(fast)}), with {lost} against the control."
     ]
 
 

@@ -13,7 +13,7 @@ TABLE = (
     Column("Seed", lambda row: figure(row["seed"], row["unit"])),
     Column("Ours, the seed's way", lambda row: figure(row["same"], row["unit"])),
     Column("Ours, chosen on validation images", lambda row: figure(row["best"], row["unit"])),
-    Column("Why worse", lambda row: say.text(row["reason"]), numeric=False),
+    Column("Likely reason", lambda row: say.text(row["reason"]), numeric=False),
 )
 
 
@@ -33,7 +33,7 @@ def beside(run: Run, study: str, network: str) -> tuple[TableView | None, str]:
     if frame.empty:
         return None, ""
     # What is another network needs no reason for being worse.
-    left_out = {"Study", "Why worse"} if network else {"Study"}
+    left_out = {"Study", "Likely reason"} if network else {"Study"}
     columns = [column for column in TABLE if column.header not in left_out]
     note = (
         f"The seed's figures are for {network} on CIFAR-10. This run uses another network or other images, so the "
@@ -63,7 +63,7 @@ HEADLINES = Section(
     question="Did each method keep what its document promises, and what did better ways bring?",
     method=(
         "Each line is a headline figure of a seed document. Beside it stands what the same way gave here, and what our "
-        "best way gave, chosen on validation images; where ours is worse, the table says why."
+        "best way gave, chosen on validation images; where ours is worse, the table names what may be the reason."
     ),
     build=build,
 )

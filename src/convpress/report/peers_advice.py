@@ -66,12 +66,18 @@ def _leads(ours: pd.DataFrame, peer: dict) -> dict[str, str]:
         beaten = _beaten(ours, peer, cost)
         if len(beaten):
             name = cost.name if cost.name == "MACs" else cost.name.lower()
-            found[name] = _beside(peer, records(beaten.sort_values("test_accuracy", ascending=False))[0], cost)
+            found[name] = _beside(peer, _nearest_rival(beaten, peer, cost), cost)
     return found
 
 
 def _by(costs: dict[str, str]) -> str:
     return f"by {say.listing(f'{name} ({numbers})' for name, numbers in costs.items())}"
+
+
+def _nearest_rival(beaten: pd.DataFrame, peer: dict, cost: Cost) -> dict:
+    """The cheapest of those that are no less accurate than the peer, else the most accurate."""
+    rivals = beaten[beaten["test_accuracy"] >= peer["test_accuracy"]].sort_values(cost.column)
+    return records(rivals if len(rivals) else beaten.sort_values("test_accuracy", ascending=False))[0]
 
 
 def _beside(peer: dict, row: dict, cost: Cost) -> str:

@@ -27,6 +27,8 @@ OURS = (
 UNCOMPRESSED = ("baseline", "control", "peers")
 SHORTFALL = 0.05
 """A variant is of a published compression when it reaches this much less of it, or more."""
+ROUNDING = 1e-9
+"""Differences of accuracies nearer together than this are equal but for rounding."""
 REACHED = say.percent(1 - SHORTFALL, 0)
 STORED = 0.9
 """Fewer parameters count where the file, with the index it may need, has shrunk this many times as much."""
@@ -97,17 +99,29 @@ def _weak(run: Run, ours: pd.DataFrame) -> list[str]:
 
 
 def _verdict(rows: list[dict[str, Any]]) -> list[str]:
-    """In how many of the cases with a variant of ours it loses no more points than the published one."""
+    """In how many of the cases with a variant of ours it ends no lower against its baseline than the published one."""
     if not rows:
         return []
-    level = sum(row["our_result"] - row["our_base"] >= row["result"] - row["base"] - 1e-9 for row in rows)
+    gaps = [(row["our_result"] - row["our_base"], row["result"] - row["base"]) for row in rows]
+    level = sum(ours >= theirs - ROUNDING for ours, theirs in gaps)
     cases = f"In {level} of {len(rows)} cases" if 0 < level < len(rows) else f"In all {len(rows)} cases"
     if len(rows) == 1:
         cases = "In the only case"
     return [
-        f"{cases}, our variant of at least {REACHED} of the published compression loses "
-        f"{'no ' * (level > 0)}more points than the published one."
+        f"{cases}, our variant of at least {REACHED} of the published compression ends {'no ' * (level > 0)}lower "
+        f"against its baseline than the published one{_above(gaps)}."
     ]
+
+
+def _above(gaps: list[tuple[float, float]]) -> str:
+    """How many of ours and of the published networks end above their baselines; empty where none does."""
+    ours, theirs = (sum(gap > ROUNDING for gap in side) for side in zip(*gaps, strict=True))
+    if not ours and not theirs:
+        return ""
+    if len(gaps) == 1:
+        names = ["the published network"] * theirs + ["ours"] * ours
+        return f"; {say.listing(names)} end{'s' * (len(names) == 1)} above its baseline"
+    return f"; {theirs or 'none'} of the published networks and {ours or 'none'} of ours end above their baselines"
 
 
 def _ours(frame: pd.DataFrame, published: dict[str, Any]) -> dict[str, Any]:

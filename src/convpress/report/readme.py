@@ -11,7 +11,7 @@ import yaml
 
 from convpress.report import wording as say
 from convpress.report.advice import advice
-from convpress.report.benchmarks_table import NOTE, benchmark_rows, benchmarks_in_short
+from convpress.report.benchmarks_table import LIMIT, NOTE, benchmark_rows, benchmarks_in_short
 from convpress.report.contents import Run
 from convpress.report.frames import records
 from convpress.report.headline import headline
@@ -25,7 +25,7 @@ ALL_BENCHMARKS = "[docs/benchmarks.md](docs/benchmarks.md)"
 BASIS = (
     "“Without a significant loss”: the exact McNemar test does not call any tested training of the variant worse than "
     "the control, the same network uncompressed and trained further; found on test images. Times are of {setting}; for "
-    "one image or in another runtime they can turn round."
+    "one image or in another runtime another network can be the faster one."
 )
 FRONTS = ("pareto_params", "pareto_macs", "pareto_ms")
 
@@ -78,7 +78,7 @@ def cost(run: Run, lock: Path) -> str:
         return ""
     hours, machine = sum(seconds.values()) / 3600, say.listing(machines(run.provenance))
     found = (
-        f"The run's {len(seconds)} trainings took {hours:.0f} hours in sum ({machine}); "
+        f"The run's {len(seconds)} trainings took {hours:.0f} hours in sum, held time included ({machine}); "
         f"evaluations, sweeps and timings come on top.{_studies(run)}"
     )
     if not lock.exists():
@@ -177,7 +177,7 @@ def _accuracy_header(frame: pd.DataFrame) -> str:
 def _headlines(tables: Path, reference: Path) -> str:
     frame = known(headlines_table(reference, tables))
     table = _markdown(
-        ("study", "figure", "seed", "ours, the seed's way", "ours, chosen on validation images", "why worse"),
+        ("study", "figure", "seed", "ours, the seed's way", "ours, chosen on validation images", "likely reason"),
         [
             (
                 row["study"],
@@ -226,7 +226,7 @@ def benchmarks_page(path: Path) -> str:
         "`again` is a second network like the dense one, which tells the noise; `folded` and `compiled` networks are "
         "held against the dense one folded and compiled."
     )
-    return f"# Benchmarks\n\n{about}\n\n{_markdown(*benchmark_rows(path))}\n\n{NOTE} {ways}\n"
+    return f"# Benchmarks\n\n{about}\n\n{_markdown(*benchmark_rows(path))}\n\n{NOTE} {LIMIT} {ways}\n"
 
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

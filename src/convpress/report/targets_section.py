@@ -44,11 +44,11 @@ def _note(row: dict[str, Any]) -> str:
     """The p-value of a tested difference, and how often the target was tried, which flatters what was met at last."""
     tested = [] if say.absent(row["p"]) else [f"{say.text(row['test'])}, {say.p_value(row['p'])}"]
     count, used = row["attempts"], row["attempt"]
-    tried = [f"{count} attempt{'s' if count > 1 else ''}"] if count else []
+    tried = [f"{count} recorded attempt{'s' if count > 1 else ''}"] if count else []
     if count > 1 and used and row["met"] == "met":
-        tried = [f"met at attempt {used} of {count}"]
+        tried = [f"met at recorded attempt {used} of {count}"]
     if count and row["met"] == "not met" and row["better"]:
-        tried = [f"attempt {row['better']} of {count} meets it, with other settings than this run's"]
+        tried = [f"recorded attempt {row['better']} of {count} meets it, with other settings than this run's"]
     why = [] if say.absent(row["reason"]) or not row["reason"] else [say.text(row["reason"])]
     return "; ".join([*tested, *tried, *why])
 

@@ -102,8 +102,9 @@ BASELINES = Section(
         "cross-entropy). A network may have several controls of other lengths, and a variant is compared with the one "
         "trained most nearly as long. Their epochs stand in the table, and where the configuration sets distillation, "
         "as it does by default for all ResNets and their controls, trainings also learn from the answers of a teacher. "
-        "Accuracies carry Wilson's 95 % interval; two networks are compared on the same images by the exact McNemar "
-        "test."
+        "That is the baseline which teacher.model names, by default the imported resnet56, which its author chose on "
+        "test images as well; the control and the variants of resnet56 then learn from its own answers. Accuracies "
+        "carry Wilson's 95 % interval; two networks are compared on the same images by the exact McNemar test."
     ),
     build=build,
     general=True,

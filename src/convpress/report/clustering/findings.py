@@ -77,6 +77,7 @@ def cards(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
             say.beside(
                 say.interval(row["ci_low"], row["ci_high"]),
                 f"{say.percent(row['unique_ratio'], 0)} of the kernel parameters",
+                "" if say.absent(row["bytes"]) else f"file {say.size(row['bytes'])}",
             ),
         )
         for name, row in [*named, *rows]
@@ -93,14 +94,19 @@ def summary(frame: pd.DataFrame) -> list[str]:
 
 
 def _against_control(rows: list[Row], control: Row | None) -> str:
-    """Those of one verdict together; the words are said with the first network alone."""
+    """Those of one verdict together, with their files where all are known; the words are said with the first alone."""
     name = "the study's own control"
     if control:
         name += f" of {say.epochs(control['epochs'])} ({say.percent(control['test_accuracy'])})"
     verdicts: dict[str, list[str]] = {}
+    files = _files_known(rows, control)
     for row in rows:
         part, right = say.percent(row["unique_ratio"], 0), say.percent(row["test_accuracy"])
-        facts = f"{part}, {right}" if verdicts else f"{part} of the kernel parameters, {right} of test images right"
+        file = f"{say.size(row['bytes'])}, " if files else ""
+        facts = f"{part}, {file}{right}"
+        if not verdicts:
+            file = f"file {file}dense {say.size(control['bytes'])}; " if files and control else ""
+            facts = f"{part} of the kernel parameters; {file}{right} of test images right"
         outcome = say.outcome(row["delta_control"], row["mcnemar_p"])
         verdicts.setdefault(outcome, []).append(f"{row['variant']} ({facts})")
     told = [
@@ -115,17 +121,17 @@ def _plural(outcome: str) -> str:
     return f"{PLURALS.get(verb, verb)} {rest}"
 
 
+def _files_known(rows: list[Row], control: Row | None) -> bool:
+    return control is not None and not any(say.absent(row["bytes"]) for row in [control, *rows])
+
+
 def _stored(rows: list[Row], control: Row | None) -> list[str]:
     # Unique parameters alone flatter: the file holds an index as well.
-    if not control or say.absent(control["bytes"]) or any(say.absent(row["bytes"]) for row in rows):
+    if control is None or not _files_known(rows, control):
         return []
-    sizes = say.listing(say.size(row["bytes"]) for row in rows)
     larger = [row["variant"] for row in rows if row["bytes"] >= control["bytes"]]
     lost = f": {say.listing(larger)} save{'s' * (len(larger) == 1)} no storage" if larger else ""
-    return [
-        f"Parameters do not count the index of what is shared; with it the file{'s take' if rows[1:] else ' takes'} "
-        f"{sizes}, the dense network's {say.size(control['bytes'])}{lost}."
-    ]
+    return [f"Parameters do not count the index of what is shared, the files do{lost}."]
 
 
 def _whole_in_short(frame: pd.DataFrame) -> list[str]:

@@ -190,7 +190,7 @@ KERNEL_SEARCH = Section(
         "summed back into one dense kernel. Variant seed is the seed's way, preserving starts the search without "
         "changing the network's outputs, and branch keeps the dense 3×3 kernel and adds the long one beside it. The "
         "best variant on validation images is compared on test images with the control, the 3×3 network trained "
-        "further by the same recipe."
+        "further by the recipe of controls, for the epochs that the table gives."
     ),
     build=build,
 )

@@ -19,6 +19,8 @@ COLUMNS = (
 )
 BASES = ("layer", "bases", "method", "penalty", "relative_error", "split_error", "iterations", "seconds")
 
+ROUNDING = 1e-9
+"""Errors nearer together than this part of them are equal but for rounding."""
 SCHEME_1 = ("grouped", "decomposed")
 
 
@@ -140,11 +142,10 @@ def bases_findings(bases: pd.DataFrame) -> list[str]:
         return []
     excess = (plain["relative_error"] / shared["relative_error"] - 1).max()
     ratio = plain["seconds"].sum() / shared["seconds"].sum()
-    within = f"{say.at_most(100 * max(excess, 1e-4))}{say.SPACE}%"
+    within = f" to within {say.at_most(100 * excess)}{say.SPACE}%" if excess > ROUNDING else ""
     found = [
         f"After {say.whole(plain['iterations'].max())} sweeps, the alternating method without a nuclear norm reaches "
-        f"the closed form's error to within {within}, in {say.significant(ratio, 2)} times "
-        "the time."
+        f"the closed form's error{within}, in {say.significant(ratio, 2)} times the time."
     ]
     single = bases[bases["method"] == "svd_per_channel"].set_index("layer")["relative_error"]
     if len(single):

@@ -54,7 +54,9 @@ def headline(row: Row) -> str:
     """How fast a row is where its accuracy was measured, with this accuracy, and how fast at the size of the costs."""
     name, fast = f"row {row['row']} ({row['variant']})", "as fast as the original network"
     size, input_size, speed = say.whole(row["size"]), say.whole(row["input_size"]), say.times(row["speedup"])
-    accuracy = f"{say.percent(row['test_accuracy'])}, {say.points(row['delta_original'])} points"
+    accuracy = f"{say.percent(row['test_accuracy'])}, {say.points(row['delta_original'])} points from row 1"
+    if not say.absent(row["delta_control"]):
+        accuracy += f", {say.points(row['delta_control'])} from the control"
     if size == input_size:
         return f"At {size} pixels, {name} is {speed} {fast} ({accuracy})."
     far = f"at {size} pixels, where no accuracy was measured,"

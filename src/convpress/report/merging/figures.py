@@ -145,6 +145,7 @@ def _draw_tuned(axes: Axes, tuned: pd.DataFrame, dense: pd.DataFrame) -> None:
     axes.invert_yaxis()
     axes.set_xlim(left=0)
     axes.set_title("Test images: open before fine-tuning, filled after it with 95 % interval", loc="left")
+    axes.set_xlabel("Test accuracy")
     style.percent_axis(axes, "x")
 
 

@@ -41,11 +41,15 @@ def best(frame: pd.DataFrame) -> Row | None:
     return None if accuracies.empty else records(frame.loc[[accuracies.idxmax()]])[0]
 
 
+def swept(frame: pd.DataFrame) -> list[str]:
+    """The study's own network: that of the sweep over ratios."""
+    return list(dict.fromkeys(frame[frame["stage"] == "sweep"]["model"]))
+
+
 def shown(frame: pd.DataFrame) -> tuple[Row | None, tuple[pd.DataFrame, speed.Spread] | None]:
     """The best merged variant of the study's own network, and its fastest variants with their speeds."""
-    main = frame[frame["stage"] == "sweep"]["model"]
     found = tuned(frame)
-    found = found[found["model"].isin(main)]
+    found = found[found["model"].isin(swept(frame))]
     return best(found[found["method"] == "merged"]), speed.fastest(frame, found)
 
 
@@ -65,34 +69,63 @@ def _as_fast(frame: pd.DataFrame, row: Row) -> str:
 
 
 def summary(frame: pd.DataFrame) -> list[str]:
-    """The answer for people who read nothing else: the best merged variant, the fastest ones, what sharing gives."""
+    """The answer for people who read nothing else: the best merged variants, the fastest ones, what sharing gives."""
     row, quick = shown(frame)
     if row is None:
-        return []
+        return _elsewhere(frame)
     found = speed.architecture_speed(frame, row)
     facts = [
         f"{say.count(row['params'])} parameters",
         f"{say.factor(found.median)} the speed of dense" if found else "",
     ]
     facts.append("" if say.absent(row["epochs"]) else say.epochs(row["epochs"]))
-    control = "the control" + ("" if say.absent(row["control_epochs"]) else f" of {say.epochs(row['control_epochs'])}")
     best_merged = (
-        f"Among merged channels, {row['variant']} ({', '.join(filter(None, facts))}) is best on validation images: it "
-        f"gets {say.percent(row['test_accuracy'])} of the test images right and "
-        f"{say.verdict(row['delta_control'], row['mcnemar_p'], control)}."
+        f"Among merged channels of {row['model']}, {row['variant']} ({', '.join(filter(None, facts))}) is best on "
+        f"validation images: it gets {say.percent(row['test_accuracy'])} of the test images right and {_verdict(row)}."
     )
-    return [best_merged, *(_fastest_in_short(*quick) if quick else []), *_shared_in_short(frame)]
+    fast = _fastest_in_short(*quick) if quick else []
+    return [best_merged, *_elsewhere(frame), *fast, *_shared_in_short(frame)]
+
+
+def _verdict(row: Row) -> str:
+    control = "the control" + ("" if say.absent(row["control_epochs"]) else f" of {say.epochs(row['control_epochs'])}")
+    return say.verdict(row["delta_control"], row["mcnemar_p"], control)
+
+
+def _elsewhere(frame: pd.DataFrame) -> list[str]:
+    """Of each network without a sweep the merged variant that is best on validation images, and what it saves."""
+    merged = tuned(frame)[lambda rows: (rows["method"] == "merged") & ~rows["model"].isin(swept(frame))]
+    dense = {row["model"]: row["macs"] for row in records(frame[frame["stage"] == "baseline"])}
+    found = []
+    for model, part in merged.groupby("model", sort=False):
+        row = best(part)
+        if row is None:
+            continue
+        facts = ["best on validation images" if len(part) > 1 else "", _fewer(dense.get(model), row["macs"])]
+        facts.append("" if say.absent(row["epochs"]) else say.epochs(row["epochs"]))
+        told = ", ".join(filter(None, facts))
+        found.append(f"Of {model}, {row['variant']}{f' ({told})' * bool(told)} {_verdict(row)}.")
+    return found
+
+
+def _fewer(dense: Any, macs: Any) -> str:
+    """`2.51 times fewer multiply-accumulates`; empty where they are as many or not known."""
+    if say.absent(dense) or say.absent(macs) or not dense > macs:
+        return ""
+    return f"{say.times(dense / macs)} fewer multiply-accumulates"
 
 
 def _fastest_in_short(rows: pd.DataFrame, speeds: speed.Spread) -> list[str]:
+    of = say.listing(dict.fromkeys(rows["model"]))
     if len(rows) == 1:
-        return [f"The fastest trained network is {rows['variant'].iloc[0]}, at {speeds.range} the speed of dense."]
+        name = rows["variant"].iloc[0]
+        return [f"The fastest trained network of {of} is {name}, at {speeds.range} the speed of dense."]
     told, chosen = "", best(rows)
     if chosen:
         told = f"; best of them on validation images is {chosen['variant']}, {say.percent(chosen['test_accuracy'])}"
     return [
-        f"The {len(rows)} fastest trained networks, at {speeds.range} the speed of dense, are too close for the times "
-        f"to tell them apart{told}."
+        f"The {len(rows)} fastest trained networks of {of}, at {speeds.range} the speed of dense, are too close for "
+        f"the times to tell them apart{told}."
     ]
 
 
@@ -132,7 +165,8 @@ def _fastest(frame: pd.DataFrame) -> list[str]:
     _, quick = shown(frame)
     if not quick or len(quick[0]) == 1:
         return []
-    return [f"The fastest trained networks are {say.listing(quick[0]['variant'])}, at {quick[1].range}."]
+    of = say.listing(dict.fromkeys(quick[0]["model"]))
+    return [f"The fastest trained networks of {of} are {say.listing(quick[0]['variant'])}, at {quick[1].range}."]
 
 
 def _speed(frame: pd.DataFrame) -> list[str]:

@@ -9,7 +9,8 @@ import pandas as pd
 from convpress.config.sensitivity import STARTS
 from convpress.report import wording as say
 from convpress.report.frames import records
-from convpress.report.sensitivity.findings import Row, confounder, decided, family, inside, network
+from convpress.report.sensitivity.findings import Row, decided, family, inside, network
+from convpress.report.sensitivity.harm import confounder
 from convpress.report.sensitivity.recipes import losers, untrained_summary
 
 ALIKE = 0.001
@@ -61,8 +62,9 @@ def summary(study: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
     if not parts:
         return ["No family of factorised layers has two treatments to choose from in this run."]
     use = f"Use {', and '.join(parts)} (chosen on validation images)."
-    place = _place([*records(_over_seeds(pairs)), *losers(study)])
-    return [use, *over_seeds(pairs), *(untrained_summary(study, place) or confounder(study))]
+    rows = [*records(_over_seeds(pairs)), *losers(study)]
+    lost = untrained_summary(study, _place(rows), _of_one(rows))
+    return [use, *over_seeds(pairs), *(lost or confounder(study))]
 
 
 def over_seeds(pairs: pd.DataFrame) -> list[str]:
@@ -73,7 +75,7 @@ def over_seeds(pairs: pd.DataFrame) -> list[str]:
         place, shown = _place(rows), [row for row in rows if decided(row)]
         gaps = [f"{say.points(row['delta_plain'])} points for {place(row)}{_interval(row)}" for row in shown]
         none = say.listing(place(row) for row in rows if not decided(row))
-        where = f" ({_of_one(rows)}{say.whole(seeds)} seeds)"
+        where = f" ({', '.join(filter(None, (_of_one(rows), f'{say.whole(seeds)} seeds')))})"
         if not shown:
             found.append(f"On test images{where} no difference of {treatment} from plain is shown for {none}.")
             continue
@@ -95,8 +97,8 @@ def _networks(rows: list[Row]) -> set[tuple[str, float]]:
 
 
 def _of_one(rows: list[Row]) -> str:
-    """`resnet20 at 2×, ` where all rows are of one network at one compression."""
-    return f"{rows[0]['model']} at {say.whole(rows[0]['compression'])}×, " if len(_networks(rows)) == 1 else ""
+    """`resnet20 at 2×` where all rows are of one network at one compression."""
+    return f"{rows[0]['model']} at {say.whole(rows[0]['compression'])}×" if len(_networks(rows)) == 1 else ""
 
 
 def _place(rows: list[Row]) -> Callable[[Row], str]:

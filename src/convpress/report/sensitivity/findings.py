@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -179,11 +179,17 @@ def _single_findings(single: pd.DataFrame) -> list[str]:
         gap, clear = part["delta_plain"], part["mcnemar_p"] < say.SIGNIFICANT
         better, worse = (int((clear & side).sum()) for side in (gap > 0, gap < 0))
         found.append(
-            f"{treatment} ends above plain in {(gap > 0).sum()} of {len(part)} comparisons, by "
-            f"{say.points(gap.mean())} points on average (by McNemar's test {better} are significantly better and "
-            f"{worse} significantly worse)"
+            f"{treatment} ends above plain in {(gap > 0).sum()} of {len(part)} comparisons ({_centre(gap)}; by "
+            f"McNemar's test {better} are significantly better and {worse} significantly worse)"
         )
     return [f"With one seed each, which says nothing about other seeds: {'; '.join(found)}."] if found else []
+
+
+def _centre(gaps: pd.Series[float]) -> str:
+    """The mean of all, those below plain among them, and the median: one large difference can make a mean."""
+    if len(gaps) == 1:
+        return f"{say.points(gaps.iloc[0])} points"
+    return f"the mean over all {len(gaps)} is {say.points(gaps.mean())} points, the median {say.points(gaps.median())}"
 
 
 def probe_findings(study: pd.DataFrame, rates: pd.DataFrame) -> list[str]:
@@ -213,10 +219,24 @@ def _whole_trainings(lost: pd.DataFrame) -> str:
     ends = _span(lost["test_accuracy"].min(), lost["test_accuracy"].max(), say.percent)
     epochs = sorted(lost["epochs"].dropna().unique())
     length = f" ({say.listing(say.epochs(value) for value in epochs)})" if epochs else ""
+    which = f"networks that survive {NONE} end" if len(lost) > 1 else f"network that survives {NONE} ends"
     return (
-        f" Short trainings keep their rate constant; with the study's own schedule{length} even the networks that "
-        f"survive {NONE} train to a test accuracy of {ends}."
+        f" Short trainings keep their rate constant; with the study's own schedule{length} the {which} at a test "
+        f"accuracy of {ends}{_beside_start(lost)}."
     )
+
+
+def _beside_start(rows: pd.DataFrame) -> str:
+    """Whether networks end below or above what they began with; empty where a beginning is not known."""
+    before = rows["accuracy_before"]
+    if before.isna().any():
+        return ""
+    gains = rows["test_accuracy"] - before
+    began = f"what {'each' if len(rows) > 1 else 'it'} began with ({_span(before.min(), before.max(), say.percent)})"
+    for word, side in (("below", gains < 0), ("above", gains > 0)):
+        if side.all():
+            return f", {word} {began}"
+    return f", {(gains < 0).sum()} of {len(rows)} below {began}"
 
 
 def _tried(rates: pd.DataFrame) -> str:
@@ -243,35 +263,6 @@ def largest_rate(row: Row) -> str:
 
 def _span(low: float, high: float, show: Callable[[Any], str]) -> str:
     return show(low) if low == high else f"{show(low)} to {show(high)}"
-
-
-def harm_findings(study: pd.DataFrame) -> list[str]:
-    """Where the common training has taken away accuracy that the factors had before it."""
-    told = [
-        f"{words} (by up to {say.points(-worst).lstrip('+')} points)"
-        for words, worst in harmed(at_common_rate(study), tuple(set(STARTS.values())))
-    ]
-    return [f"With the study's own training, {say.listing(told)} lose accuracy."] if told else []
-
-
-def confounder(study: pd.DataFrame) -> list[str]:
-    """That plain factors lose by the common training, which counts as the gain of a treatment; empty where none do."""
-    told = [words for words, _ in harmed(at_common_rate(study), ("plain",))]
-    if not told:
-        return []
-    return [f"{say.listing(told)} lose accuracy, so a gain over them may come from the training alone."]
-
-
-def harmed(study: pd.DataFrame, treatments: Sequence[str]) -> list[tuple[str, float]]:
-    """`4 of 6 plain CP trainings` that lost accuracy, and the largest loss."""
-    found = []
-    compared = study[study["treatment"].isin(treatments)]
-    for (name, treatment), part in compared.groupby(["decomposition", "treatment"], sort=False):
-        gain = part["test_accuracy"] - part["accuracy_before"]
-        if (gain < 0).any():
-            words = f"{(gain < 0).sum()} of {len(part)} {treatment} {inside(str(name))} trainings"
-            found.append((words, float(gain.min())))
-    return found
 
 
 def caveats(study: pd.DataFrame) -> list[str]:

@@ -78,6 +78,6 @@ def _beside_seeds(pairs: pd.DataFrame, study: pd.DataFrame) -> str:
         return f"{seeds}, so this may be chance."
     alone = "" if tuple(widest[key] for key in CELL) in keys else ", where no other seeds were tried"
     return (
-        f"{seeds}; the widest difference with the penalty is that of {network(widest, inside)}{alone}. "
-        "Why the penalty changes accuracy was not found out."
+        f"{seeds}; the widest difference with the penalty is that of {network(widest, inside)}{alone}. Whether "
+        "the penalty changes accuracy there, or trainings of such factors differ as much by chance, was not tested."
     )

@@ -9,15 +9,8 @@ import pandas as pd
 
 from convpress.report import wording as say
 from convpress.report.frames import records
-from convpress.report.sensitivity.findings import (
-    CELL,
-    LEAST_REPLICATES,
-    at_common_rate,
-    harmed,
-    inside,
-    network,
-    verdicts,
-)
+from convpress.report.sensitivity.findings import CELL, LEAST_REPLICATES, at_common_rate, inside, network, verdicts
+from convpress.report.sensitivity.harm import harmed
 
 UNHARMED = "no plain training loses accuracy"
 SIDES = ("plain", "corrected")
@@ -31,7 +24,7 @@ def other_rates(study: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
         if not set(trained["epochs"]) <= common:  # another length of training is not another rate
             continue
         told = " ".join(verdicts(part))
-        lost = [words for words, _ in harmed(trained, ("plain",))]
+        lost = list(map(str, harmed(trained, ("plain",))))
         below = f"{say.listing(lost)} lose accuracy" if lost else UNHARMED
         found.append(f"{_at(study, trained)}, {told[0].lower()}{told[1:]} At this rate {below}.")
     return found
@@ -108,18 +101,23 @@ def against_untrained(study: pd.DataFrame) -> list[str]:
     )
     seeds = say.listing(str(number) for number in sorted({int(row["seeds"]) for row in rows}))
     return [
-        f"Plain factors lose accuracy {tried(rows)} (test accuracy, means of {seeds} seeds): {lost}. Against plain "
-        f"factors that are not trained at all, the gain of trained corrected ones is {gains}; this was not tested."
+        f"Of plain factors with several seeds, these lose accuracy {tried(rows)} (test accuracy, means of {seeds} "
+        f"seeds): {lost}. Against plain factors that are not trained at all, the gain of trained corrected ones is "
+        f"{gains}; this was not tested."
     ]
 
 
-def untrained_summary(study: pd.DataFrame, where: Callable[[dict[str, Any]], str]) -> list[str]:
-    """The same in one sentence with two numbers a network at most; `where` names a network."""
+def untrained_summary(study: pd.DataFrame, where: Callable[[dict[str, Any]], str], scope: str = "") -> list[str]:
+    """The same in one sentence with two numbers a network at most.
+
+    `where` names a network, `scope` what all of them share (`resnet20 at 2×`) where the names do not say it.
+    """
     rows = losers(study)
     if not rows:
         return []
+    shared = f" ({scope})" if scope else ""
     return [
-        f"Plain factors of {say.listing(where(row) for row in rows)} lose accuracy {tried(rows)}; trained "
+        f"Plain factors of {say.listing(where(row) for row in rows)}{shared} lose accuracy {tried(rows)}; trained "
         f"corrected ones are at {say.listing(say.points(row['gain']) for row in rows)} points to untrained plain ones."
     ]
 

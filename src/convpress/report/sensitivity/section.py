@@ -30,13 +30,13 @@ from convpress.report.sensitivity.findings import (
     caveats,
     correlation_findings,
     family,
-    harm_findings,
     inside,
     largest_rate,
     network,
     pair_findings,
     probe_findings,
 )
+from convpress.report.sensitivity.harm import harm_findings
 from convpress.report.sensitivity.pairs import correlation_table
 from convpress.report.sensitivity.penalty import idle
 from convpress.report.sensitivity.penalty_findings import penalty_findings
