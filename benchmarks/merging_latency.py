@@ -20,10 +20,10 @@ from torch.fx.experimental.optimization import fuse
 
 from convpress.layers.shared import SharedFilterConv2d
 from convpress.measure import Latency, interleaved_latency
-from convpress.merging.blocks import inner, residual_blocks
 from convpress.merging.channels import kept
 from convpress.merging.networks import merge_network, share_network
 from convpress.models.registry import create_model
+from convpress.residual_blocks import inner, residual_blocks
 from record import keep_memory, record
 
 

@@ -24,8 +24,8 @@ from convpress.layers.cp import SeparableCPConv2d
 from convpress.layers.surgery import exchange_layer, naming, put_layer
 from convpress.layers.tucker import TuckerConv2d
 from convpress.measure import count_macs, count_parameters
-from convpress.merging.blocks import residual_blocks
 from convpress.predict import input_type
+from convpress.residual_blocks import residual_blocks
 
 Cost = Literal["params", "macs"]
 

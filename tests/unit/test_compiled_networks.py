@@ -9,8 +9,8 @@ from convpress.config.clustering import SweepConfig
 from convpress.layers.cp import CPConv2d
 from convpress.layers.surgery import replace_conv, surgeries
 from convpress.low_rank import freeze_all_but
-from convpress.merging.blocks import residual_blocks
 from convpress.merging.networks import merge_network, share_kernels_network, share_network
+from convpress.residual_blocks import residual_blocks
 from convpress.sensitivity import factorised_layers, ranks_of_layers
 from small_network import images, network
 

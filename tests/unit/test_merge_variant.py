@@ -14,10 +14,10 @@ from convpress.layers.shared import SharedFilterConv2d
 from convpress.layers.shared_kernels import SharedKernelConv2d
 from convpress.measure import count_macs, count_parameters
 from convpress.merging.allocation import Candidate, allocate, candidates
-from convpress.merging.blocks import inner, residual_blocks
 from convpress.merging.channels import kept
 from convpress.merging.networks import block_inputs, merge_network
 from convpress.merging.variant import Settings, compress, compress_variant, limits
+from convpress.residual_blocks import inner, residual_blocks
 
 SHAPE = (3, 32, 32)
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from convpress.errors import ConvpressError
-from convpress.merging.blocks import residual_blocks
 from convpress.merging.channels import Features, Folded, filter_features, kept, merge_channels, principal_components
 from convpress.merging.networks import fit_second
+from convpress.residual_blocks import residual_blocks
 
 
 def triple(n, *, bias=False, stride=1, seed=0, inputs=3, outputs=5):

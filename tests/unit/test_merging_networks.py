@@ -10,9 +10,9 @@ from convpress.errors import ConvpressError
 from convpress.layers.shared_kernels import SharedKernelConv2d
 from convpress.measure import count_macs, count_parameters
 from convpress.merging.allocation import Candidate, allocate, candidates
-from convpress.merging.blocks import inner, residual_blocks
 from convpress.merging.channels import kept
 from convpress.merging.networks import block_inputs, kernel_labels, merge_network, share_kernels_network, share_network
+from convpress.residual_blocks import inner, residual_blocks
 
 
 def with_statistics(model, x):

@@ -7,9 +7,9 @@ from torch import nn
 
 from convpress.errors import ConvpressError
 from convpress.merging.allocation import Candidate, allocate, candidates
-from convpress.merging.blocks import residual_blocks
 from convpress.merging.channels import share_filters
 from convpress.merging.networks import merge_network, share_network
+from convpress.residual_blocks import residual_blocks
 
 
 def test_candidates_are_clustered_by_the_seed():

@@ -11,7 +11,7 @@ import convpress
 from convpress import peers
 from convpress.errors import ConvpressError
 from convpress.measure import count_macs, count_parameters
-from convpress.merging.blocks import residual_blocks
+from convpress.residual_blocks import residual_blocks
 
 SHAPE = (3, 32, 32)
 COUNT = {"params": count_parameters, "macs": lambda model: count_macs(model, SHAPE)}

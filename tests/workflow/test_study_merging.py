@@ -5,9 +5,9 @@ import pytest
 
 from convpress.checkpoints import load
 from convpress.measure import count_macs, count_parameters
-from convpress.merging.blocks import inner, residual_blocks
 from convpress.merging.channels import kept
 from convpress.merging.networks import merge_network
+from convpress.residual_blocks import inner, residual_blocks
 
 pytestmark = pytest.mark.workflow
 

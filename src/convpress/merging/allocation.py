@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
 from convpress.measure import evaluating
-from convpress.merging.blocks import channel_macs, inner
 from convpress.merging.channels import merge_channels
 from convpress.merging.networks import fit_second
+from convpress.residual_blocks import channel_macs, inner
 
 LEVELS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.32, 0.25, 0.2, 0.15, 0.1, 0.05)
 """Parts of a block's inner channels that the allocation chooses from."""

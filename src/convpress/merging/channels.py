@@ -22,8 +22,8 @@ from convpress.filters import cluster
 from convpress.layers.base import check_plain, check_rank
 from convpress.layers.hooks import check_unhooked
 from convpress.layers.shared import SharedFilterConv2d, cluster_means
-from convpress.merging.blocks import Inner
 from convpress.merging.folded import NO_STATISTICS, TINY, Folded
+from convpress.residual_blocks import Inner
 
 Features = Literal["raw", "pca", "folded"]
 MergeRule = Literal["seed", "folded"]

@@ -12,8 +12,8 @@ from convpress.errors import ConvpressError
 from convpress.layers.shared_kernels import SharedKernelConv2d
 from convpress.layers.surgery import check_one_use, exchange_layers, find_conv, naming
 from convpress.measure import evaluating
-from convpress.merging.blocks import INNER, Inner, check_order, inner, residual_blocks
 from convpress.merging.channels import Features, MergeRule, group, kept, merge_channels, share_filters
+from convpress.residual_blocks import INNER, Inner, check_order, inner, residual_blocks
 
 ROWS = 4096
 """Places (image and pixel) that a least-squares fit looks at; the largest block has 576 unknowns an output."""

@@ -11,9 +11,9 @@ from convpress.config.merging import MergeMethod, MergeSurgery
 from convpress.data import Dataset
 from convpress.measure import count_macs
 from convpress.merging.allocation import Candidate, allocate, candidates
-from convpress.merging.blocks import inner, residual_blocks
 from convpress.merging.channels import kept
 from convpress.merging.networks import block_inputs, merge_network, share_kernels_network, share_network
+from convpress.residual_blocks import inner, residual_blocks
 
 log = logging.getLogger(__name__)
 

@@ -28,9 +28,9 @@ from convpress.layers.low_rank import SeparableConv2d
 from convpress.layers.surgery import find_conv
 from convpress.measure import count_macs
 from convpress.merging.allocation import LEVELS
-from convpress.merging.blocks import channel_macs, inner, residual_blocks
 from convpress.merging.networks import block_inputs
 from convpress.models.registry import create_model
+from convpress.residual_blocks import channel_macs, inner, residual_blocks
 from convpress.sensitivity import ranks_of_layers
 from convpress.workflow.places import checkpoint_places
 

@@ -11,7 +11,6 @@ import pandas as pd
 from convpress.checkpoints import load
 from convpress.layers.shared import SharedFilterConv2d
 from convpress.layers.shared_kernels import SharedKernelConv2d
-from convpress.merging.blocks import inner, residual_blocks
 from convpress.report.controls import Controls, against_control
 from convpress.report.merging.columns import COLUMNS
 from convpress.report.merging.turns import PAIRED, TURNS, paired_speedups
@@ -24,6 +23,7 @@ from convpress.report.tables import (
     before_columns,
     device,
 )
+from convpress.residual_blocks import inner, residual_blocks
 from convpress.statistics import wilson
 
 IMAGES = 10_000
