@@ -13,7 +13,7 @@ from torch import nn
 import convpress
 from convpress.report.benchmarks_table import NOTE, benchmark_rows, benchmarks_in_short, reference
 from convpress.report.contents import Run
-from convpress.report.page import LARGEST_PAGE
+from convpress.report.page import LARGEST_PAGE, render_page
 from convpress.report.readme import benchmarks_page, cost, results, with_results
 from convpress.report.wording import SPACE
 
@@ -161,6 +161,12 @@ def test_the_cost_of_a_run_is_read(tmp_path):
     found = cost(Run(tmp_path, ROOT / "report"), lock).replace(SPACE, " ")
     assert "in sum, held time included (X and Y);" in found
     assert "In sum, all jobs took 1 h 30 min for a and 9.00 s for b; 2 cores run 2 jobs at a time. Its inputs" in found
+
+
+def test_the_committed_page_is_what_todays_code_draws(tmp_path):
+    render_page(ROOT / "results" / "cifar10", tmp_path / "report.html", report_folder=ROOT / "report")
+    drawn, kept = ((folder / "report.html").read_text() for folder in (tmp_path, ROOT / "results" / "cifar10"))
+    assert drawn == kept, "the page is older than its code; draw it again"
 
 
 def test_each_study_is_told_in_short(committed):

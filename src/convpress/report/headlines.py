@@ -19,20 +19,21 @@ WITHOUT = (
 )
 
 
-def headlines_table(reference: Path, tables: Path) -> pd.DataFrame:
+def headlines_table(reference: Path, tables: Path, study: str = "") -> pd.DataFrame:
     """Rows (study, headline, unit, seed, same, best, reason): theirs, ours under their conditions, ours chosen.
 
-    `reference` is the folder with headlines.csv (which number of which table, its unit, and whether higher or lower
-    is better; sizes of kernels are neither) and seeds.csv (the seeds' figures). A reason stands only where one of ours
-    is worse than theirs, and fewer epochs are one only where ours under their conditions has fewer; a number that no
-    table has is empty.
+    All of them, or those of one `study`. `reference` is the folder with headlines.csv (which number of which table, its
+    unit, and whether higher or lower is better; sizes of kernels are neither) and seeds.csv (the seeds' figures). A
+    reason stands only where one of ours is worse than theirs, and fewer epochs are one only where ours under their
+    conditions has fewer; a number that no table has is empty.
 
     Raises:
         ConvpressError: a headline names a figure that seeds.csv lacks, or a query that cannot be read.
     """
     seeds = pd.read_csv(reference / "seeds.csv", dtype=str).set_index(["study", "figure"])["value"]
     rows = []
-    for line in pd.read_csv(reference / "headlines.csv", keep_default_na=False).to_dict("records"):
+    lines = pd.read_csv(reference / "headlines.csv", keep_default_na=False)
+    for line in (lines[lines["study"] == study] if study else lines).to_dict("records"):
         key = (line["study"], line["figure"])
         for name in filter(None, (line["figure"], line["seed_epochs"])):
             if (line["study"], name) not in seeds.index:

@@ -26,10 +26,9 @@ def beside(run: Run, study: str, network: str) -> tuple[TableView | None, str]:
     if not (reference / "headlines.csv").is_file():
         return None, ""
     try:
-        frame = known(headlines_table(reference, run.folder / "tables"))
+        frame = known(headlines_table(reference, run.folder / "tables", study))
     except ConvpressError:  # a table of another shape; the section of all headlines raises
         return None, ""
-    frame = frame[frame["study"] == study]
     if frame.empty:
         return None, ""
     # What is another network needs no reason for being worse.

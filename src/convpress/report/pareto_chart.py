@@ -72,12 +72,12 @@ def _point(row: dict[str, Any]) -> dict[str, Any]:
 WORDS = ("Variant", "Network", "Accuracy", "95 % interval", "Parameters", "MACs", "Time a batch", "File")
 
 
-def _layers(values: list[dict[str, Any]], cost: str, title: Any, scales: tuple[Any, Any]) -> Any:
-    """Band, front, intervals and points; `cost` is an expression that gives the column of the horizontal axis.
+def _layers(data: str, cost: str, title: Any, scales: tuple[Any, Any]) -> Any:
+    """Band, front, intervals and points of the named `data`; `cost` is an expression that gives the horizontal column.
 
     Marks on the front are filled and come last: others would cover them and take the pointer from them.
     """
-    base = alt.Chart(alt.Data(values=values)).transform_calculate(
+    base = alt.Chart(alt.NamedData(name=data)).transform_calculate(
         cost=f"datum[{cost}]", front=f"datum['front_' + {cost}]"
     )
     base = base.transform_filter("isValid(datum.cost) && datum.cost > 0")
@@ -122,8 +122,9 @@ def _study_scales(values: list[dict[str, Any]], legend: Any = alt.Undefined) -> 
     return color, shape
 
 
-def _configured(chart: Any, columns: Any, background: str) -> dict[str, Any]:
-    return (
+def _configured(chart: Any, columns: Any, background: str, data: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    # Points are laid in at the end: each step of building a chart copies and checks all that stands in it.
+    specification: dict[str, Any] = (
         chart.configure(font=FONT, background=background)
         .configure_view(stroke=None)
         .configure_axis(gridColor=GRID, labelColor=INK, titleColor=INK, titleFontWeight="normal", labelFontSize=11)
@@ -132,6 +133,7 @@ def _configured(chart: Any, columns: Any, background: str) -> dict[str, Any]:
         )
         .to_dict()
     )
+    return specification | {"datasets": specification.get("datasets", {}) | data}
 
 
 def interactive(frame: pd.DataFrame) -> dict[str, Any]:
@@ -144,7 +146,7 @@ def interactive(frame: pd.DataFrame) -> dict[str, Any]:
     values = points(frame)
     present = {name: list(dict.fromkeys(v["study"] for v in values if v["Network"] == name)) for name in names}
     legend = alt.ExprRef(f"({json.dumps(present)})[network]")
-    drawn = _layers(values, "cost", None, _study_scales(values, legend)).transform_filter("datum.Network == network")
+    drawn = _layers("points", "cost", None, _study_scales(values, legend)).transform_filter("datum.Network == network")
     # An axis title cannot follow a choice, a text can.
     titles = json.dumps({cost.column: cost.axis for cost in ALL_COSTS})
     title = alt.Chart(alt.Data(values=[{}])).mark_text(fontSize=12, color=INK, aria=False)
@@ -154,27 +156,28 @@ def interactive(frame: pd.DataFrame) -> dict[str, Any]:
         text=alt.value(alt.expr(f"({titles})[cost]")),
     )
     chart = alt.layer(drawn, title).properties(width="container", height=HEIGHT, padding=4).add_params(*choices)
-    return _configured(chart, alt.ExprRef("width < 420 ? 2 : width < 700 ? 4 : 8"), "transparent")
+    return _configured(chart, alt.ExprRef("width < 420 ? 2 : width < 700 ? 4 : 8"), "transparent", {"points": values})
 
 
 def still(frame: pd.DataFrame) -> FigureView | None:
     """The same for paper and for browsers without scripts: a row of panels a network; None when no cost is known."""
     values, rows = points(frame), []
+    data = {name: [value for value in values if value["Network"] == name] for name in networks(frame)}
     scales = _study_scales(values)  # of all panels, for Vega merges the scales of panels by the first one's
-    for network in networks(frame):
-        part = [value for value in values if value["Network"] == network]
-        panels = [_panel(part, cost, network, scales) for cost in COSTS if any(value[cost.column] for value in part)]
+    for network, part in data.items():
+        panels = [_panel(cost, network, scales) for cost in COSTS if any(value[cost.column] for value in part)]
         rows += [alt.hconcat(*panels)] if panels else []
     if not rows:
         return None
-    data = lean_svg(vl_convert.vegalite_to_svg(_configured(alt.vconcat(*rows), 6, "#ffffff"))).encode()
-    width, height = picture_size(data)
-    source = Markup(f"data:image/svg+xml;base64,{base64.b64encode(data).decode()}")
+    drawn = vl_convert.vegalite_to_svg(_configured(alt.vconcat(*rows), 6, "#ffffff", data))
+    picture = lean_svg(drawn).encode()
+    width, height = picture_size(picture)
+    source = Markup(f"data:image/svg+xml;base64,{base64.b64encode(picture).decode()}")
     return FigureView("comparison", source, ALTERNATIVE, rst(CAPTION), width, height)
 
 
-def _panel(values: list[dict[str, Any]], cost: Cost, network: str, scales: tuple[Any, Any]) -> Any:
-    return _layers(values, f"'{cost.column}'", cost.axis, scales).properties(width=230, height=230, title=network)
+def _panel(cost: Cost, network: str, scales: tuple[Any, Any]) -> Any:
+    return _layers(network, f"'{cost.column}'", cost.axis, scales).properties(width=230, height=230, title=network)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -46,12 +47,20 @@ def _picked(tables: Path, table: str, column: str, where: str, pick: str) -> pd.
         return None
     if pick not in PICKS:
         raise ConvpressError(f"pick is {pick!r}; one of {', '.join(PICKS)} is allowed")
-    frame = read_rows(path)
-    texts = frame.select_dtypes(exclude="number").columns
-    frame[texts] = frame[texts].astype(object).fillna("")
+    state = path.stat()
+    frame = _table(path, state.st_mtime_ns, state.st_size)
     try:
         rows = frame.query(where) if where else frame
         rows = rows.sort_values("validation_accuracy", ascending=False) if pick == "chosen" else rows
         return rows.eval(column)
     except Exception as error:  # pandas raises many kinds for a query it cannot read
         raise ConvpressError(f"{table}.{column} where {where!r} cannot be read: {error}") from error
+
+
+@lru_cache(maxsize=32)
+def _table(path: Path, _changed: int, _size: int) -> pd.DataFrame:
+    """A table in which missing text is empty; read once as long as its file stays as it is."""
+    frame = read_rows(path)
+    texts = frame.select_dtypes(exclude="number").columns
+    frame[texts] = frame[texts].astype(object).fillna("")
+    return frame
