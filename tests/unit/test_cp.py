@@ -129,6 +129,42 @@ def test_short_steps_gain_what_the_model_predicts(shape):
     assert misses[-1] < 1e-2
 
 
+def test_the_damping_follows_the_gain_over_what_the_model_predicts(monkeypatch):
+    """Nielsen's rule, from a tenth of the mean of the diagonal of J'J on."""
+    monkeypatch.setattr(cp_descent, "_WARM_UP", 0)  # so that some steps are poor
+    problem, U = packed((6, 5, 4), 3, starts=6)
+    descent, gains = cp_descent.Descent(problem, U), []
+    diagonal = [(jacobian(problem, U) ** 2).sum(0).reshape(U.shape)[:, 0].mean() for U in descent.U]
+    np.testing.assert_allclose(descent.damping, 0.1 * np.array(diagonal), rtol=1e-10)
+    for _ in range(8):
+        damping, growth, cost = descent.damping, descent.growth, descent.cost
+        parts = (descent.U, descent.blocks, descent.cross)
+        x = cp_descent.step(*parts, descent.gradient, damping, problem.shape)
+        predicted = -(descent.gradient * x).sum((1, 2, 3)) - 0.5 * (x * cp_descent.jtj(x, *parts)).sum((1, 2, 3))
+        descent.iterate()
+        gain = (cost - descent.cost) / predicted
+        expected = np.where(gain > 0, np.maximum(0.5, 1 - (2 * gain.clip(max=1) - 1) ** 3), growth)
+        np.testing.assert_allclose(descent.damping / damping, expected, rtol=1e-8)
+        gains += gain.tolist()
+    assert any(0.1 < gain < 0.4 for gain in gains)
+    assert any(0.6 < gain < 0.85 for gain in gains)
+
+
+def test_steps_that_raise_the_error_are_refused_and_damped_ever_more(monkeypatch):
+    problem, U = packed((6, 5, 4), 3)
+    descent, solved = cp_descent.Descent(problem, U), cp_descent.step
+    for _ in range(2):
+        monkeypatch.setattr(cp_descent, "step", lambda U, blocks, cross, gradient, *rest: 1e-4 * gradient)
+        before, damping = descent.U, descent.damping
+        for growth in (2, 8, 64):
+            descent.iterate()
+            np.testing.assert_allclose(descent.damping, growth * damping)
+        assert np.array_equal(descent.U, before)
+        monkeypatch.setattr(cp_descent, "step", solved)
+        descent.iterate()
+        assert (descent.history[-1] < descent.history[-2]).all()
+
+
 @pytest.mark.parametrize("start", ["random", "hosvd"])
 def test_error_never_rises(start):
     history = cp_nls(noisy((12, 10, 3, 3), 6, 2), 4, start=start, max_iterations=80).history
