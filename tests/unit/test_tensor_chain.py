@@ -5,7 +5,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convpress.decompose.tensor_chain import chain_block, chain_core, chain_decompose, chain_tensor
+from convpress.decompose.tensor_chain import (
+    _alternate,
+    _least_squares,
+    chain_block,
+    chain_core,
+    chain_decompose,
+    chain_tensor,
+)
 from convpress.decompose.tensors import relative_error
 from convpress.errors import ConvpressError
 from made_tensors import normal
@@ -120,3 +127,22 @@ def test_random_starts_are_those_of_the_seed():
     X = normal(2, 3, 4)
     first, second = (chain_decompose(X, (2, 2, 2), seed=seed, max_iterations=3).factors for seed in (0, 1))
     assert not torch.equal(first[0], second[0])
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_the_ridge_of_a_block_does_not_show(n):
+    X, cores = normal(6, 9, 7), ring((6, 9, 7), (2, 3, 2))
+    product, gram = chain_block(X, cores, n)
+    torch.testing.assert_close(_least_squares(product, gram) @ gram, product, rtol=0, atol=1e-9 * float(product.norm()))
+
+
+def test_cores_have_equal_norms():
+    norms = [float(core.norm()) for core in chain_decompose(normal(6, 9, 7), (2, 3, 2), max_iterations=5).factors]
+    assert norms == pytest.approx([norms[0]] * 3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_more_sweeps_give_back_no_worse_cores_where_single_sweeps_are_worse(seed):
+    X, cores = normal(4, 3, 4, seed=seed), ring((4, 3, 4), (2, 2, 2), seed)
+    errors = [_alternate(X, cores, sweeps, 0.0)[0] for sweeps in range(1, 60)]
+    assert errors == sorted(errors, reverse=True)

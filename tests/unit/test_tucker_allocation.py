@@ -1,5 +1,6 @@
 """Tucker ranks over many layers: optimal at their own size, better than equal compression, clear where impossible."""
 
+from fractions import Fraction
 from itertools import pairwise, product
 
 import pytest
@@ -65,6 +66,14 @@ def test_no_other_ranks_do_better_at_as_many_parameters(seed, taken):
     others = product(*(choices(tensor) for tensor in made.values()))
     best = min(sum(c.error2 for c in each) for each in others if sum(c.params for c in each) <= used)
     assert ours == pytest.approx(best, abs=1e-12)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 5))
+@settings(max_examples=10, deadline=None)
+def test_a_step_that_uses_the_budget_up_is_taken(seed, taken):
+    made = tensors(seed, (5, 9, 7))
+    used = [choice.params for choice in convex_hull(choices(made["0"]))[: taken + 1]][-1]
+    assert total(made, allocate_tucker(made, Fraction(made["0"].numel(), used))) == used
 
 
 @given(st.integers(0, 10**6), st.floats(2.0, 5.0))
