@@ -85,6 +85,32 @@ def test_our_layer_answers_as_theirs(method, stride):
         torch.testing.assert_close(ours.kernel(), theirs.weight.to_tensor(), atol=1e-5, rtol=1e-4)
 
 
+def test_weights_of_their_components_are_in_our_factors():
+    pytest.importorskip("tltorch")
+    own = peers.factorise_conv(nn.Conv2d(6, 8, 3), "cp", 0.6, iterations=5)[1].weight
+    with torch.no_grad():
+        own.weights.copy_(torch.arange(1.0, 1 + len(own.weights)))
+        kernel = torch.einsum("tr,sr,ir,jr->tsij", *peers._factors(own, "cp"))
+        torch.testing.assert_close(kernel, own.to_tensor())
+
+
+@pytest.mark.parametrize("method", ["magnitude", "group_norm"])
+def test_the_weight_of_a_channel_is_its_euclidean_norm(model, method):
+    """One large number weighs more than many small ones, whose sum is larger."""
+    pytest.importorskip("torch_pruning")
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        for block in residual_blocks(model).values():
+            block.conv1.weight.add_(10)
+        conv = model.get_submodule("layer1.1").conv1
+        conv.weight[:2] = 0
+        conv.weight[0, 0, 0, 0], conv.weight[1] = 6.0, 0.2
+    inner = sum(block.conv1.out_channels for block in residual_blocks(model).values())
+    left = peers.make_pruner(model, method, SHAPE)(1 / inner).get_submodule("layer1.1").conv1
+    assert left.out_channels == conv.out_channels - 1
+    assert float(left.weight.detach()[0, 0, 0, 0]) == 6.0
+
+
 @pytest.mark.parametrize("method", ["cp", "tucker"])
 def test_the_skeleton_has_the_size_of_the_network(model, method):
     pytest.importorskip("tltorch")

@@ -3,11 +3,14 @@
 import pytest
 import torch
 
+from convpress.decompose import reference
+from convpress.decompose.cp import competing_starts
 from convpress.decompose.reference import chain_reference, parafac_reference, tucker_reference
 from convpress.decompose.tensor_chain import chain_decompose, chain_tensor
 from convpress.decompose.tensors import kernel_to_order3
 from convpress.decompose.tucker import tucker_decompose, tucker_tensor
 from convpress.sensitivity import FAMILIES, ranks_for
+from made_tensors import normal
 from mirror import mirrored
 
 LAYERS = ["layer1.2.conv1", "layer2.2.conv2"]
@@ -66,3 +69,15 @@ def test_peers_report_the_error_of_what_they_return():
     assert tucker_reference(tucker_tensor(*blocks), (2, 3)).relative_error < 1e-10
     cores = [torch.randn(*s, generator=generator, dtype=torch.float64) for s in ((1, 6, 2), (2, 9, 3), (3, 7, 1))]
     assert chain_reference(chain_tensor(cores), (1, 2, 3), iterations=200).relative_error < 1e-3
+
+
+def test_parafac_is_the_best_of_its_starts(monkeypatch):
+    tensor, options = normal(5, 4, 3), {"starts": 1, "seed": 0, "iterations": 10}
+    starts = competing_starts(tensor, 1, None, 0)
+    together = parafac_reference(tensor, 2, **options).relative_error
+    alone = []
+    for start in starts:
+        monkeypatch.setattr(reference, "competing_starts", lambda *_, start=start: [start])
+        alone.append(parafac_reference(tensor, 2, **options).relative_error)
+    assert together == pytest.approx(min(alone), rel=1e-12)
+    assert min(alone) < 0.999 * alone[-1]
