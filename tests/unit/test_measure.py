@@ -142,6 +142,12 @@ def test_times_are_those_after_the_warmup():
     assert times.index(max(times)) == 1
 
 
+@pytest.mark.parametrize("warmup", [0, 2])
+def test_as_many_turns_are_kept_as_are_asked_for(warmup):
+    times = interleaved_times({"a": nn.Identity(), "b": nn.Identity()}, (3, 4, 4), repeats=4, warmup=warmup)
+    assert [len(each) for each in times.values()] == [4, 4]
+
+
 @pytest.mark.parametrize("times", [[3.0], [1.0, 2.0, 4.0, 3.0, 5.0]])
 def test_a_latency_is_median_and_quartiles(times):
     q1, median, q3 = np.percentile(times, [25, 50, 75])

@@ -53,6 +53,7 @@ def test_noise_is_by_the_seed_and_by_the_epoch_of_the_chain(data):
 
     one = drawn(1)
     assert drawn(1) == one
+    assert one[0] != one[1]
     assert not set(drawn(2)) & set(one)
     assert drawn(1, first_epoch=1)[0] == one[1]
 
@@ -62,3 +63,21 @@ def test_what_is_recorded_is_of_the_average(data):
     fit(run, record=lambda model: seen.append(model) or {})
     assert len(seen) == 2
     assert all(model is run.average.module for model in seen)
+
+
+def test_the_loss_of_a_row_is_the_mean_over_its_batches_without_the_penalties(data):
+    terms = iter([1.0, 4.0])
+
+    def objective(model, batch):
+        return next(terms) + 0 * model(batch.images).sum(), None
+
+    run = trainer(data, recipe(batch_size=48), objective=objective, penalties=[lambda model: torch.tensor(100.0)])
+    assert run.run_epoch()["loss"] == pytest.approx(2.5)
+
+
+def test_a_network_that_comes_in_eval_mode_learns_statistics(data):
+    """As those do that a file holds."""
+    run = trainer(data, recipe(epochs=1, ema=0.0), network().eval())
+    assert not run.model[1].num_batches_tracked
+    fit(run, validation=data)
+    assert int(run.model[1].num_batches_tracked) == run.steps_per_epoch
