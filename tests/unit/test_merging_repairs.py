@@ -8,7 +8,7 @@ from torch import nn
 from convpress.errors import ConvpressError
 from convpress.merging.allocation import Candidate, allocate, candidates
 from convpress.merging.channels import share_filters
-from convpress.merging.networks import merge_network, share_network
+from convpress.merging.networks import merge_network, share_kernels_network, share_network
 from convpress.residual_blocks import residual_blocks
 
 
@@ -40,6 +40,36 @@ def test_the_allocation_goes_no_further_than_needed_where_errors_fall():
     """Errors of k-means are not monotonic; a step that mends is no better than one that costs nothing."""
     falling = [Candidate(4, 0.3, 40, 400), Candidate(3, 0.29, 30, 300), Candidate(1, 0.1, 10, 100)]
     assert allocate({"a": falling}, {"params": 30}) == {"a": 3}
+
+
+def test_a_step_is_weighed_by_what_it_saves_relative_to_each_limit():
+    """40 % of the parameters and 5 % of the operations weigh more than a third of the operations."""
+    choices = {
+        "a": [Candidate(2, 0.0, 100, 1000), Candidate(1, 0.1, 40, 900)],
+        "b": [Candidate(2, 0.0, 100, 1000), Candidate(1, 0.1, 99, 300)],
+    }
+    assert allocate(choices, {"params": 150, "macs": 1950}) == {"a": 1, "b": 2}
+
+
+def test_a_large_step_is_taken_where_errors_are_not_convex():
+    choices = {
+        "a": [Candidate(4, 0.0, 40, 0), Candidate(3, 0.5, 30, 0), Candidate(1, 0.51, 10, 0)],
+        "b": [Candidate(4, 0.0, 40, 0), Candidate(3, 0.2, 30, 0)],
+    }
+    assert allocate(choices, {"params": 50}) == {"a": 1, "b": 4}
+
+
+def test_candidates_see_the_epsilon_of_the_batch_norm_behind_them():
+    """Doubling what stands under its root halves the squared errors at the same power of the stream."""
+    block = residual_blocks(small())["layer1.0"]
+    x, ends = torch.randn(4, block.conv1.in_channels, 8, 8), (torch.zeros_like, torch.ones_like)
+    errors = []
+    for make in ends:
+        block.bn2.running_var.copy_(make(block.bn2.running_var))
+        block.bn2.eps = 1.0
+        block.bn2.register_forward_hook(lambda module, inputs, output: torch.ones_like(output))
+        errors.append(candidates(block, x)[-1].error)
+    assert errors[0] == pytest.approx(2 * errors[1])
 
 
 def test_filters_are_described_with_their_own_batch_norm():
@@ -78,3 +108,14 @@ def test_a_block_is_looked_at_on_the_images_that_come_into_it():
     block.conv1 = nn.Conv2d(4, 4, 20)  # larger than the images that are drawn where none are given
     merge_network(nn.Sequential(block), {"0": 2}, inputs={"0": torch.randn(2, 4, 24, 24)})
     assert block.conv1.out_channels == 2
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.7, 0.9])
+def test_shared_kernels_are_as_many_numbers_as_shared_filters(ratio):
+    filters, kernels = small(), small()
+    share_network(filters, ratio)
+    share_kernels_network(kernels, ratio, drop=0.0)
+    for name, block in residual_blocks(small()).items():
+        for part in ("conv1", "conv2"):
+            sizes = [model.get_submodule(f"{name}.{part}").weight.numel() for model in (filters, kernels)]
+            assert sizes[0] == sizes[1] < block.get_submodule(part).weight.numel()

@@ -7,8 +7,8 @@ import torch
 from test_merging_channels import triple
 from torch import nn
 
-from convpress.merging.channels import Folded, merge_channels, share_filters
-from convpress.merging.networks import fit_second
+from convpress.merging.channels import Folded, merge_channels, principal_components, share_filters
+from convpress.merging.networks import ROWS, _places, fit_second
 
 
 def plane(angles, *, spread=1.0, centre=0.0, var=1.0, slices=1.0):
@@ -87,6 +87,19 @@ def test_a_merged_channel_is_as_wide_as_what_is_heard_of_it():
     assert float(norm.running_var) == pytest.approx(1, rel=1e-2)
 
 
+def test_a_merged_channel_has_the_mean_of_the_deviations_of_equally_loud_members():
+    norm = merge_channels(*plane([0, 30], var=torch.tensor([1.0, 9.0])), 1)[1]
+    assert float(norm.running_var + norm.eps) == pytest.approx(((1 + 3) / 2) ** 2)
+
+
+def test_principal_components_are_those_of_the_differences_from_the_mean():
+    rows = torch.randn(12, 5, dtype=torch.float64)
+    near, far = principal_components(rows), principal_components(rows + 100)
+    assert torch.allclose(torch.cdist(near, near), torch.cdist(far, far))
+    singular = torch.linalg.svdvals(rows - rows.mean(0))
+    assert torch.allclose(near.norm(dim=0), singular[: near.shape[1]])
+
+
 @pytest.mark.parametrize(
     ("options", "first"),
     [
@@ -120,3 +133,20 @@ def test_the_fit_does_not_depend_on_the_unit_of_the_inner_channels():
         fit_second(triple(6), new, x)
         found.append(unit * new[2].weight.detach())
     assert torch.allclose(*found, rtol=1e-3, atol=1e-5)
+
+
+def test_a_fit_sees_the_statistics_of_its_images():
+    """Whatever the batch norm held before."""
+    new, x = triple(6, seed=1), 2 + torch.randn(4, 3, 4, 4, dtype=torch.float64)
+    fit_second(triple(6), new, x)
+    before = new[0](x).detach().transpose(0, 1).flatten(1)
+    assert torch.allclose(new[1].running_mean, before.mean(1))
+    assert torch.allclose(new[1].running_var, before.var(1, unbiased=False))
+
+
+@pytest.mark.parametrize(("images", "pixels"), [(2 * ROWS, 4), (ROWS - 1, 4), (3, 10**4), (2, 9)])
+def test_a_fit_looks_at_enough_places_and_at_none_twice(images, pixels):
+    places = _places(images, pixels)
+    assert len(places) == images
+    assert images * pixels >= places.numel() >= min(ROWS, images * pixels)
+    assert all(len(each.unique()) == len(each) for each in places[:3])
