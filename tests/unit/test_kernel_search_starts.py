@@ -39,6 +39,7 @@ def test_a_branch_starts_with_outputs_of_unit_variance():
     new = add_branch(nn.Conv2d(64, 8, 3, padding=1), 256, extent=21, sigma=-0.8, seed=0)
     for factor in (new.vertical, new.horizontal):
         assert float((factor * new.mask()).detach().square().sum(1).mean()) == pytest.approx(1, rel=0.1)
+    assert float(new.reduce.weight.detach().square().sum(1).mean()) == pytest.approx(1, rel=0.1)
 
 
 def test_each_axis_has_its_own_stride():

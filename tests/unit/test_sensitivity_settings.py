@@ -1,5 +1,7 @@
 """What the configuration asks for reaches decompositions, noise and trials of rates."""
 
+import math
+
 import pytest
 import torch
 from test_sensitivity_networks import COMPUTE, RECIPE, images, network
@@ -8,9 +10,16 @@ from torch import nn
 from convpress import sensitivity
 from convpress.decompose.tensor_chain import check_chain_ranks
 from convpress.errors import ConvpressError
-from convpress.fragility import noise_curve, try_rate, try_rates
+from convpress.fragility import noise_curve, perturbed, try_rate, try_rates
 from convpress.models import create_model
-from convpress.sensitivity import factorise_kernel, factorised_layers, ranks_for, replace_all
+from convpress.sensitivity import (
+    factorise_kernel,
+    factorised,
+    factorised_layers,
+    left_dense,
+    ranks_for,
+    replace_all,
+)
 from made_tensors import normal
 
 
@@ -31,6 +40,13 @@ def test_noise_and_trials_are_those_of_their_seed():
     assert curves[0] != curves[1]
     ends = [try_rate(model, images(), RECIPE, COMPUTE, rate=0.05, steps=8, seed=s)["loss_end"] for s in (0, 50)]
     assert ends[0] != ends[1]
+
+
+def test_noise_has_the_root_mean_square_of_a_factor_whose_entries_are_alike():
+    model, found = network("cp")
+    replace_all(model, "cp", {layer: [torch.ones_like(f) for f in factors.plain] for layer, factors in found.items()})
+    noise = [noisy - 1 for layer in factorised(perturbed(model, 0.1, 0)) for noisy in layer.factors()]
+    assert float(torch.cat([each.flatten() for each in noise]).detach().std()) == pytest.approx(0.1, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +91,24 @@ def test_effort_seed_and_slack_reach_the_decomposition(monkeypatch, kind, functi
     assert seen == wanted
     for metrics, slack in zip(found, (0.02, 0.1), strict=True):
         assert metrics["corrected_error"] == pytest.approx((1 + slack) * metrics["relative_error"], rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", sensitivity.FAMILIES)
+def test_the_errors_of_layers_add_up_by_the_squared_norms(kind):
+    """As summaries add them: squared norm times squared relative error is the squared distance of the kernels."""
+    kernel = 3 * normal(8, 6, 3, 3)
+    ranks = ranks_for(kind, kernel.shape, 2)
+    found = factorise_kernel(kernel, kind, ranks, slack=0.02, starts=1, iterations=5, seed=0)
+    layer = sensitivity.FAMILIES[kind].layer.from_factors(found.corrected, kernel_size=3)
+    distance = float((layer.kernel().detach() - kernel).square().sum())
+    assert found.metrics["squared_norm"] * found.metrics["corrected_error"] ** 2 == pytest.approx(distance)
+    assert left_dense(kernel)["squared_norm"] == pytest.approx(float(kernel.square().sum()))
+
+
+def test_a_trial_whose_last_step_spoils_the_weights_has_no_loss_at_its_end():
+    """Its losses are finite, for each is known before its step."""
+    model = create_model("resnet8", width=4)
+    assert math.isnan(try_rate(model, images(), RECIPE, COMPUTE, rate=1e39, steps=1, seed=0)["loss_end"])
 
 
 def test_grouped_convolutions_are_left_out():
