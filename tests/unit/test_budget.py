@@ -93,3 +93,10 @@ def test_greedy_takes_one_filter_for_nothing_better_than_chance():
     sizes = {"flat": Size(8, 10), "steep": Size(8, 10)}
     curves = {"flat": Curve([2, 8], [0.9, 0.9]), "steep": Curve([2, 4, 6, 8], [0.1, 0.3, 0.5, 0.9])}
     assert greedy(sizes, 9 / 16, curves) == {"flat": 2, "steep": 7}
+
+
+def test_greedy_takes_no_peak_of_a_noisy_curve_for_a_gain():
+    """Made monotone, the noisy curve is 0.5, 0.65, 0.65, 0.95 and its first step is worth less than the other's."""
+    sizes = {"noisy": Size(4, 1), "steady": Size(4, 1)}
+    curves = {"noisy": Curve([1, 2, 3, 4], [0.5, 0.9, 0.4, 0.95]), "steady": Curve([1, 2, 3, 4], [0.5, 0.7, 0.7, 0.7])}
+    assert greedy(sizes, 3 / 8, curves) == {"noisy": 1, "steady": 2}

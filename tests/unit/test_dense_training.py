@@ -38,6 +38,24 @@ def test_small_layers_learn_through_the_dense_kernel_and_nothing_else_goes_that_
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_values_between_are_those_that_one_convolution_hands_to_the_next(family, monkeypatch):
+    conv, counted = nn.Conv2d(8, 12, 3, padding=1), []
+    layer = family.from_conv(conv, factors=random_factors(family, conv)).eval()
+
+    def counting(convolve):
+        def run(x, *rest, **options):
+            found = convolve(x, *rest, **options)
+            counted.append(found.shape[1])
+            return found
+
+        return run
+
+    monkeypatch.setattr(F, "conv2d", counting(F.conv2d))
+    layer(torch.randn(1, 8, 5, 5))
+    assert layer.between == sum(counted[:-1])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_layers_whose_convolutions_want_to_run_learn_convolution_by_convolution(family):
     conv = nn.Conv2d(8, 8, 3, padding=1).double()
     x = torch.randn(2, 8, 6, 6, dtype=torch.float64)

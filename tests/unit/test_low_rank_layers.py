@@ -102,6 +102,17 @@ def test_the_alternating_method_never_rises_and_stays_above_the_closed_form():
     assert penalised.errors[-1] > best + 1e-3
 
 
+@pytest.mark.parametrize("penalty", [0.0, 0.05])
+def test_the_alternating_method_tells_the_objective_and_the_error_of_what_it_gives_back(penalty):
+    weight = kernel(8, 5, 5, 5)
+    rows, found = weight.reshape(40, 25), alternate(weight, 4, penalty=penalty, sweeps=3, seed=1)
+    distance = float((rows - found.coefficients @ found.basis.flatten(1)).norm())
+    nuclear = float(torch.linalg.matrix_norm(found.basis, "nuc").sum())
+    assert found.objectives[-1] == pytest.approx(distance**2 / 2 + penalty * float(rows.norm()) * nuclear)
+    assert found.errors[-1] == pytest.approx(distance / float(rows.norm()))
+    torch.testing.assert_close(found.coefficients.norm(dim=0), torch.ones(4, dtype=torch.float64))
+
+
 def test_the_nuclear_norm_makes_filters_separable():
     weight = kernel(8, 5, 5, 5)
 

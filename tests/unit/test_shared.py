@@ -137,6 +137,8 @@ def test_the_rule_counts_blocks_of_filters():
     assert not copies((64, 16, 1, 1), 1, torch.float32, "cpu")
     assert not copies((64, 64, 3, 3), 16, torch.float32, "cuda")
     assert not copies((64, 64, 3, 3), 16, torch.bfloat16, "cpu")
+    assert not copies((32, 16, 3, 3), 16, torch.float32, "cpu")  # saves 72 a value, of which the copy takes 16
+    assert copies((32, 20, 3, 3), 16, torch.float32, "cpu")
     x = torch.randn(1, 32, 8, 8)
     assert macs(layer(clusters=20), x) == 32 * 32 * 9 * 64 + 32 * 64 * 64
     assert macs(layer(clusters=40), x) == 64 * 32 * 9 * 64
