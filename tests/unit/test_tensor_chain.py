@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from convpress.decompose import tensor_chain
 from convpress.decompose.tensor_chain import (
     _alternate,
     _least_squares,
@@ -146,3 +147,23 @@ def test_more_sweeps_give_back_no_worse_cores_where_single_sweeps_are_worse(seed
     X, cores = normal(4, 3, 4, seed=seed), ring((4, 3, 4), (2, 2, 2), seed)
     errors = [_alternate(X, cores, sweeps, 0.0)[0] for sweeps in range(1, 60)]
     assert errors == sorted(errors, reverse=True)
+
+
+def test_sweeps_are_extrapolated_and_anew_where_the_error_grew(monkeypatch):
+    starts, ends, block, even = [], [], tensor_chain.chain_block, tensor_chain._even
+
+    def watched(X, cores, n):
+        if n == 0:
+            starts.append(cores[1])
+        return block(X, cores, n)
+
+    monkeypatch.setattr(tensor_chain, "chain_block", watched)
+    monkeypatch.setattr(tensor_chain, "_even", lambda cores: ends.append(even(cores)) or ends[-1])
+    X = chain_tensor(ring((5, 5, 5), (2, 2, 2), 72))
+    _alternate(X, ring((5, 5, 5), (2, 2, 2), 12), 60, 0.0)
+    errors = torch.stack([(X - chain_tensor(cores)).square().sum() for cores in ends])
+    changes = errors.diff() / X.square().sum()
+    assert (changes > 1e-9).any()
+    for sweep, change in enumerate(changes[:-1].tolist(), 1):
+        if abs(change) > 1e-12:
+            assert torch.equal(starts[sweep + 1], ends[sweep][1]) == (change > 0)
