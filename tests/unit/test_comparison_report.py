@@ -15,6 +15,7 @@ from test_pareto import compared_run, frame_of, made_comparison  # noqa: F401
 
 from convpress.report.comparison.findings import NAMED, findings, kind, kinds, other_rates, unlike
 from convpress.report.comparison.section import COMPARISON, fronts
+from convpress.report.comparison.tables import PARETO, with_fronts
 from convpress.report.comparison.timings import timed_twice, with_times
 from convpress.report.contents import Run
 from convpress.report.wording import SPACE
@@ -150,3 +151,11 @@ def test_tables_without_times_of_their_own_take_those_of_the_comparison(compared
     assert frame["latency_ms"].isna().tolist() == [False, True]
     baselines = pd.DataFrame({"variant": ["baseline", "control"], "model": ["resnet20", "resnet20"]})
     assert with_times(found, baselines)["latency_ms"].tolist() == [times["resnet20"].iloc[0]] * 2
+
+
+def test_fronts_are_over_the_networks_of_one_model() -> None:
+    rows = [("a", "x", 1, 0.9), ("b", "x", 3, 0.7), ("a", "y", 2, 0.8), ("b", "y", 2, 0.6)]
+    frame = pd.DataFrame(rows, columns=["model", "study", "params", "test_accuracy"])
+    found = with_fronts(frame.assign(macs=frame["params"], latency_ms=frame["params"]))
+    for column in PARETO:
+        assert found[column].tolist() == [True, True, False, True]

@@ -118,6 +118,13 @@ def test_pairs_share_network_ratio_and_training():
     assert pd.isna(pairs.loc["pca-80", "latency_ms"])
 
 
+def test_a_pair_differs_before_training_by_the_first_less_the_second():
+    found = {("merging", "folded-80"): result(70, before=0.5), ("merging", "seed-80"): result(60, before=0.2)}
+    variants = {name: VARIANTS[name] for _, name in found}
+    (gap,) = pairs_table(found, variants, "resnet20", TIMES)["delta_before"]
+    assert gap == pytest.approx(0.3)
+
+
 def test_replicates_stand_against_those_of_the_same_number():
     variants = {"a": entry(), "a-s1": entry(replicate=1), "b": entry(rule="seed"), "b-s1": entry("merged", "seed")}
     variants["b-s1"]["replicate"] = 1

@@ -1,13 +1,16 @@
 """Plain against corrected factors at several learning rates, from made-up numbers whose answer is known."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from made_sensitivity import study
 
+from convpress.config.sensitivity import Variant
 from convpress.report import wording
 from convpress.report.sensitivity.advice import summary
-from convpress.report.sensitivity.pairs import correlation_table, pairs_table
+from convpress.report.sensitivity.pairs import LEAST_POINTS, _spearman, correlation_table, pairs_table
 from convpress.report.sensitivity.recipes import against_untrained, choice_of_rate, losers, other_rates
+from convpress.report.sensitivity.tables import _largest_rate, _plain_twin
 
 SEEDS = (0, 1, 2)
 
@@ -96,3 +99,28 @@ def test_the_correlation_is_of_the_common_rate_alone():
     frame = two_rates()
     points = correlation_table(frame)["points"].max()
     assert points == (frame["suffix"] == "").sum() / 2
+
+
+def test_a_plain_twin_is_a_training_from_the_same_seed():
+    variants = {
+        f"{treatment}-{seed}": Variant("net", "cp", 2, False, treatment, seed, "", None)
+        for treatment in ("plain", "corrected", "both")
+        for seed in (2, 0, 1)
+    }
+    assert all(_plain_twin(variant, variants) == f"plain-{variant.replicate}" for variant in variants.values())
+
+
+def test_the_largest_rate_is_that_of_the_start_of_a_variant():
+    cell = {"model": "net", "decomposition": "cp", "compression": 2, "allocated": False}
+    tried = {"plain": [(0.01, False), (0.1, True)], "corrected": [(0.01, False), (0.1, False), (1.0, True)]}
+    rates = pd.DataFrame(
+        [cell | {"start": s, "rate": rate, "diverged": bad} for s, found in tried.items() for rate, bad in found]
+    )
+    found = {s: _largest_rate(Variant("net", "cp", 2, False, s, 0, "", None), rates) for s in (*tried, "both")}
+    assert found == {"plain": 0.01, "corrected": 0.1, "both": None}
+
+
+def test_few_points_have_no_rank_correlation():
+    x = np.arange(LEAST_POINTS, dtype=float)
+    assert _spearman(x, -(x**3)) == pytest.approx(-1)
+    assert np.isnan(_spearman(x[1:], x[1:]))

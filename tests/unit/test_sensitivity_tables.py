@@ -54,6 +54,8 @@ def test_pairs_are_the_paired_t_test_over_seeds():
     assert row["replicates"] == 3
     assert row["t_p"] == pytest.approx(expected.pvalue)
     assert row["ci_low"] < row["delta_plain"] < row["ci_high"]
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    assert row["validation_delta"] == pytest.approx(row["delta_plain"])
     assert sensitivity_findings.decided(row.to_dict())
     assert np.isnan(row["mcnemar_p"])
 
@@ -132,11 +134,12 @@ def table_of(layers, **variants):
     return table.set_index("variant")
 
 
-def test_relative_sensitivities_share_one_denominator(one_layer):
+@pytest.mark.parametrize("layers", [1, 3])
+def test_relative_sensitivities_share_one_denominator(one_layer, layers):
     """A network that was not trained at all is as sensitive after as before, whatever part of the norm it keeps."""
-    row = table_of([decomposed("1", one_layer)], v=(False, "plain", "")).loc["v"]
-    assert row["relative_sensitivity"] == pytest.approx(one_layer / 100)
-    assert row["relative_sensitivity_after"] == pytest.approx(one_layer / 100)
+    row = table_of([decomposed("1", one_layer / layers)] * layers, v=(False, "plain", "")).loc["v"]
+    assert row["relative_sensitivity"] == pytest.approx(one_layer / (100 * layers))
+    assert row["relative_sensitivity_after"] == pytest.approx(one_layer / (100 * layers))
     assert (row["seconds"], row["largest_lr"]) == (3.0, 0.1)
 
 
