@@ -113,6 +113,18 @@ def test_the_alternating_method_tells_the_objective_and_the_error_of_what_it_giv
     torch.testing.assert_close(found.coefficients.norm(dim=0), torch.ones(4, dtype=torch.float64))
 
 
+def test_errors_of_split_filters_are_those_of_the_filters_made_separable():
+    weight, comparison = kernel(8, 5, 3, 3), BasesConfig(penalties=[0.0], sweeps=2)
+    rows = {row["method"]: row for row in compare_bases(weight, 3, comparison, seed=0)[0]}
+    for choice in ("shared", "per_channel"):
+        basis, coefficients = expand_kernel(weight, 3, choice)
+        columns, lines = split_basis(basis)
+        split = expanded(columns[..., :, None] * lines[..., None, :], coefficients)
+        assert rows[f"svd_{choice}"]["split_error"] == pytest.approx(relative_error(weight, split))
+        assert rows[f"svd_{choice}"]["relative_error"] < rows[f"svd_{choice}"]["split_error"]
+    assert [row["iterations"] for row in rows.values()] == [1, 1, 2]
+
+
 def test_the_nuclear_norm_makes_filters_separable():
     weight = kernel(8, 5, 5, 5)
 

@@ -81,3 +81,11 @@ def test_a_network_that_comes_in_eval_mode_learns_statistics(data):
     assert not run.model[1].num_batches_tracked
     fit(run, validation=data)
     assert int(run.model[1].num_batches_tracked) == run.steps_per_epoch
+
+
+def test_an_epoch_is_whole_batches_of_other_images_each(data):
+    run = trainer(data, recipe(batch_size=40, crop_padding=0, flip=False))
+    batches = [batch.images for batch in run.batches()]
+    assert [len(images) for images in batches] == [40, 40]
+    assert run.total_steps == 2 * run.recipe.epochs
+    assert len(torch.cat(batches).flatten(1).unique(dim=0)) == 80
