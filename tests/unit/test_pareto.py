@@ -20,7 +20,7 @@ from test_report import Outline
 from convpress.report import pareto_chart, wording
 from convpress.report.comparison.section import build, fronts
 from convpress.report.contents import Run
-from convpress.report.pareto import compared, front, on_front
+from convpress.report.pareto import FARTHEST, compared, front, in_view, left_out, on_front
 from convpress.report.pareto_chart import PALETTE, still
 
 ACCURACY = {"baseline": 0.92, "control": 0.93, "small": 0.926, "tiny": 0.90, "worse": 0.91, "good": 0.935}
@@ -230,3 +230,11 @@ def test_the_still_picture_tells_all_studies_apart() -> None:
     for study in first["study"].unique():
         color, _ = PALETTE[study]
         assert color in svg
+
+
+def test_pictures_leave_out_what_lies_points_below_the_best_of_its_network() -> None:
+    accuracy = [0.8, 0.8 - FARTHEST + 0.01, 0.8 - FARTHEST - 0.01, 0.1, 0.8 - FARTHEST - 0.01]
+    frame = pd.DataFrame({"model": ["a"] * 4 + ["b"], "study": ["merging"] * 3 + ["baseline", "merging"]})
+    frame = frame.assign(test_accuracy=accuracy)
+    assert in_view(frame).index.tolist() == [0, 1, 3, 4]
+    assert left_out(frame) == 1
