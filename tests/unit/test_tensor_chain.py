@@ -1,5 +1,7 @@
 """The ring of three cores: its algebra, and alternating least squares on it."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -146,7 +148,7 @@ def test_cores_have_equal_norms():
 def test_more_sweeps_give_back_no_worse_cores_where_single_sweeps_are_worse(seed):
     X, cores = normal(4, 3, 4, seed=seed), ring((4, 3, 4), (2, 2, 2), seed)
     errors = [_alternate(X, cores, sweeps, 0.0)[0] for sweeps in range(1, 60)]
-    assert errors == sorted(errors, reverse=True)
+    assert all(later <= earlier * (1 + 1e-9) for earlier, later in pairwise(errors))
 
 
 def test_sweeps_are_extrapolated_and_anew_where_the_error_grew(monkeypatch):
