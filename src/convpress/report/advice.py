@@ -124,7 +124,11 @@ def _cheapest(choice: Choice, dense: dict, kind: str) -> Card:
 
 def _nearest(row: dict, dense: dict, kind: str, cost: Cost) -> str:
     """What is cheapest within a point of the control, with the trainings of both."""
-    gains = [_won(row, dense, cost), _speed(row, dense) if cost.column != "latency_ms" else "", _lost(row, kind)]
+    gains = [
+        _won(row, dense, cost) + _file(row, dense, cost),
+        _speed(row, dense) if cost.column != "latency_ms" else "",
+        _lost(row, kind),
+    ]
     trained = "" if say.absent(row.get("finetune_epochs")) else f" after {say.epochs(row['finetune_epochs'])}"
     other = "" if say.absent(row.get("control_epochs")) else f" ({kind}: {say.whole(row['control_epochs'])})"
     return f"{_within(kind).capitalize()}: {name(row)}, {', '.join(filter(None, gains))}{trained}{other}."

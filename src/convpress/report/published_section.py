@@ -11,6 +11,7 @@ from convpress.report import wording as say
 from convpress.report.comparison.tables import KINDS
 from convpress.report.contents import Column, Content, Run, Section
 from convpress.report.frames import records
+from convpress.report.tables import ROUNDING
 
 COLUMNS = ("model", "method", "family", "base", "result", "cost", "factor", "source")
 OURS = (
@@ -27,8 +28,6 @@ OURS = (
 UNCOMPRESSED = ("baseline", "control", "peers")
 SHORTFALL = 0.05
 """A variant is of a published compression when it reaches this much less of it, or more."""
-ROUNDING = 1e-9
-"""Differences of accuracies nearer together than this are equal but for rounding."""
 REACHED = say.percent(1 - SHORTFALL, 0)
 STORED = 0.9
 """Fewer parameters count where the file, with the index it may need, has shrunk this many times as much."""
