@@ -15,14 +15,14 @@ help: ## this list
 install: .venv/installed ## make .venv with the exact versions of requirements.lock
 
 .venv/installed: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "convpress needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; call make PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "convpress needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; call make install PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-compile -r requirements.lock
 	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true  # pip has one process for it; a file of torch needs Python 3.12
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-quickstart: install ## all rules in minutes on embedded data, no download
+quickstart: install ## all studies in minutes on scikit-learn's digits, no download
 	$(SNAKEMAKE) --configfile config/quickstart.yaml
 	@echo "tables:  results/quickstart/tables/"
 	@echo "figures: results/quickstart/figures/"
