@@ -46,8 +46,8 @@ def test_all_stands_in_a_line(compared_run: Path) -> None:
         "(−0.40 points)."
     )
     assert line(frame, "resnet20").endswith(
-        "Ahead of ours: peer group-norm by parameters (190.0 k at 92.90 %, good 380.0 k at 93.50 %) and MACs (19.0 M "
-        "at 92.90 %, good 38.0 M at 93.50 %)."
+        "Ahead of ours: peer group-norm by parameters (190.0 k at 92.90 %, good 380.0 k at 93.50 %, accuracies within "
+        "chance) and MACs (19.0 M at 92.90 %, good 38.0 M at 93.50 %, accuracies within chance)."
     )
 
 
@@ -155,7 +155,7 @@ def test_times_whose_quartiles_overlap_are_no_gain() -> None:
 
 @pytest.mark.parametrize(
     ("milliseconds", "words"),
-    [(120.0, "1.90 times as slow as uncompressed"), (65.0, "about as fast"), (40.0, "1.58 times as fast as")],
+    [(120.0, "slower (1.90 times the time of uncompressed)"), (65.0, "about as fast"), (40.0, "1.58 times as fast as")],
 )
 def test_what_is_small_says_how_fast_it_is(milliseconds: float, words: str) -> None:
     frame = made_comparison().assign(peer=False)

@@ -17,8 +17,8 @@ def test_every_key_is_described():
     ("annotation", "words"),
     [
         (Annotated[int, Field(ge=1)] | None, "int or None"),
-        (Literal["raw", "pca"] | None, "one of ['raw', 'pca'] or None"),
-        (list[Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]], "list[list[int]]"),
+        (Literal["raw", "pca"] | None, "`raw` or `pca` or None"),
+        (list[Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]], "list of list of int"),
         (dict[str, Any], "dict[str, Any]"),
     ],
 )

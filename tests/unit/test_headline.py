@@ -74,19 +74,21 @@ def test_a_single_network_is_spoken_of_as_one(delta, p, says):
 def test_what_keeps_the_accuracy_keeps_it_with_every_seed():
     seeds = {"seeds": 3.0, "seeds_tested": 3.0, "seeds_kept": 2.0}
     assert said(EQUAL | seeds, EQUAL | {"variant": "c"})[1].endswith(
-        "1 of 2 cannot be told apart from it with every seed: c."
+        "1 of 2 cannot be told apart from it with any random seed: c."
     )
     untested = EQUAL | seeds | {"seeds_tested": 1.0, "seeds_kept": 1.0}
-    assert said(untested, EQUAL)[1].endswith("2 of 2 cannot be told apart from it with every tested seed: b and b.")
+    assert said(untested, EQUAL)[1].endswith(
+        "2 of 2 cannot be told apart from it with any random seed tested: b and b."
+    )
 
 
 def test_what_keeps_the_accuracy_at_more_room_is_set_apart():
     assert said(EQUAL, row("c", 0.0, 1.0, 1.0, params=300))[1].endswith(
-        ": b, and c, which needs more room than the uncompressed network."
+        ": b; and c, but it needs more room than the uncompressed network."
     )
     wide = {"params": 150, "bytes": 900}
     assert said(WORSE, row("c", 0.0, 1.0, 1.0, **wide), row("d", 0.0, 1.0, 1.0, **wide))[1].endswith(
-        ": c and d, which need more room than the uncompressed network."
+        ": c and d, but they need more room than the uncompressed network."
     )
     many = [row(str(n), 0.0, 1.0, 1.0) for n in range(7)]
     assert said(*many)[1].endswith("7 of 7 cannot be told apart from it.")
@@ -94,7 +96,7 @@ def test_what_keeps_the_accuracy_at_more_room_is_set_apart():
 
 def test_a_batch_that_is_faster_says_how_many_are_so_elsewhere():
     rows = [row(str(n), -0.1, 0.01, 1.5, batch1_speedup=0.9, onnx_speedup=1.3 - n / 10) for n in range(2)]
-    assert "of these 0 for one image and 1 in ONNX Runtime as well" in said(*rows)[2]
+    assert "of these, 0 for one image and 1 in ONNX Runtime are so too" in said(*rows)[2]
 
 
 def test_only_what_was_trained_counts_as_fast():

@@ -77,22 +77,26 @@ def test_a_run_with_tables_has_all_parts(tmp_path):
         "kernel_search": "stage,variant,accuracy_before,test_accuracy,test_n,ci_low,ci_high,delta_control,"
         "mcnemar_p,epochs,kernel_sizes,macs,latency_ms,validation_accuracy,selected\n"
         "finetune_cp,plain,0.8,0.91,10000,0.9,0.92,-0.01,0.03,4,,9000000,5.5,0.9,False\n",
-        "targets": "study,target,measured,relation,limit,unit,met\nx,accuracy,0.93,>=,0.92,percent,met\n",
+        "targets": "study,target,measured,relation,limit,unit,met,test,p,reason\n"
+        "x,accuracy,0.93,>=,0.92,percent,met,McNemar,0.89,\n",
     }
+    tables = tmp_path / "tables"
+    tables.mkdir()
     for name, content in quickstart.items():
-        (tmp_path / f"{name}.csv").write_text(content)
+        (tables / f"{name}.csv").write_text(content)
     benchmarks = tmp_path / "benchmarks.csv"
     benchmarks.write_text(
         "benchmark,group,case,unit,ratio,machine,date\n"
         "b,seconds against x,1,s,2.0,m,d\nb,seconds against x,2,s,4.0,m,d\nb,seconds against x,3,s,2.5,m,d\n"
     )
-    found = results(tmp_path, ROOT / "report" / "reference", benchmarks)
+    found = results(tables, ROOT / "report" / "reference", benchmarks)
     assert "2.50× as fast" in found, "the median of the cases"
     assert "2.00× to 4.00×" in found
     assert "| finetune_cp" in found
     assert "91.52" in found, "the seed's figure"
     assert "92.00" in found
     assert "93.00" in found
+    assert f"McNemar, p{SPACE}={SPACE}0.89" in found, "“met” with its test"
     assert f"p{SPACE}={SPACE}0.03" in found
 
 

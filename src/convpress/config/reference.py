@@ -40,9 +40,12 @@ def type_name(annotation: Any) -> str:
     if kind is Annotated:
         return type_name(parts[0])
     if kind is Literal:
-        return f"one of {list(parts)}"
+        *most, last = (f"`{part}`" for part in parts)
+        return f"{', '.join(most)} or {last}" if most else last
     if kind in (Union, UnionType):
         return " or ".join(map(type_name, parts))
+    if kind is list:
+        return f"list of {type_name(parts[0])}"
     if parts:
         return f"{kind.__name__}[{', '.join(map(type_name, parts))}]"  # type: ignore[union-attr]
     return "None" if annotation is NoneType else str(annotation.__name__)

@@ -203,7 +203,9 @@ def _speed(row: dict, dense: dict) -> str:
     speed = dense["latency_ms"] / row["latency_ms"]
     if 1 / (1 + ABOUT) <= speed <= 1 + ABOUT:
         return "about as fast as uncompressed"
-    return f"{say.times(max(speed, 1 / speed))} as {'fast' if speed > 1 else 'slow'} as uncompressed"
+    if speed > 1:
+        return f"{say.times(speed)} as fast as uncompressed"
+    return f"slower ({say.times(1 / speed)} the time of uncompressed)"
 
 
 def _most_accurate(rows: pd.DataFrame, control: dict | None, kind: str, dense: dict | None) -> Card:
@@ -223,7 +225,7 @@ def _most_accurate(rows: pd.DataFrame, control: dict | None, kind: str, dense: d
     if control is None or not tested or _unharmed(rows, control, kind).any():
         return title, value, f"{name(row)}: {'; '.join(parts)}."
     best = "; ".join([value, *parts])
-    seeds = " with every seed" if kind == "control" and not_worse(rows).any() else ""
+    seeds = " with every random seed" if kind == "control" and not_worse(rows).any() else ""
     return title, "None", f"No compressed variant reaches the {kind}{seeds}. The best is {name(row)}: {best}."
 
 

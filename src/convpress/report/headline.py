@@ -66,8 +66,9 @@ def _named(kept: pd.DataFrame, frame: pd.DataFrame) -> str:
     rest = [row["variant"] for row in records(kept) if row["variant"] not in larger]
     if not larger:
         return f": {say.listing(rest)}"
-    takes = f"{say.listing(larger)}, which {'needs' if len(larger) == 1 else 'need'} more room than the uncompressed"
-    return f": {say.listing([*rest, takes])} network" if not rest else f": {say.listing(rest)}, and {takes} network"
+    it = "it needs" if len(larger) == 1 else "they need"
+    takes = f"{say.listing(larger)}, but {it} more room than the uncompressed network"
+    return f": {say.listing(rest)}; and {takes}" if rest else f": {takes}"
 
 
 def _fast(rows: pd.DataFrame) -> list[str]:
@@ -93,4 +94,4 @@ def _elsewhere(fast: pd.DataFrame) -> str:
         for column, where in (("batch1_speedup", "for one image"), ("onnx_speedup", "in ONNX Runtime"))
         if fast[column].notna().any()
     ]
-    return f"; of these {say.listing(counts)} as well" if counts else ""
+    return f"; of these, {say.listing(counts)} are so too" if counts else ""

@@ -57,6 +57,8 @@ TABLE = (
     Column("Source", lambda row: say.text(row["source"]), numeric=False),
 )
 
+ELSEWHERE = "Those were trained elsewhere, longer, and from other baselines."
+
 
 def build(run: Run) -> Content:
     """Published figures for the networks of this run; nothing where the images are not CIFAR-10."""
@@ -73,6 +75,7 @@ def build(run: Run) -> Content:
     content.tables.append(run.view("published", "Published results and ours.", pd.DataFrame(rows), TABLE))
     beside = [row for row in rows if row["ours"]]
     content.findings += _verdict(beside)
+    content.summary += [f"{verdict} {ELSEWHERE}" for verdict in content.findings]
     if run.used(".th"):
         content.caveats += (
             "Ours is chosen on validation images, which the imported checkpoints were trained on: among variants that "

@@ -19,6 +19,7 @@ from convpress.report.headlines import WITHOUT, figure, headlines_table, known
 from convpress.report.page import SECTIONS
 from convpress.report.pareto import compared, networks, setting
 from convpress.report.provenance_section import at_a_time, machines, study_times
+from convpress.report.targets_section import TABLE, TARGETS, judged
 
 BEGIN, END = "<!-- results:begin", "<!-- results:end -->"
 ALL_BENCHMARKS = "[docs/benchmarks.md](docs/benchmarks.md)"
@@ -49,7 +50,7 @@ def results(tables: Path, reference: Path, benchmarks: Path, lock: Path = Path("
     folded = [
         ("The study kernel_search, stage by stage", _kernel_search(tables)),
         ("The seed documents' figures and ours", _headlines(tables, reference)),
-        ("Targets", _targets(tables)),
+        ("Targets", _targets(run)),
         ("Benchmarks (<code>make benchmark</code>)", _benchmarks(benchmarks)),
     ]
     parts = [f"**{title}**\n\n{text}" for title, text in shown if text] + [cost(run, lock)]
@@ -191,24 +192,13 @@ def _headlines(tables: Path, reference: Path) -> str:
     return f"{table}\n\n{WITHOUT}" if table else ""
 
 
-def _targets(tables: Path) -> str:
-    path = tables / "targets.csv"
-    if not path.exists():
+def _targets(run: Run) -> str:
+    """The page's table, for without its notes “met” would say too much."""
+    frame, _ = judged(run)
+    if frame.empty:
         return ""
-    frame = pd.read_csv(path)
-    return _markdown(
-        ("study", "target", "aim", "measured", "met"),
-        [
-            (
-                row["study"],
-                row["target"],
-                f"{row['relation']} {say.quantity(row['limit'], row['unit'])}",
-                say.quantity(row["measured"], row["unit"]),
-                row["met"],
-            )
-            for row in records(frame)
-        ],
-    )
+    rows = [[column.show(row) for column in TABLE] for row in records(frame)]
+    return f"{TARGETS.method}\n\n{_markdown([column.header.lower() for column in TABLE], rows)}"
 
 
 def _benchmarks(path: Path) -> str:

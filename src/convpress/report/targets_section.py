@@ -142,23 +142,28 @@ def _against_validation(tried: pd.DataFrame, frame: pd.DataFrame) -> str:
     )
 
 
+def judged(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The targets of a run with what attempts made of each, and these attempts; empty without a table of targets."""
+    frame, tried = run.table("targets", COLUMNS), run.attempts(ATTEMPTS)
+    counts = tried["target"].value_counts()
+    added = {
+        "attempts": [int(counts.get(target, 0)) for target in frame["target"]],
+        "attempt": [_attempt_of(tried, row) for row in records(frame)],
+        "better": [_meeting(tried, row) for row in records(frame)],
+    }
+    return frame.assign(**added), tried
+
+
 def build(run: Run) -> Content:
     """Targets of this run; nothing where their table is missing."""
     content = Content()
     if not run.used("cifar10"):
         content.findings.append("The targets are set for the networks and images of the cifar10 run, not for this one.")
         return content
-    frame = run.table("targets", COLUMNS)
+    frame, tried = judged(run)
     if frame.empty:
         content.missing.append("the table of targets (tables/targets.csv)")
         return content
-    tried = run.attempts(ATTEMPTS)
-    counts = tried["target"].value_counts()
-    frame = frame.assign(
-        attempts=[int(counts.get(target, 0)) for target in frame["target"]],
-        attempt=[_attempt_of(tried, row) for row in records(frame)],
-        better=[_meeting(tried, row) for row in records(frame)],
-    )
     content.tables.append(run.view("targets", "Targets and what came out.", frame, TABLE))
     if len(tried):
         tried = _changes(tried).merge(frame[["target", "relation", "limit", "unit"]], on="target", how="left")
@@ -199,9 +204,10 @@ TARGETS = Section(
     title="Targets",
     question="What was aimed at, and what came out?",
     method=(
-        "The aims were set before the results were known; rows that hold a study to its aim in further settings came "
-        "later. Each is judged by the committed tables alone; a target "
-        "whose number no table of this run has counts as not measured."
+        "The aims were set before the results were known; rows that ask the same in further settings (batch 1, "
+        "bfloat16, ONNX Runtime) were added later. Between runs, configurations were changed to meet targets after "
+        "test accuracies had been seen (results/attempts.csv has each attempt that was kept). A target is judged by "
+        "the committed tables alone, and one whose number no table of this run has counts as not measured."
     ),
     build=build,
 )

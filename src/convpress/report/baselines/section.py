@@ -99,8 +99,8 @@ BASELINES = Section(
     method=(
         "Each baseline is evaluated once on the test images as it was imported or trained. The control is the same "
         "network trained further by the configuration's recipe for controls (AlexNet by that of the low-rank study for "
-        "cross-entropy). A network may have several controls of other lengths, and a variant is compared with the one "
-        "trained most nearly as long. Their epochs stand in the table, and where the configuration sets distillation, "
+        "cross-entropy). Of several controls of a network, a variant is compared with the one whose number of epochs "
+        "is nearest to its own. Their epochs stand in the table, and where the configuration sets distillation, "
         "as it does by default for all ResNets and their controls, trainings also learn from the answers of a teacher. "
         "That is the baseline which teacher.model names, by default the imported resnet56, which its author chose on "
         "test images as well; the control and the variants of resnet56 then learn from its own answers. Accuracies "

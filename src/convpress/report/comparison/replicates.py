@@ -38,11 +38,11 @@ def not_worse(frame: pd.DataFrame) -> pd.Series:
 
 
 def every_seed(frame: pd.DataFrame) -> str:
-    """`with every seed`, for variants that `none_worse` keeps; `tested` ones where some of theirs were not tested."""
+    """`with any random seed`, for what `none_worse` keeps; `tested` ones where some were not tested."""
     if "seeds" not in frame or frame["seeds"].isna().all():
         return ""
     kept = frame[none_worse(frame)]
-    return f" with every {'tested ' * bool((kept['seeds_tested'] < kept['seeds']).any())}seed"
+    return f" with any random seed{' tested' * bool((kept['seeds_tested'] < kept['seeds']).any())}"
 
 
 def none_worse(frame: pd.DataFrame) -> pd.Series:

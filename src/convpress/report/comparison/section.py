@@ -115,8 +115,8 @@ COMPARISON = Section(
     question="Which network is worth its cost, whatever the method?",
     method=(
         "Every final variant of every study stands in one table with the baselines, the controls and peers from other "
-        "libraries that were fine-tuned by the same engine; epochs differ and stand beside each. Where a network has "
-        "several controls, a variant is compared with the one trained most nearly as long. Times of one "
+        "libraries that were fine-tuned by the same engine; epochs differ and stand beside each. Of several "
+        "controls, a variant is compared with the one whose number of epochs is nearest to its own. Times of one "
         "network's variants are measured in turns on the same machine. A variant is on a front when no other variant "
         "of its network is as cheap and as accurate; times whose quartiles overlap count as equal."
     ),
