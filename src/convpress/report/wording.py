@@ -51,12 +51,15 @@ def accuracy(row: dict[str, Any]) -> str:
     return percent(found) + (f" ({bounds})" if bounds and not absent(found) else "")
 
 
+def apart(difference: Any, digits: int = 2) -> str:
+    """How far two fractions lie apart, in percentage points: 0.28."""
+    return MISSING if absent(difference) else f"{100 * abs(float(difference)):.{digits}f}"
+
+
 def points(difference: Any, digits: int = 2) -> str:
     """A difference of fractions in percentage points, with its sign: +0.28."""
-    if absent(difference):
-        return MISSING
-    text = f"{100 * abs(float(difference)):.{digits}f}"
-    if float(text) == 0:
+    text = apart(difference, digits)
+    if absent(difference) or float(text) == 0:
         return text
     return ("+" if difference > 0 else MINUS) + text
 
@@ -243,6 +246,6 @@ def verdict(difference: Any, p: Any, control: str = "the control") -> str:
     found = f"{outcome(difference, p)} {control}"
     if absent(difference):
         return found
-    size = points(abs(difference)).lstrip("+")
+    size = apart(difference)
     gap = f"{size} points {'above' if difference > 0 else 'below'} it" if float(size) else "level with it"
     return f"{found} ({gap})" if absent(p) else f"{found} ({gap}, {p_value(p)})"

@@ -249,8 +249,7 @@ def replicate_findings(frame: pd.DataFrame) -> list[str]:
         seeds = seeds[seeds["count"] > 1]
         apart = (seeds["max"] - seeds["min"]).sort_values()
         ends = [
-            f"{say.points(gap).lstrip('+')} points (at {ratio:g})"
-            for ratio, gap in pd.concat([apart[:1], apart[1:][-1:]]).items()
+            f"{say.apart(gap)} points (at {ratio:g})" for ratio, gap in pd.concat([apart[:1], apart[1:][-1:]]).items()
         ]
         if ends:
             counts = say.listing(map(say.whole, sorted(set(seeds["count"]))))

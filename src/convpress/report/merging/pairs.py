@@ -180,7 +180,7 @@ def _before(part: pd.DataFrame) -> str:
     if say.absent(gap):
         return ""
     clear = (part["mcnemar_p"] < say.SIGNIFICANT).any()
-    size = say.points(abs(gap)).lstrip("+")
+    size = say.apart(gap)
     words = f"{size} points {'ahead' if gap > 0 else 'behind'}" if float(size) else "level"
     kept = clear and gap * part["delta"].mean() > 0
     return f"{';' if kept else ', though'} it was {words} before training"

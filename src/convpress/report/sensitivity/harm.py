@@ -50,7 +50,7 @@ def harmed(study: pd.DataFrame, treatments: Sequence[str]) -> list[Change]:
 def harm_findings(study: pd.DataFrame) -> list[str]:
     """Where the common training has taken away accuracy, and what it brings the same kinds where none loses."""
     found = changes(at_common_rate(study), tuple(set(STARTS.values())))
-    lost = [f"{one} (by up to {_points(-one.gains.min())} points)" for one in found if one.harms]
+    lost = [f"{one} (by up to {say.apart(one.gains.min())} points)" for one in found if one.harms]
     kinds = {one.kind for one in found if one.harms}
     gained = [
         f"{one.kind} trainings at {one.compression} gain {_range(one.gains)} points"
@@ -63,12 +63,8 @@ def harm_findings(study: pd.DataFrame) -> list[str]:
     return [f"With the study's own training, {say.listing(lost)} lose accuracy{rest}."]
 
 
-def _points(gap: float) -> str:
-    return say.points(gap).lstrip("+")
-
-
 def _range(gains: pd.Series[float]) -> str:
-    low, high = _points(gains.min()), _points(gains.max())
+    low, high = say.apart(gains.min()), say.apart(gains.max())
     return low if low == high else f"{low} to {high}"
 
 

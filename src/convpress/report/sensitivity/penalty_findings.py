@@ -72,8 +72,7 @@ def _beside_seeds(pairs: pd.DataFrame, study: pd.DataFrame) -> str:
         return "How far apart trainings lie that differ in the seed alone is not known."
     keys = spread.index.droplevel("treatment").unique()
     where = say.listing(dict.fromkeys(f"{model} at {say.whole(ratio)}×" for model, _, ratio in keys))
-    size = say.points(spread.max()).lstrip("+")
-    seeds = f"Trainings that differ in the seed alone ({where}) lie at most {size} points apart"
+    seeds = f"Trainings that differ in the seed alone ({where}) lie at most {say.apart(spread.max())} points apart"
     if abs(widest["gap"]) <= spread.max():
         return f"{seeds}, so this may be chance."
     alone = "" if tuple(widest[key] for key in CELL) in keys else ", where no other seeds were tried"

@@ -150,5 +150,5 @@ def choice_of_rate(study: pd.DataFrame, seen: bool) -> list[str]:
 
 
 def _range(gaps: list[float]) -> str:
-    low, high = (say.points(end).lstrip("+") for end in (min(gaps), max(gaps)))
+    low, high = say.apart(min(gaps)), say.apart(max(gaps))
     return low if low == high else f"{low} to {high}"
