@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pandas as pd
@@ -218,6 +218,12 @@ def listing(items: Iterable[str]) -> str:
     """`a`, `a and b`, `a, b and c`; a dash for nothing."""
     *most, last = [*items] or [MISSING]
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def span(low: Any, high: Any, show: Callable[[Any], str]) -> str:
+    """Two ends as `show` writes them: 3 to 8; but 3 where both read alike."""
+    first, last = show(low), show(high)
+    return first if first == last else f"{first} to {last}"
 
 
 def sort_value(shown: str) -> float | None:

@@ -70,8 +70,8 @@ def _exports(network: str, rows: pd.DataFrame) -> list[str]:
         )
         rounding = apart["float32_difference"].dropna()
         if len(rounding) == len(apart):
-            ends = [say.significant(value, 2) for value in (rounding.min(), rounding.max())]
-            found += f"; their logits in PyTorch's own float32 are {' to '.join(dict.fromkeys(ends))} from float64"
+            ends = say.span(rounding.min(), rounding.max(), lambda value: say.significant(value, 2))
+            found += f"; their logits in PyTorch's own float32 are {ends} from float64"
     return [f"{found}."]
 
 

@@ -164,7 +164,10 @@ def size_findings(sizes: pd.DataFrame, kernels: pd.DataFrame) -> list[str]:
     ]
     energies = outer_energy(kernels)
     if energies:
-        parts = say.listing(f"{_range(values)} (variant {variant})" for variant, values in energies.items())
+        parts = say.listing(
+            f"{say.span(min(values), max(values), say.share)} (variant {variant})"
+            for variant, values in energies.items()
+        )
         found.append(
             f"Beyond their central 3×3 taps the recomposed kernels hold {parts} of their energy (the sum of squares)."
         )
@@ -202,11 +205,6 @@ def outer_energy(kernels: pd.DataFrame) -> dict[str, list[float]]:
     }
 
 
-def _range(parts: list[float]) -> str:
-    low, high = say.share(min(parts)), say.share(max(parts))
-    return low if low == high else f"{low} to {high}"
-
-
 def _energy_beyond(rms: pd.DataFrame, size: int) -> float:
     """Part of a kernel's energy outside its central taps, from the root mean square of each tap over the filters."""
     centre, energy = (rms["size"].iloc[0] - 1) / 2, rms["value"] ** 2
@@ -240,8 +238,7 @@ def caveats(run: Run, frame: pd.DataFrame) -> list[str]:
     trained = frame[~frame["stage"].isin(["baseline", "control"])]["epochs"].dropna()
     if wanted.empty or trained.empty or trained.max() >= int(wanted.iloc[0]):
         return []
-    low, high = int(trained.min()), int(trained.max())
-    spent = f"{low}" if low == high else f"{low} to {high}"
+    spent = say.span(trained.min(), trained.max(), say.whole)
     return [
         f"The schedules of the kernel search are scaled down: {spent} epochs a stage, where the seed trains "
         f"{wanted.iloc[0]}. Longer schedules may change the order of the variants."

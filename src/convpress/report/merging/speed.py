@@ -38,8 +38,7 @@ class Spread:
     @property
     def range(self) -> str:
         """1.83× to 1.96×."""
-        low, high = say.factor(self.low), say.factor(self.high)
-        return low if low == high else f"{low} to {high}"
+        return say.span(self.low, self.high, say.factor)
 
     @property
     def width(self) -> float:

@@ -117,8 +117,7 @@ def decided(row: Row) -> bool:
 
 def pair_words(row: Row) -> str:
     """One paired difference over seeds, with its evidence."""
-    # An interval of differences in points keeps its signs.
-    bounds = f"{say.points(row['ci_low'])} to {say.points(row['ci_high'])}"
+    bounds = say.points_interval(row["ci_low"], row["ci_high"])
     evidence = f"{say.points(row['delta_plain'])} points, 95 % interval {bounds}, {say.p_value(row['t_p'])}"
     return f"{network(row, inside)} ({evidence})"
 
@@ -216,7 +215,7 @@ def _whole_trainings(lost: pd.DataFrame) -> str:
     lost = lost.dropna(subset="test_accuracy")
     if lost.empty:
         return ""
-    ends = _span(lost["test_accuracy"].min(), lost["test_accuracy"].max(), say.percent)
+    ends = say.span(lost["test_accuracy"].min(), lost["test_accuracy"].max(), say.percent)
     epochs = sorted(lost["epochs"].dropna().unique())
     length = f" ({say.listing(say.epochs(value) for value in epochs)})" if epochs else ""
     which = f"networks that survive {NONE} end" if len(lost) > 1 else f"network that survives {NONE} ends"
@@ -232,7 +231,7 @@ def _beside_start(rows: pd.DataFrame) -> str:
     if before.isna().any():
         return ""
     gains = rows["test_accuracy"] - before
-    began = f"what {'each' if len(rows) > 1 else 'it'} began with ({_span(before.min(), before.max(), say.percent)})"
+    began = f"what {'each' if len(rows) > 1 else 'it'} began with ({say.span(before.min(), before.max(), say.percent)})"
     for word, side in (("below", gains < 0), ("above", gains > 0)):
         if side.all():
             return f", {word} {began}"
@@ -243,7 +242,7 @@ def _tried(rates: pd.DataFrame) -> str:
     """The learning rates and the length of the short trainings, as far as the table has them."""
     values, steps = (pd.to_numeric(rates[name]).dropna() for name in ("rate", "steps"))
     span = f"rates from {values.min():g} to {values.max():g} were tried, upwards until one diverged"
-    length = f" of {_span(steps.min(), steps.max(), say.whole)} steps" if len(steps) else ""
+    length = f" of {say.span(steps.min(), steps.max(), say.whole)} steps" if len(steps) else ""
     return f"{length} ({span})" if len(values) else length
 
 
@@ -253,16 +252,12 @@ def _survived(rates: pd.Series) -> str:
     if some.empty:
         return NONE
     none = f" ({NONE} in {len(rates) - len(some)} of {len(rates)} networks)" if len(some) < len(rates) else ""
-    return _span(some.min(), some.max(), lambda rate: f"{rate:g}") + none
+    return say.span(some.min(), some.max(), lambda rate: f"{rate:g}") + none
 
 
 def largest_rate(row: Row) -> str:
     """A table's cell: the rate, that there is none among those tried, or a dash where none was tried."""
     return say.MISSING if say.absent(row["largest_lr"]) else _survived(pd.Series([row["largest_lr"]]))
-
-
-def _span(low: float, high: float, show: Callable[[Any], str]) -> str:
-    return show(low) if low == high else f"{show(low)} to {show(high)}"
 
 
 def caveats(study: pd.DataFrame) -> list[str]:

@@ -53,7 +53,7 @@ def harm_findings(study: pd.DataFrame) -> list[str]:
     lost = [f"{one} (by up to {say.apart(one.gains.min())} points)" for one in found if one.harms]
     kinds = {one.kind for one in found if one.harms}
     gained = [
-        f"{one.kind} trainings at {one.compression} gain {_range(one.gains)} points"
+        f"{one.kind} trainings at {one.compression} gain {say.span(one.gains.min(), one.gains.max(), say.apart)} points"
         for one in found
         if one.kind in kinds and not one.harms
     ]
@@ -61,11 +61,6 @@ def harm_findings(study: pd.DataFrame) -> list[str]:
         return []
     rest = f"; {say.listing(gained)}" if gained else ""
     return [f"With the study's own training, {say.listing(lost)} lose accuracy{rest}."]
-
-
-def _range(gains: pd.Series[float]) -> str:
-    low, high = say.apart(gains.min()), say.apart(gains.max())
-    return low if low == high else f"{low} to {high}"
 
 
 def confounder(study: pd.DataFrame) -> list[str]:

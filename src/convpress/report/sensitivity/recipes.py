@@ -140,15 +140,10 @@ def choice_of_rate(study: pd.DataFrame, seen: bool) -> list[str]:
     images = "Validation images, which the imported checkpoints were trained on," if seen else "Validation images"
     told = [
         f"prefer the rate {chosen:g} in {len(gaps)} of {cases} cases (plain and corrected) where on test images "
-        f"{best:g} is better, by {_range(gaps)} points"
+        f"{best:g} is better, by {say.span(min(gaps), max(gaps), say.apart)} points"
         for (chosen, best), gaps in apart.items()
     ]
     if not told:
         return [f"{images} prefer the same rate as test images in all {cases} cases (plain and corrected)."]
     many = sum(map(len, apart.values())) > cases / 2
     return [f"{images} {say.listing(told)}.{' So they choose no rate here.' * many}"]
-
-
-def _range(gaps: list[float]) -> str:
-    low, high = say.apart(min(gaps)), say.apart(max(gaps))
-    return low if low == high else f"{low} to {high}"
