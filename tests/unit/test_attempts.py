@@ -1,6 +1,7 @@
 """Attempts are rows of measured numbers, in the quantity that their target is in."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -23,13 +24,16 @@ def run(tmp_path, monkeypatch):
     for study, variant, right in (("x", "small", [1, 1, 0, 0]), ("control", "net", [1, 1, 1, 0])):
         correct = np.array(right, dtype=bool)
         record = {"study": study, "variant": variant, "test_accuracy": float(correct.mean()), "test_n": 4}
-        record |= {"validation_accuracy": 0.9, "macs": 7}
+        record |= {"validation_accuracy": 0.9, "macs": 7, "accuracy_before": record["test_accuracy"] / 5}
         for kind in ("metrics", "predictions"):
             (tmp_path / kind / study).mkdir(parents=True)
         (tmp_path / "metrics" / study / f"{variant}.json").write_text(json.dumps(record))
         np.savez(tmp_path / "predictions" / study / f"{variant}.npz", correct=correct)
     (tmp_path / "attempt.yaml").write_text("x: {epochs: 3}\n")
-    (tmp_path / "targets.csv").write_text("target,unit\nsmall enough,percent\nno worse,points\nfast,times\n")
+    (tmp_path / "targets.csv").write_text(
+        "target,unit,column\nsmall enough,percent,test_accuracy\nno worse,points,delta_control\nfast,times,speedup\n"
+        "no worse at first,points,accuracy_before\nsurely no worse,points,ci_low\n"
+    )
     monkeypatch.setattr(attempts, "TARGETS", tmp_path / "targets.csv")
     return tmp_path
 
@@ -51,6 +55,24 @@ def test_attempts_are_appended_as_measured(run, monkeypatch):
     assert frame["measured"].isna().tolist() == [False, False, True]
     assert frame["delta_control"].tolist() == [-0.25] * 3
     assert frame["mcnemar_p"].tolist() == [1.0] * 3
+
+
+def test_an_attempt_is_measured_in_the_quantity_of_its_target_or_not_at_all(run, monkeypatch):
+    """Right after the surgery is not after the training; the interval of a difference is in no network's metrics."""
+    for target in ("no worse at first", "surely no worse"):
+        append(run, monkeypatch, target, "--against", str(run / "metrics" / "control" / "net.json"))
+    first, sure = pd.read_csv(run / "attempts.csv")["measured"]
+    assert first == pytest.approx(-0.05)
+    assert np.isnan(sure)
+
+
+def test_an_attempt_may_be_a_control_itself(run):
+    copy = run / "attempt"
+    for kind in ("metrics", "predictions"):
+        shutil.copytree(run / kind, copy / kind)
+    files = [folder / "metrics" / "control" / "net.json" for folder in (copy, run)]
+    row = attempts.attempt("baseline", "small enough", files[0], None, files[1])
+    assert (row["variant"], row["delta_control"]) == ("net", 0)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """results/attempts.csv: what was tried to meet a target. `python -m convpress.report.attempts --help`.
 
 A row is one attempt: the target, the configuration laid over params.yaml, and what `evaluate` measured, so no number
-is typed. `measured` is in the target's own quantity; a time is not told by metrics, there it is empty. An attempt runs
-in a copy of the project: `snakemake --configfile attempt.yaml` and the metrics file wanted.
+is typed. `measured` is in the target's own quantity; where metrics do not tell it, as for times, it is empty. An
+attempt runs in a copy of the project: `snakemake --configfile attempt.yaml` and the metrics file wanted.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ import yaml
 from convpress.errors import ConvpressError
 from convpress.files import write_csv
 from convpress.report.project_state import project_state
-from convpress.report.tables import compare, read_results
+from convpress.report.reading import read_json
+from convpress.report.tables import Result, compare, read_results
 
 FILE = Path("results/attempts.csv")
 TARGETS = Path("report/reference/targets.csv")
+TOLD = ("test_accuracy", "accuracy_before")
+"""Columns of targets that metrics tell; differences between networks are of test accuracies."""
 
 
 def attempt(
@@ -49,9 +52,7 @@ def attempt(
             "again; commit them and run it once more, or take it as it is with --dirty"
         )
     measured = _measured(target, metrics, against)
-    files = [str(metrics), str(control)]
-    predictions = [file.replace("/metrics/", "/predictions/").removesuffix(".json") + ".npz" for file in files]
-    mine, reference = read_results(files, predictions).values()
+    mine, reference = _result(metrics), _result(control)
     compared = compare(mine, reference)
     configuration = yaml.safe_load(overlay.read_text()) if overlay else {}
     return {
@@ -71,16 +72,26 @@ def attempt(
     }
 
 
+def _result(metrics: Path) -> Result:
+    predictions = str(metrics).replace("/metrics/", "/predictions/").removesuffix(".json") + ".npz"
+    (found,) = read_results([str(metrics)], [predictions]).values()
+    return found
+
+
 def _measured(target: str, metrics: Path, against: Path | None) -> float | None:
-    units = pd.read_csv(TARGETS).set_index("target")["unit"]
-    if target not in units.index:
+    targets = pd.read_csv(TARGETS).set_index("target")
+    if target not in targets.index:
         raise ConvpressError(f"{TARGETS} has no target {target!r}; take one of its names")
-    difference = units[target] == "points"
+    unit, column = targets.loc[target, ["unit", "column"]]
+    difference = unit == "points"
     if difference != (against is not None):
         needed = "is a difference; name with --against what it subtracts" if difference else "takes no --against"
         raise ConvpressError(f"target {target!r} {needed}")
-    accuracy, *other = (json.loads(path.read_text())["test_accuracy"] for path in (metrics, against) if path)
-    return accuracy - sum(other) if units[target] in ("points", "percent") else None
+    name = "test_accuracy" if column.startswith("delta_") else column
+    if name not in TOLD:
+        return None
+    accuracy, *other = (read_json(path)[name] for path in (metrics, against) if path)
+    return accuracy - sum(other)
 
 
 def main() -> None:
