@@ -79,12 +79,14 @@ def quantity(value: Any, unit: str) -> str:
 
 
 def p_value(p: Any) -> str:
-    """`p = 0.03`, `p < 0.001`; three decimals below 0.01, and where two would hide on which side of 0.05 it lies."""
+    """`p = 0.03`, `p < 0.001`; three decimals below 0.01, and as many as tell on which side of 0.05 it lies."""
     if absent(p):
         return MISSING
     if p < 0.001:
         return "p < 0.001".replace(" ", SPACE)
-    decimals = 3 if p < 0.01 or round(float(p), 2) == SIGNIFICANT else 2
+    decimals = 3 if p < 0.01 else 2
+    while round(float(p), decimals) == SIGNIFICANT != p:
+        decimals += 1
     return f"p = {float(p):.{decimals}f}".replace(" ", SPACE)
 
 
@@ -93,7 +95,7 @@ def count(value: Any) -> str:
     if absent(value):
         return MISSING
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= limit:
+        if abs(value) >= 0.99995 * limit:  # less reads 999.9 of the smaller unit at most, more would read 1000.0
             return f"{value / limit:.1f}{SPACE}{unit}"
     return f"{value:.0f}"
 
