@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy import stats
 from snakemake.utils import update_config
 
 from convpress.config.schema import load_config
@@ -55,6 +56,23 @@ def test_attempts_are_appended_as_measured(run, monkeypatch):
     assert frame["measured"].isna().tolist() == [False, False, True]
     assert frame["delta_control"].tolist() == [-0.25] * 3
     assert frame["mcnemar_p"].tolist() == [1.0] * 3
+
+
+def test_a_difference_over_several_seeds_is_their_mean_with_its_test(run, monkeypatch):
+    for name, accuracies in (("small", (0.5, 0.7, 0.6)), ("plain", (0.4, 0.5, 0.5))):
+        first = json.loads((run / "metrics" / "x" / "small.json").read_text())
+        for seed, accuracy in enumerate(accuracies):
+            path = run / "metrics" / "x" / (f"{name}-s{seed}.json" if seed else f"{name}.json")
+            path.write_text(json.dumps(first | {"test_accuracy": accuracy}))
+    plain = str(run / "metrics" / "x" / "plain.json")
+    append(run, monkeypatch, "no worse", "--against", plain, "--seeds", "3")
+    append(run, monkeypatch, "no worse", "--against", plain)
+    three, one = pd.read_csv(run / "attempts.csv").to_dict("records")
+    assert three["measured"] == pytest.approx(0.4 / 3)
+    assert three["t_p"] == pytest.approx(stats.ttest_rel((0.5, 0.7, 0.6), (0.4, 0.5, 0.5)).pvalue)
+    assert (three["seeds"], one["seeds"]) == (3, 1)
+    assert one["measured"] == pytest.approx(0.1)
+    assert np.isnan(one["t_p"])
 
 
 def test_an_attempt_is_measured_in_the_quantity_of_its_target_or_not_at_all(run, monkeypatch):

@@ -66,6 +66,19 @@ def test_an_attempt_that_meets_what_the_run_missed_is_told(build):
     ]
 
 
+def test_what_a_later_attempt_measured_stands_beside_a_target_that_is_met(build):
+    """Else a difference that newer code does not show again would pass for sure."""
+    again = tried("one", {}, 0.8, measured=0.004) | {"seeds": 8, "t_p": 0.2}
+    rows = [("m", "one", "met", 0.008, "Paired t")]
+    (targets, attempts) = build(rows, [again], relation=">", limit=0.0, unit="points").tables
+    (note,) = column(targets, "Note")
+    assert (
+        note.replace("\xa0", " ") == "Paired t, p = 0.008; recorded attempt 1 of 1: +0.40 (paired t over 8, p = 0.20)"
+    )
+    assert column(attempts, "Seeds") == ["8"]
+    assert column(attempts, "Paired t") == ["p\xa0=\xa00.20"]
+
+
 def test_what_is_missed_says_why(build):
     reason = {"reason": "too few images"}
     (table,) = build([("m", "one", "not met", 0.03, "McNemar")], [], **reason).tables
@@ -117,7 +130,7 @@ def test_an_attempt_that_validation_images_would_not_choose_is_named(build, vali
 
 def test_an_attempt_with_other_figures_is_not_the_runs(build):
     content = build([("m", "one", "met", None, None)], [tried("one", {}, 0.8), tried("one", {"a": 1}, 0.7)])
-    assert column(content.tables[0], "Note") == ["2 recorded attempts"]
+    assert column(content.tables[0], "Note") == ["recorded attempt 2 of 2: 50.00\xa0%"]
     assert len(content.findings) == 1
 
 

@@ -1,8 +1,9 @@
 """results/attempts.csv: what was tried to meet a target. `python -m convpress.report.attempts --help`.
 
 A row is one attempt: the target, the configuration laid over params.yaml, and what `evaluate` measured, so no number
-is typed. `measured` is in the target's own quantity; where metrics do not tell it, as for times, it is empty. An
-attempt runs in a copy of the project: `snakemake --configfile attempt.yaml` and the metrics file wanted.
+is typed. `measured` is in the target's own quantity; where metrics do not tell it, as for times, it is empty. Of a
+variant with several seeds it is their mean, `t_p` is the paired t-test of a difference over them, and all other columns
+are of the first. An attempt runs in a copy of the project: `snakemake --configfile attempt.yaml` and its metrics files.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
+from scipy import stats
 
 from convpress.errors import ConvpressError
 from convpress.files import write_csv
@@ -35,11 +38,13 @@ def attempt(
     control: Path,
     against: Path | None = None,
     *,
+    seeds: int = 1,
     dirty: bool = False,
 ) -> dict[str, Any]:
     """One row; `metrics` and `control` are results/<run>/metrics/<study>/<variant>.json, their predictions beside.
 
-    `against` are the metrics whose accuracy the target subtracts; `dirty` takes results of code that was not committed.
+    `against` are the metrics whose accuracy the target subtracts, `seeds` how many trainings of both there are: the
+    further ones have -s1, -s2, ... at their names. `dirty` takes results of code that was not committed.
 
     Raises:
         ConvpressError: there is no such target, or it is a difference and `against` is missing, or the other way; the
@@ -51,7 +56,7 @@ def attempt(
             f"{metrics.parent}: the project there has changes that are not committed, so nobody could compute this "
             "again; commit them and run it once more, or take it as it is with --dirty"
         )
-    measured = _measured(target, metrics, against)
+    measured = _measured(target, metrics, against, seeds)
     mine, reference = _result(metrics), _result(control)
     compared = compare(mine, reference)
     configuration = yaml.safe_load(overlay.read_text()) if overlay else {}
@@ -60,7 +65,9 @@ def attempt(
         "target": target,
         "configuration": json.dumps(configuration, sort_keys=True),
         "variant": mine.metrics["variant"],
-        "measured": measured,
+        "measured": None if measured is None else float(np.mean(measured)),
+        "seeds": seeds,
+        "t_p": float(stats.ttest_1samp(measured, 0.0).pvalue) if measured and against and seeds > 1 else None,
         "validation_accuracy": mine.metrics["validation_accuracy"],
         "test_accuracy": mine.metrics["test_accuracy"],
         "test_n": mine.metrics["test_n"],
@@ -78,7 +85,8 @@ def _result(metrics: Path) -> Result:
     return found
 
 
-def _measured(target: str, metrics: Path, against: Path | None) -> float | None:
+def _measured(target: str, metrics: Path, against: Path | None, seeds: int) -> list[float] | None:
+    """A number for each seed, or None where metrics do not tell it."""
     targets = pd.read_csv(TARGETS).set_index("target")
     if target not in targets.index:
         raise ConvpressError(f"{TARGETS} has no target {target!r}; take one of its names")
@@ -90,8 +98,12 @@ def _measured(target: str, metrics: Path, against: Path | None) -> float | None:
     name = "test_accuracy" if column.startswith("delta_") else column
     if name not in TOLD:
         return None
-    accuracy, *other = (read_json(path)[name] for path in (metrics, against) if path)
-    return accuracy - sum(other)
+    found = []
+    for seed in range(seeds):
+        files = (path.with_stem(f"{path.stem}-s{seed}") if seed else path for path in (metrics, against) if path)
+        accuracy, *other = (read_json(file)[name] for file in files)
+        found.append(accuracy - sum(other))
+    return found
 
 
 def main() -> None:
@@ -103,13 +115,14 @@ def main() -> None:
     parser.add_argument("control", type=Path, help="the same of the control")
     parser.add_argument("--against", type=Path, help="the same of the network whose accuracy the target subtracts")
     parser.add_argument("--overlay", type=Path, help="what was laid over params.yaml; absent: nothing")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of the variant: with -s1, -s2, ... in all")
     parser.add_argument("--dirty", action="store_true", help="take it though the project has uncommitted changes")
     parser.add_argument("--file", type=Path, default=FILE)
     options = parser.parse_args()
     rows = pd.read_csv(options.file).to_dict("records") if options.file.is_file() else []
     places = (options.metrics, options.overlay, options.control, options.against)
     try:
-        rows.append(attempt(options.study, options.target, *places, dirty=options.dirty))
+        rows.append(attempt(options.study, options.target, *places, seeds=options.seeds, dirty=options.dirty))
     except ConvpressError as error:
         parser.error(str(error))
     write_csv(rows, options.file)  # type: ignore[arg-type]

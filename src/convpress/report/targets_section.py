@@ -47,6 +47,13 @@ def _note(row: dict[str, Any]) -> str:
     tried = [f"{count} recorded attempt{'s' if count > 1 else ''}"] if count else []
     if count > 1 and used and row["met"] == "met":
         tried = [f"met at recorded attempt {used} of {count}"]
+    if count and not used and row["met"] == "met":
+        test = (
+            ""
+            if say.absent(row["last_p"])
+            else f" (paired t over {row['last_seeds']:.0f}, {say.p_value(row['last_p'])})"
+        )
+        tried = [f"recorded attempt {count} of {count}: {say.quantity(row['last'], row['unit'])}{test}"]
     if count and row["met"] == "not met" and row["better"]:
         tried = [f"recorded attempt {row['better']} of {count} meets it, with other settings than this run's"]
     why = [] if say.absent(row["reason"]) or not row["reason"] else [say.text(row["reason"])]
@@ -63,7 +70,7 @@ TABLE = (
 )
 
 ATTEMPTS = (
-    *("target", "configuration", "variant", "measured", "validation_accuracy", "test_accuracy"),
+    *("target", "configuration", "variant", "measured", "seeds", "t_p", "validation_accuracy", "test_accuracy"),
     *("control_accuracy", "delta_control", "mcnemar_p", "commit"),
 )
 TRIED = (
@@ -71,6 +78,8 @@ TRIED = (
     Column("Variant", lambda row: say.text(row["variant"]), numeric=False),
     Column("Aim", _aim),
     Column("Measured, as the target counts", _measured),
+    Column("Seeds", lambda row: say.whole(row["seeds"])),
+    Column("Paired t", lambda row: say.p_value(row["t_p"])),
     Column("Validation", lambda row: say.percent(row["validation_accuracy"])),
     ACCURACY,
     Column("Configuration", lambda row: say.text(row["changes"]), numeric=False),
@@ -151,7 +160,9 @@ def judged(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
         "attempt": [_attempt_of(tried, row) for row in records(frame)],
         "better": [_meeting(tried, row) for row in records(frame)],
     }
-    return frame.assign(**added), tried
+    last = tried.drop_duplicates("target", keep="last").set_index("target")[["measured", "seeds", "t_p"]]
+    last.columns = pd.Index(["last", "last_seeds", "last_p"])
+    return frame.assign(**added).join(last, on="target"), tried
 
 
 def build(run: Run) -> Content:
