@@ -108,6 +108,8 @@ def test_rates_that_differ_from_the_controls_are_counted() -> None:
     assert sentence.startswith("3 of 5 networks were trained at another peak learning rate than their control")
     assert sentence.endswith("merging (2 at 0.1, control 0.01) and clustering (1 at 0.03, control 0.01).")
     assert other_rates(frame[3:]) == []
+    (sentence,) = other_rates(frame.replace("low_rank", "peers"))
+    assert sentence.startswith("3 of 5 networks, peers included, were trained at another")
 
 
 def test_the_file_is_a_cost_with_a_front_of_its_own() -> None:

@@ -63,7 +63,7 @@ def facts(provenance: dict[str, Any]) -> list[tuple[str, str]]:
     processors = machines(provenance)
     names = {
         "git": "Code at the end of the run (git)",
-        "cores": "Cores of the machine that drew it",
+        "cores": "Cores of the machine that drew this page",
         "processor": "Processors" if len(processors) > 1 else "Processor",
         "precision": "Precision of the trainings",
     }

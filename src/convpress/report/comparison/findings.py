@@ -119,8 +119,7 @@ def caveats(frame: pd.DataFrame) -> list[str]:
     shorter = variants["finetune_epochs"].gt(0) & (variants["finetune_epochs"] < variants["control_epochs"])
     if count := int(shorter.sum()):
         found.append(
-            f"{count} of {len(variants)} networks were trained for fewer epochs than their control, which counts "
-            "against them."
+            f"{_part(count, variants)} were trained for fewer epochs than their control, which counts against them."
         )
     longer = variants[variants["finetune_epochs"] > variants["control_epochs"]]
     if len(longer):
@@ -133,6 +132,11 @@ def caveats(frame: pd.DataFrame) -> list[str]:
             f"the control count longer training as well: {names}."
         )
     return found + other_rates(variants) + harmed_controls(frame)
+
+
+def _part(count: int, variants: pd.DataFrame) -> str:
+    peers = ", peers included," if (variants["study"] == "peers").any() else ""
+    return f"{count} of {len(variants)} networks{peers}"
 
 
 def harmed_controls(frame: pd.DataFrame) -> list[str]:
@@ -160,8 +164,8 @@ def other_rates(variants: pd.DataFrame) -> list[str]:
         for (study, rate, control), rows in other.groupby(["study", "lr", "control_lr"], sort=False)
     ]
     return [
-        f"{len(other)} of {len(variants)} networks were trained at another peak learning rate than their control, so "
-        f"their points to the control count the rate as well: {say.listing(named)}."
+        f"{_part(len(other), variants)} were trained at another peak learning rate than their control, so their points "
+        f"to the control count the rate as well: {say.listing(named)}."
     ]
 
 
