@@ -42,7 +42,7 @@ def results(tables: Path, reference: Path, benchmarks: Path, lock: Path = Path("
         return ""
     run = Run(tables.parent, reference.parent)
     shown = [
-        ("In short", " ".join(headline(compared(run)))),
+        ("In short", "\n".join(f"- {sentence}" for sentence in headline(compared(run)))),
         ("What to use when", _advice(run)),
         ("What each study found", _short(run)),
         ("On a front of accuracy against parameters, MACs or time", _comparison(tables)),
