@@ -57,7 +57,8 @@ def _accuracy_gaps(study: pd.DataFrame) -> str:
     if pairs.empty:
         return ""
     told = [
-        f"{treatment} less {free} is {say.points(gaps.min())} to {say.points(gaps.max())} points ({len(gaps)} pairs)"
+        f"{treatment} less {free} is {say.span(gaps.min(), gaps.max(), say.points)} points "
+        f"({len(gaps)} pair{'s' * (len(gaps) > 1)})"
         for (treatment, free), gaps in pairs.groupby(["treatment", "free"], sort=False)["gap"]
     ]
     return f" In test accuracy, {say.listing(told)}. {_beside_seeds(pairs, at_common_rate(study))}"
