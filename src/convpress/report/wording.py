@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import pandas as pd
+
+Item = TypeVar("Item")
 
 MISSING = "–"
 SPACE = "\N{NO-BREAK SPACE}"
@@ -220,6 +222,11 @@ def listing(items: Iterable[str]) -> str:
     """`a`, `a and b`, `a, b and c`; a dash for nothing."""
     *most, last = [*items] or [MISSING]
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def ends(ranked: Sequence[Item]) -> list[Item]:
+    """The first and the last; one of one, none of none."""
+    return [*ranked[:1], *ranked[1:][-1:]]
 
 
 def span(low: Any, high: Any, show: Callable[[Any], str]) -> str:

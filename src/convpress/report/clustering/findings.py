@@ -152,7 +152,7 @@ def remedy_findings(frame: pd.DataFrame) -> list[str]:
         means = means[means["test_accuracy"].notna()].sort_values("test_accuracy", ascending=False)
         ends = [
             f"{remedy} {say.percent(row['test_accuracy'])}{_start(row)}"
-            for remedy, row in pd.concat([means[:1], means[1:][-1:]]).iterrows()
+            for remedy, row in say.ends(list(means.iterrows()))
         ]
         told.append(f"at {ratio:g} {' to '.join(ends) or 'not in the table'}")
     if not told:
@@ -248,9 +248,7 @@ def replicate_findings(frame: pd.DataFrame) -> list[str]:
         seeds = rows.groupby("target_ratio", sort=False)["test_accuracy"].agg(["count", "min", "max"])
         seeds = seeds[seeds["count"] > 1]
         apart = (seeds["max"] - seeds["min"]).sort_values()
-        ends = [
-            f"{say.apart(gap)} points (at {ratio:g})" for ratio, gap in pd.concat([apart[:1], apart[1:][-1:]]).items()
-        ]
+        ends = [f"{say.apart(gap)} points (at {ratio:g})" for ratio, gap in say.ends(list(apart.items()))]
         if ends:
             counts = say.listing(map(say.whole, sorted(set(seeds["count"]))))
             alike = rows.groupby("target_ratio")["accuracy_before"].nunique().eq(1).all()

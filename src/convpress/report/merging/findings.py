@@ -210,7 +210,7 @@ def _ends(part: pd.DataFrame) -> str:
     ends = [
         f"{say.points(row['delta_control'])} points ({row['variant']}, trained from "
         f"{say.percent(row['accuracy_before'])} to {say.percent(row['test_accuracy'])})"
-        for row in (ranked[:1] + ranked[1:][-1:])
+        for row in say.ends(ranked)
     ]
     spent, controls = (say.span_of_epochs(part[name]) for name in ("epochs", "control_epochs"))
     length = f", after {spent}" if spent else ""

@@ -23,7 +23,7 @@ def methods(frame: pd.DataFrame) -> list[str]:
     ends = [
         f"{series(row['series'])} {extreme}, {say.percent(row['validation_recalibrated'], 1)} "
         f"({say.percent(row['validation_before'], 1)} with the old statistics)"
-        for extreme, row in zip(words, ranked[:1] + ranked[1:][-1:], strict=False)
+        for extreme, row in zip(words, say.ends(ranked), strict=False)
     ]
     return [f"Right after the surgery at ratio {middle:g}, with re-estimated statistics, {', and '.join(ends)}."]
 
@@ -37,7 +37,7 @@ def seed_and_folded(frame: pd.DataFrame) -> list[str]:
     for column, name in (("validation_before", "old"), ("validation_recalibrated", "re-estimated")):
         gains = {ratio: folded[ratio] - sweep.loc[("seed", ratio), column] for ratio in shared}
         known = sorted((gain, ratio) for ratio, gain in gains.items() if not say.absent(gain))
-        ends = [f"{say.points(gain, 1)} (ratio {ratio:g})" for gain, ratio in (known[:1] + known[1:][-1:])]
+        ends = [f"{say.points(gain, 1)} (ratio {ratio:g})" for gain, ratio in say.ends(known)]
         if ends:
             told.append(f"{' to '.join(ends)} where the seed's has {name} ones")
     if not told:
