@@ -118,6 +118,14 @@ def test_the_picture_of_bases_does_without_a_method_and_without_a_penalty(tmp_pa
     assert "nuclear norm" in (tmp_path / "bases.svg").read_text()
 
 
+def test_the_filters_of_a_single_layer_are_a_whole_number(run):
+    bases = ["" if expansion in ("original", "control") else 5 for expansion in rows()["expansion"]]
+    rows().assign(bases=bases).to_csv(run.folder / "tables" / "low_rank.csv", index=False)
+    view = LOW_RANK.build(run).tables[0]
+    place = [column.header for column in view.columns].index("Filters")
+    assert [row[place] for row in view.rows] == ["–", *["5"] * 5, "–"]
+
+
 def test_an_empty_run_names_what_is_missing(tmp_path):
     content = LOW_RANK.build(Run(tmp_path, tmp_path))
     assert any("tables/low_rank.csv" in text for text in content.missing)

@@ -17,7 +17,7 @@ from docutils.core import publish_parts
 from markupsafe import Markup
 
 from convpress.report import wording as say
-from convpress.report.frames import records
+from convpress.report.frames import complete, records
 from convpress.report.reading import read_rows
 from convpress.statistics import wilson
 
@@ -143,25 +143,31 @@ class Run:
         """Whether an input with `name` in its file name was used."""
         return any(name in str(entry.get("file", "")) for entry in self.inputs)
 
-    def table(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
-        """A table with at least `columns`; without rows where the file is missing or empty. Text is never NaN."""
-        known = self.tables is None or name in self.tables
-        return _read(self.folder / "tables" / f"{name}.csv" if known else None, columns)
+    def table(self, name: str, columns: Sequence[str], text: Sequence[str] = ()) -> pd.DataFrame:
+        """A table with at least `columns`; without rows where the file is missing or empty.
+
+        Cells of `TEXT_COLUMNS` and `text` are text, never NaN.
+        """
+        text = (*TEXT_COLUMNS, *text)
+        if self.tables is not None and name not in self.tables:
+            return complete(None, columns, text)
+        return _read(self.folder / "tables" / f"{name}.csv", columns, text)
 
     def attempts(self, columns: Sequence[str]) -> pd.DataFrame:
         """What was tried to meet targets, beside the folders of the runs; without rows where there is no such file."""
-        return _read(self.folder.parent / "attempts.csv", columns)
+        return _read(self.folder.parent / "attempts.csv", columns, TEXT_COLUMNS)
 
     def reference(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
         """A file of figures to compare with, from the report folder."""
         path, text = self.report_folder / "reference" / f"{name}.csv", (*TEXT_COLUMNS, "value")
-        frame = pd.read_csv(path, dtype=dict.fromkeys(text, object)) if path.is_file() else pd.DataFrame()
-        return _complete(frame, columns, text)
+        frame = pd.read_csv(path, dtype=dict.fromkeys(text, object)) if path.is_file() else None
+        return complete(frame, columns, text)
 
-    def seeds(self, study: str) -> pd.DataFrame:
-        """The seed's own figures of a study, as text."""
-        found = self.reference("seeds", ("study", "figure", "value", "source"))
-        return found[found["study"] == study]
+    def seeds(self, study: str) -> dict[str, str]:
+        """The seed's own figures of a study by their names, as text."""
+        found = self.reference("seeds", ("study", "figure", "value"))
+        found = found[found["study"] == study]
+        return dict(zip(found["figure"], found["value"], strict=True))
 
     def caption(self, name: str, fallback: str) -> Markup:
         """The caption in `<name>.rst` as HTML, or `fallback`."""
@@ -202,18 +208,10 @@ class Run:
                 content.missing.append(f"the picture “{title.rstrip('.')}” (figures/{file})")
 
 
-def _read(path: Path | None, columns: Sequence[str]) -> pd.DataFrame:
+def _read(path: Path, columns: Sequence[str], text: Sequence[str]) -> pd.DataFrame:
     """A table that a run has made; empty where it is not there."""
-    there = path is not None and path.is_file() and bool(path.read_bytes().strip())
-    return _complete(read_rows(path, TEXT_COLUMNS) if path and there else pd.DataFrame(), columns)
-
-
-def _complete(frame: pd.DataFrame, columns: Sequence[str], text: Sequence[str] = TEXT_COLUMNS) -> pd.DataFrame:
-    """With at least `columns`; those in `text` are never NaN."""
-    frame = frame.reindex(columns=list(dict.fromkeys([*frame.columns, *columns])))
-    for name in set(text) & set(frame.columns):
-        frame[name] = pd.Series(["" if say.absent(value) else str(value) for value in frame[name]], dtype=object)
-    return frame
+    there = path.is_file() and path.read_bytes().strip()
+    return complete(read_rows(path, text) if there else None, columns, text)
 
 
 def rst(source: str) -> Markup:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import pandas as pd
 
+from convpress.report import wording as say
 
-def complete(frame: pd.DataFrame | None, columns: tuple[str, ...]) -> pd.DataFrame:
-    """The frame with all `columns` (missing ones empty); `stage`, `variant` and `layer` are text, never NaN."""
-    if frame is None:
-        return pd.DataFrame(columns=list(columns))
+NAMES = ("stage", "variant", "layer")
+
+
+def complete(frame: pd.DataFrame | None, columns: Collection[str], text: Collection[str] = NAMES) -> pd.DataFrame:
+    """The frame, if any, with at least `columns`, missing ones empty; those in `text` are text, never NaN."""
+    frame = pd.DataFrame() if frame is None else frame
     frame = frame.reindex(columns=list(dict.fromkeys([*frame.columns, *columns])))
-    for name in {"stage", "variant", "layer"} & set(frame.columns):
-        frame[name] = frame[name].astype(object).where(frame[name].notna(), "").astype(str)
+    for name in set(text) & set(frame.columns):
+        words = ["" if say.absent(value) else str(value) for value in frame[name]]
+        frame[name] = pd.Series(words, frame.index, dtype=object)
     return frame
 
 

@@ -51,9 +51,7 @@ Row = dict[str, Any]
 
 def trained(run: Run) -> pd.DataFrame:
     """clustering_finetune.csv; text is never NaN."""
-    frame = run.table("clustering_finetune", COLUMNS)
-    for name in ("remedy", "filters", "distance"):
-        frame[name] = frame[name].map(lambda value: "" if say.absent(value) else str(value)).astype(object)
+    frame = run.table("clustering_finetune", COLUMNS, ("remedy", "filters", "distance"))
     # Tables of earlier versions do not say what is shared.
     shares_values = frame["elementwise"].where(frame["elementwise"].notna(), frame["remedy"] == ELEMENTWISE)
     return frame.assign(elementwise=shares_values.astype(bool))
@@ -275,12 +273,10 @@ def control_caveat(run: Run, frame: pd.DataFrame) -> list[str]:
 def caveats(run: Run, frame: pd.DataFrame) -> list[str]:
     """Which control the differences are to, and what is scaled down: the epochs."""
     found = control_caveat(run, frame)
-    epochs = frame["epochs"].dropna()
-    seeds = run.seeds(NAME)
-    wanted = seeds[seeds["figure"] == "epochs"]["value"]
-    if len(epochs) and len(wanted) and epochs.max() < float(wanted.iloc[0]):
+    epochs, wanted = frame["epochs"].dropna(), run.seeds(NAME).get("epochs")
+    if len(epochs) and wanted and epochs.max() < float(wanted):
         found.append(
             f"Networks with shared filters are trained for {say.whole(epochs.max())} epochs, where the seed takes "
-            f"{wanted.iloc[0]}. Longer schedules may change the order of the remedies."
+            f"{wanted}. Longer schedules may change the order of the remedies."
         )
     return found

@@ -233,13 +233,12 @@ def cp_findings(cp_error: pd.DataFrame) -> list[str]:
 
 def caveats(run: Run, frame: pd.DataFrame) -> list[str]:
     """Where this run's epochs stay below the seed's."""
-    seeds = run.seeds(NAME)
-    wanted = seeds[seeds["figure"] == "epochs_a_stage"]["value"]
+    wanted = run.seeds(NAME).get("epochs_a_stage")
     trained = frame[~frame["stage"].isin(["baseline", "control"])]["epochs"].dropna()
-    if wanted.empty or trained.empty or trained.max() >= int(wanted.iloc[0]):
+    if not wanted or trained.empty or trained.max() >= int(wanted):
         return []
     spent = say.span(trained.min(), trained.max(), say.whole)
     return [
         f"The schedules of the kernel search are scaled down: {spent} epochs a stage, where the seed trains "
-        f"{wanted.iloc[0]}. Longer schedules may change the order of the variants."
+        f"{wanted}. Longer schedules may change the order of the variants."
     ]

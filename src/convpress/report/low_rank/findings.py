@@ -190,7 +190,7 @@ def _taught(frame: pd.DataFrame) -> list[str]:
 
 def _shortened(run: Run, frame: pd.DataFrame) -> list[str]:
     """Which trainings of row 4 are shorter than the seed's."""
-    values = run.seeds(NAME).set_index("figure")["value"].to_dict()
+    values = run.seeds(NAME)
     row = by_number(frame, "4")
     kinds = (("L2", "l2_epochs"), ("CE", "ce_epochs"))
     wanted = {kind: (column, values.get(f"row4_{column}")) for kind, column in kinds}

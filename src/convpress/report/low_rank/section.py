@@ -97,10 +97,7 @@ FIGURES = (
 def build(run: Run) -> Content:
     """What this run says about low-rank expansions."""
     content = Content()
-    frame = run.table(NAME, COLUMNS)
-    for column in ("row", "variant", "expansion", "scheme", "bases"):
-        frame[column] = ["" if say.absent(value) else str(value) for value in frame[column]]
-    frame = with_input_size(run, frame)
+    frame = with_input_size(run, run.table(NAME, COLUMNS, ("row", "expansion", "scheme", "bases")))
     bases = run.table("low_rank_bases", BASES)
     if frame.empty:
         content.missing.append("the table of rows (tables/low_rank.csv)")
@@ -133,7 +130,7 @@ def _sized(columns: Sequence[Column], frame: pd.DataFrame) -> list[Column]:
 
 def _rows_beside_seed(run: Run, frame: pd.DataFrame) -> tuple[TableView | None, str]:
     """The seed's table next to ours, row by row."""
-    values = {row["figure"]: float(row["value"]) for row in records(run.seeds(NAME))}
+    values = {figure: float(value) for figure, value in run.seeds(NAME).items()}
     rows = [row for row in records(frame) if f"row{row['row']}_accuracy" in values]
     if not rows:
         return None, ""

@@ -19,10 +19,7 @@ Row = dict[str, Any]
 
 def rows(run: Run) -> pd.DataFrame:
     """merging.csv, text never NaN."""
-    frame = run.table("merging", COLUMNS)
-    for name in ("series", "method", "rule", "features"):
-        frame[name] = ["" if say.absent(value) else str(value) for value in frame[name]]
-    return frame
+    return run.table("merging", COLUMNS, ("series", "method", "rule", "features"))
 
 
 def pairs(run: Run) -> pd.DataFrame:

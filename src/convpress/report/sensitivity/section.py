@@ -136,7 +136,7 @@ def build(run: Run) -> Content:
     """What this run says about sensitivity."""
     content = Content()
     study, pairs = run.table(NAME, COLUMNS), run.table("sensitivity_pairs", PAIRS)
-    study, pairs = (frame.assign(suffix=frame["suffix"].fillna("").astype(str)) for frame in (study, pairs))
+
     correlation, slacks = run.table("sensitivity_correlation", CORRELATION), run.table("sensitivity_slacks", SLACKS)
     tables = (
         (NAME, "Factorised networks by treatment.", with_times(run, study, NAME), TABLE),
