@@ -1,4 +1,4 @@
-"""What any study's figures share: training curves, and the way from a rule's files to its pictures."""
+"""What studies' figures share: training curves, the control's band, and the way from a rule's files to its pictures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from convpress.report import style
@@ -16,6 +17,7 @@ from convpress.report.frames import complete
 from convpress.report.reading import read_rows
 
 HISTORY = ("stage", "variant", "epoch", "loss", "train_accuracy", "validation_accuracy")
+BAND: dict[str, Any] = {"color": style.BAND, "alpha": 0.6}
 ASIDE, FARTHEST_ASIDE = 0.05, 0.4
 """Parts of the width of a panel by which marks that would hide each other stand apart, each and all together."""
 
@@ -33,6 +35,16 @@ def draw_from(
 def named(frame: pd.DataFrame) -> pd.DataFrame:
     """Add `series`: the variant, or the stage where there is but one variant without a name."""
     return frame.assign(series=frame["variant"].where(frame["variant"] != "", frame["stage"]))
+
+
+def draw_band(axes: Axes, control: Mapping[Any, Any]) -> None:
+    """The 95 % interval of a control, behind all marks."""
+    axes.axhspan(control["ci_low"], control["ci_high"], **BAND, lw=0, zorder=0)
+
+
+def band_handle() -> Patch:
+    """Its legend entry."""
+    return Patch(**BAND, label="control's 95 % interval")
 
 
 def draw_curves(history: pd.DataFrame | None, path: Path | str) -> None:

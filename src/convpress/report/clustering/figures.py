@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from convpress.report import style
 from convpress.report.clustering.curves import FINETUNE, draw_training, shared_networks
+from convpress.report.figures import band_handle, draw_band
 from convpress.report.frames import complete
 from convpress.report.wording import listing
 
@@ -183,13 +184,13 @@ def draw_remedies(finetune: pd.DataFrame | None, seeds: pd.DataFrame | None, pat
             names = listing(dict.fromkeys(staged["remedy"]))
             left.set_xlabel(f"{left.get_xlabel()}\n(not here, trained before: {names})")
         for row in control.to_dict("records"):
-            right.axhspan(row["ci_low"], row["ci_high"], color=style.BAND, alpha=0.6, lw=0, zorder=0)
+            draw_band(right, row)
         marked = _mark_seed(left, right, remedies, seeds)
         left.set_ylabel("Test accuracy")
         left.set_title("Right after the surgery, no training", loc="left", fontweight="bold")
         right.set_title("After the training", loc="left", fontweight="bold")
         handles: list[Any] = [style.handle(look, name) for name, look in looks.items()]
-        handles += [Patch(color=style.BAND, alpha=0.6, label="control's 95 % interval")] if len(control) else []
+        handles += [band_handle()] if len(control) else []
         handles += [style.handle(SEED, "the seed, plan 17", line=False, size=8)] if marked else []
         style.legend_above(figure, handles, 4)
         style.save(figure, path)

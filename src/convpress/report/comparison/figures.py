@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from convpress.report import style
 from convpress.report.comparison.tables import PARETO
+from convpress.report.figures import band_handle, draw_band
 from convpress.report.pareto import COSTS, FARTHEST, REFERENCES, Cost, in_view, left_out, networks
 
 MILLION = 1e6
@@ -84,7 +84,7 @@ def _unit(cost: Cost, values: pd.Series) -> tuple[str, float]:
 def _pareto_panel(axes: Axes, rows: pd.DataFrame) -> None:
     rows = rows[rows["x"].notna() & rows["test_accuracy"].notna()]
     for control in rows[rows["study"] == "control"].to_dict("records"):
-        axes.axhspan(control["ci_low"], control["ci_high"], color=style.BAND, alpha=0.6, lw=0, zorder=0)
+        draw_band(axes, control)
     front = rows[rows["front"]].sort_values("x")
     axes.step(front["x"], front["test_accuracy"], where="post", color=style.MUTED, lw=0.9, zorder=1)
     for row in rows.sort_values("front", kind="stable").to_dict("records"):
@@ -103,7 +103,7 @@ def _pareto_legend(frame: pd.DataFrame) -> list[Any]:
     present = [study for study in style.STUDIES if (frame["study"] == study).any()]
     handles: list[Any] = [style.handle(style.STUDIES[study], study, line=False) for study in present]
     handles.append(Line2D([], [], color=style.MUTED, lw=0.9, label="front (filled marks)"))
-    return [*handles, Patch(color=style.BAND, alpha=0.6, label="control's 95 % interval")]
+    return [*handles, band_handle()]
 
 
 def draw_runtimes(frame: pd.DataFrame, path: Path | str) -> None:

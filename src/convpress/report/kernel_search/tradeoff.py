@@ -8,10 +8,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from convpress.report import style
-from convpress.report.figures import named
+from convpress.report.figures import band_handle, draw_band, named
 from convpress.report.frames import complete, is_true
 
 TRADEOFF = ("stage", "variant", "test_accuracy", "ci_low", "ci_high", "macs", "latency_ms", "latency_q1_ms")
@@ -51,7 +50,7 @@ def _tradeoff_panel(axes: Axes, frame: pd.DataFrame, looks: dict[str, style.Look
     shown = frame[frame["x"].notna()]
     for control in frame[frame["stage"] == "control"].to_dict("records"):
         if pd.notna(control["ci_low"]) and pd.notna(control["ci_high"]):
-            axes.axhspan(control["ci_low"], control["ci_high"], color=style.BAND, alpha=0.6, lw=0, zorder=0)
+            draw_band(axes, control)
         axes.axhline(control["test_accuracy"], color=style.MUTED, lw=0.9, zorder=1)
     for _, chain in shown[shown["stage"].isin(["search_kernels", "finetune_recomposed"])].groupby("series"):
         look = looks[chain["series"].iloc[0]]
@@ -97,7 +96,7 @@ def _tradeoff_point(axes: Axes, row: dict[Any, Any], look: style.Look) -> None:
 def _tradeoff_legend(frame: pd.DataFrame, looks: dict[str, style.Look]) -> list[Any]:
     handles: list[Any] = [style.handle(look, name, line=False, size=6.5) for name, look in looks.items()]
     if (frame["stage"] == "control").any():
-        handles.append(Patch(color=style.BAND, alpha=0.6, label="control's 95 % interval"))
+        handles.append(band_handle())
     if (frame["stage"] == "search_kernels").any():
         handles.append(style.handle(style.Look(style.MUTED, "o"), "open: still masked", line=False, filled=False))
     if frame["selected"].map(is_true).any():

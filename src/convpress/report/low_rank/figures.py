@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
 from convpress.report import style
 from convpress.report import wording as say
-from convpress.report.figures import draw_curves
+from convpress.report.figures import band_handle, draw_band, draw_curves
 from convpress.report.frames import complete
 
 ROWS = (
@@ -91,7 +90,7 @@ def draw_tradeoff(table: pd.DataFrame | None, path: Path | str) -> None:
         neutral = style.Look(style.MUTED, "o")
         handles: list[Any] = [style.handle(look, name, line=False, size=6.5) for name, look in looks.items()]
         handles.append(style.handle(neutral, "open: right after the surgery", line=False, filled=False))
-        handles.append(Patch(color=style.BAND, alpha=0.6, label="control's 95 % interval"))
+        handles.append(band_handle())
         style.legend_above(figure, handles, 6)
         style.save(figure, path)
 
@@ -100,7 +99,7 @@ def draw_points(axes: Axes, frame: pd.DataFrame, looks: Mapping[str, style.Look]
     """A point a row at `x` and its accuracy, with its interval and its number; the control is a band."""
     for row in frame.to_dict("records"):
         if str(row["row"]) == "control":
-            axes.axhspan(row["ci_low"], row["ci_high"], color=style.BAND, alpha=0.6, lw=0, zorder=0)
+            draw_band(axes, row)
             continue
         look, x, y = looks[row["expansion"]], row["x"], row["test_accuracy"]
         trained = row["expansion"] == "original" or row["l2_epochs"] + row["ce_epochs"] > 0
