@@ -1,13 +1,15 @@
-"""What studies' figures share: training curves, the control's band, and the way from a rule's files to its pictures."""
+"""What studies' figures share: curves, pairs of panels, the control's band, the way from a rule's files to pictures."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -45,6 +47,19 @@ def draw_band(axes: Axes, control: Mapping[Any, Any]) -> None:
 def band_handle() -> Patch:
     """Its legend entry."""
     return Patch(**BAND, label="control's 95 % interval")
+
+
+def pair_grid(
+    count: int, columns: int, height: float, margin: float, *, width: float = style.WIDTH, sharex: bool = False
+) -> tuple[Figure, list[tuple[Axes, Axes]]]:
+    """As `style.panel_grid`, but each panel has another one below it; the two are `height` inches together."""
+    bands = math.ceil(count / columns)
+    figure = style.new_figure(width, height * bands + margin)
+    grid = figure.subplots(2 * bands, columns, sharex=sharex, squeeze=False)
+    pairs = list(zip(grid[::2].flat, grid[1::2].flat, strict=True))
+    for axes in (axes for pair in pairs[count:] for axes in pair):
+        axes.set_visible(False)
+    return figure, pairs[:count]
 
 
 def draw_curves(history: pd.DataFrame | None, path: Path | str) -> None:

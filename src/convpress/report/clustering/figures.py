@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from convpress.report import style
 from convpress.report.clustering.curves import FINETUNE, draw_training, shared_networks
-from convpress.report.figures import band_handle, draw_band
+from convpress.report.figures import band_handle, draw_band, pair_grid
 from convpress.report.frames import complete
 from convpress.report.wording import listing
 
@@ -61,23 +60,14 @@ def draw_sweep(points: pd.DataFrame | None, kind: str, path: Path | str) -> None
             return
         names = list(dict.fromkeys(frame[kind]))
         columns = min(5, len(names))
-        bands = math.ceil(len(names) / columns)
-        figure = style.new_figure(style.WIDTH, 2.5 * bands + 0.5)
-        grid = figure.subplots(2 * bands, columns, sharey=False, squeeze=False)
-        for index in range(bands * columns):
-            top, bottom = (
-                grid[2 * (index // columns), index % columns],
-                grid[2 * (index // columns) + 1, index % columns],
-            )
-            if index >= len(names):
-                top.set_visible(False)
-                bottom.set_visible(False)
-                continue
-            _draw_sweep_pair(top, bottom, frame[frame[kind] == names[index]].sort_values("clusters"))
-            top.set_title(names[index], loc="left")
-            top.tick_params(labelbottom=False, labelleft=index % columns == 0)
-        for row, axes in enumerate(grid[:, 0]):
-            axes.set_ylabel("F" if row % 2 else "Accuracy")
+        figure, pairs = pair_grid(len(names), columns, 2.5, 0.5)
+        for place, (name, (top, bottom)) in enumerate(zip(names, pairs, strict=True)):
+            _draw_sweep_pair(top, bottom, frame[frame[kind] == name].sort_values("clusters"))
+            top.set_title(name, loc="left")
+            top.tick_params(labelbottom=False, labelleft=place % columns == 0)
+        for top, bottom in pairs[::columns]:
+            top.set_ylabel("Accuracy")
+            bottom.set_ylabel("F")
         figure.supxlabel("Clusters", fontsize=8.5)
         style.save(figure, path)
 

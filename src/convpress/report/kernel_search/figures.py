@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from convpress.report import style
-from convpress.report.figures import draw_curves
+from convpress.report.figures import draw_curves, pair_grid
 from convpress.report.frames import complete
 from convpress.report.kernel_search.tradeoff import draw_tradeoff
 
@@ -61,17 +61,17 @@ def draw_sizes(sizes: pd.DataFrame | None, path: Path | str) -> None:
             return
         layers, variants = list(dict.fromkeys(frame["layer"])), style.looks(frame["variant"])
         columns = min(6, len(layers))
-        bands = math.ceil(len(layers) / columns)
-        figure = style.new_figure(max(style.WIDTH, 1.5 * columns), 3.6 * bands + 0.4)
-        grid = figure.subplots(2 * bands, columns, sharex=True, sharey=False, squeeze=False)
-        for index, layer in enumerate(layers):
-            top, bottom = (
-                grid[2 * (index // columns), index % columns],
-                grid[2 * (index // columns) + 1, index % columns],
-            )
+        width = max(style.WIDTH, 1.5 * columns)
+        figure, pairs = pair_grid(len(layers), columns, 3.6, 0.4, width=width, sharex=True)
+        for layer, (top, bottom) in zip(layers, pairs, strict=True):
             _draw_layer_sizes(top, bottom, frame[frame["layer"] == layer], variants)
             top.set_title(layer, loc="left")
-        _share_rows(grid, frame, len(layers), columns)
+        tops, bottoms = zip(*pairs, strict=True)
+        _share_limits(tops, frame["sigma"], 0.1, columns)
+        _share_limits(bottoms, frame["size"], 0.8, columns)
+        for top, bottom in pairs[::columns]:
+            top.set_ylabel("Sigma\n(s = π + 2 arctan sigma)")
+            bottom.set_ylabel("Size (taps)")
         figure.supxlabel("Epoch of the search", fontsize=8.5)
         style.legend_above(figure, [style.handle(look, name) for name, look in variants.items()])
         style.save(figure, path)
@@ -84,25 +84,16 @@ def _draw_layer_sizes(top: Axes, bottom: Axes, rows: pd.DataFrame, variants: dic
         dodge = 0.22 * (position - (len(variants) - 1) / 2)
         top.plot(line["epoch"], line["sigma"], **look.line(), **marks)
         bottom.plot(line["epoch"], line["size"] + dodge, drawstyle="steps-post", **look.line(), **marks)
+    bottom.yaxis.set_major_locator(MultipleLocator(2, offset=1))
 
 
-def _share_rows(grid: np.ndarray, frame: pd.DataFrame, layers: int, columns: int) -> None:
-    """Equal limits in all panels of a kind, tick labels only at the left edge, no empty panels."""
-    limits = []
-    for name, margin in (("sigma", 0.1), ("size", 0.8)):
-        low, high = frame[name].min(), frame[name].max()
-        limits.append((low - margin, high + margin) if pd.notna(low) else (0, 1))
-    for row, axes_row in enumerate(grid):
-        for column, axes in enumerate(axes_row):
-            if (row // 2) * columns + column >= layers:
-                axes.set_visible(False)
-                continue
-            axes.set_ylim(limits[row % 2])
-            axes.tick_params(labelleft=column == 0)
-            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
-            if row % 2:
-                axes.yaxis.set_major_locator(MultipleLocator(2, offset=1))
-        axes_row[0].set_ylabel("Size (taps)" if row % 2 else "Sigma\n(s = π + 2 arctan sigma)")
+def _share_limits(panels: Sequence[Axes], values: pd.Series, margin: float, columns: int) -> None:
+    """Equal limits in all panels of a kind, tick labels only at the left edge."""
+    low, high = values.min(), values.max()
+    for place, axes in enumerate(panels):
+        axes.set_ylim((low - margin, high + margin) if pd.notna(low) else (0, 1))
+        axes.tick_params(labelleft=place % columns == 0)
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
 
 
 def draw_masks(masks: pd.DataFrame | None, sizes: pd.DataFrame | None, path: Path | str) -> None:
