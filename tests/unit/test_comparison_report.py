@@ -14,7 +14,7 @@ from made_run import REPORT, run  # noqa: F401
 from test_pareto import compared_run, frame_of, made_comparison  # noqa: F401
 
 from convpress.report.comparison.findings import NAMED, findings, kind, kinds, other_rates, unlike
-from convpress.report.comparison.section import COMPARISON, fronts
+from convpress.report.comparison.section import COMPARISON, front_names
 from convpress.report.comparison.tables import PARETO, with_fronts
 from convpress.report.comparison.timings import timed_twice, with_times
 from convpress.report.contents import Run
@@ -115,7 +115,7 @@ def test_rates_that_differ_from_the_controls_are_counted() -> None:
 def test_the_file_is_a_cost_with_a_front_of_its_own() -> None:
     frame = made()
     frame.loc[frame["variant"] == "tiny", "bytes"] = 9e6
-    words = dict(zip(frame["variant"], fronts(frame), strict=True))
+    words = dict(zip(frame["variant"], front_names(frame), strict=True))
     assert words["tiny"] == "Parameters, MACs, Milliseconds"
     assert words["small"].endswith("File")
 

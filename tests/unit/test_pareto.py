@@ -18,7 +18,7 @@ from made_run import REPORT, page_of, run, text_of  # noqa: F401
 from test_report import Outline
 
 from convpress.report import pareto_chart, wording
-from convpress.report.comparison.section import build, fronts
+from convpress.report.comparison.section import build, front_names
 from convpress.report.contents import Run
 from convpress.report.pareto import FARTHEST, compared, front, in_view, left_out, on_front
 from convpress.report.pareto_chart import PALETTE, still
@@ -106,7 +106,7 @@ def test_times_that_overlap_are_equal_but_not_what_overlaps_in_turn() -> None:
 
 def test_fronts_are_those_of_each_network_by_itself(compared_run: Path) -> None:
     frame = frame_of(compared_run)
-    words = dict(zip(zip(frame["model"], frame["variant"], strict=True), fronts(frame), strict=True))
+    words = dict(zip(zip(frame["model"], frame["variant"], strict=True), front_names(frame), strict=True))
     assert words["resnet32", "small"] == "Parameters, MACs, Milliseconds, File"
     assert words["resnet20", "small"] == ""  # the peer is smaller, faster and more accurate
     assert words["resnet32", "worse"] == ""

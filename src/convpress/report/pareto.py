@@ -142,6 +142,14 @@ def front(rows: pd.DataFrame, cost: str) -> list[bool]:
     return on_front(costs, accuracies, (low, high))
 
 
+def fronts(frame: pd.DataFrame, cost: str) -> pd.Series[bool]:
+    """Which rows are on the front of their network."""
+    flags = pd.Series(False, frame.index)
+    for _, part in frame.groupby("model"):
+        flags[part.index] = front(part, cost)
+    return flags
+
+
 def in_view(frame: pd.DataFrame) -> pd.DataFrame:
     """What pictures show: networks that lie too far below the best of their kind would press all others together."""
     best = frame.groupby("model")["test_accuracy"].transform("max")

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from convpress.report import wording as say
 from convpress.report.contents import FigureView, picture_size, rst
 from convpress.report.frames import records
-from convpress.report.pareto import ALL_COSTS, COSTS, FARTHEST, Cost, front, in_view, label, networks
+from convpress.report.pareto import ALL_COSTS, COSTS, FARTHEST, Cost, fronts, in_view, label, networks
 from convpress.report.style import GRID, INK, STUDIES, STYLE, lean_svg
 
 # The markers of matplotlib, by the names of Vega.
@@ -43,13 +43,14 @@ ALTERNATIVE = (
 
 def points(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """What the chart draws, one dict a variant: numbers, words for the tooltip, and on which fronts it lies."""
-    rows, frame = [], in_view(frame)
-    for network in networks(frame):
-        part = frame[frame["model"] == network]
-        fronts = {cost.column: front(part, cost.column) for cost in ALL_COSTS}
-        for index, row in enumerate(records(part)):
-            rows.append(_point(row) | {f"front_{name}": flags[index] for name, flags in fronts.items()})
-    return rows
+    frame = in_view(frame)
+    flags = {f"front_{cost.column}": fronts(frame, cost.column) for cost in ALL_COSTS}
+    shown = frame.assign(**flags)
+    return [
+        _point(row) | {name: row[name] for name in flags}
+        for network in networks(frame)
+        for row in records(shown[shown["model"] == network])
+    ]
 
 
 def _point(row: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from convpress.report.contents import (
     Run,
     Section,
 )
-from convpress.report.pareto import ALL_COSTS, COLUMNS, compared, front, label
+from convpress.report.pareto import ALL_COSTS, COLUMNS, compared, fronts, label
 
 NAME = "comparison"
 RUNTIMES = (
@@ -86,7 +86,7 @@ def build(run: Run) -> Content:
         content.missing.append("the peers, other libraries in the same harness (tables/peers.csv)")
     if frame.empty:
         return content
-    frame = frame.assign(fronts=fronts(frame))
+    frame = frame.assign(fronts=front_names(frame))
     marked = ["peer" if peer else "" for peer in frame["peer"]]
     content.tables.append(run.view(NAME, "All variants of all studies.", frame, TABLE, marked))
     peers = run.table("peers", ("variant", "model", "test_accuracy", "finetune_epochs", "lr", *ASKED, *NEAREST))
@@ -98,15 +98,10 @@ def build(run: Run) -> Content:
     return content
 
 
-def fronts(frame: pd.DataFrame) -> list[str]:
+def front_names(frame: pd.DataFrame) -> list[str]:
     """For each row the costs for which nothing of the same network is as cheap and as accurate."""
-    words: list[list[str]] = [[] for _ in range(len(frame))]
-    for _, part in frame.groupby("model"):
-        for cost in ALL_COSTS:
-            for index, stands in zip(part.index, front(part, cost.column), strict=True):
-                if stands:
-                    words[frame.index.get_loc(index)].append(cost.name)
-    return [", ".join(names) for names in words]
+    stands = {cost.name: fronts(frame, cost.column) for cost in ALL_COSTS}
+    return [", ".join(name for name, flags in stands.items() if flags[row]) for row in frame.index]
 
 
 COMPARISON = Section(

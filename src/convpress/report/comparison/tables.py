@@ -11,7 +11,7 @@ import pandas as pd
 
 from convpress.report.controls import Controls, against_control, control_of
 from convpress.report.frames import records
-from convpress.report.pareto import REFERENCES, front
+from convpress.report.pareto import REFERENCES, fronts
 from convpress.report.reading import read_json, read_rows
 from convpress.report.tables import Result, accuracy_columns, before_columns, compare
 
@@ -140,12 +140,7 @@ def with_fronts(frame: pd.DataFrame) -> pd.DataFrame:
 
     Times whose quartiles overlap are equal.
     """
-    frame = frame.copy()
-    for column, cost in PARETO.items():
-        frame[column] = False
-        for _, part in frame.groupby("model"):
-            frame.loc[part.index, column] = front(part, cost)
-    return frame
+    return frame.assign(**{column: fronts(frame, cost) for column, cost in PARETO.items()})
 
 
 def comparison_table(frame: pd.DataFrame) -> pd.DataFrame:
