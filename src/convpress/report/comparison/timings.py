@@ -7,7 +7,8 @@ import math
 import pandas as pd
 
 from convpress.report import wording as say
-from convpress.report.contents import Run, records
+from convpress.report.contents import Run
+from convpress.report.frames import records
 from convpress.report.pareto import REFERENCES, label
 
 APART = 0.10
@@ -17,9 +18,9 @@ APART = 0.10
 def timed_twice(run: Run, frame: pd.DataFrame) -> list[str]:
     """How many networks are faster or slower in their study's table than in the comparison; empty for none."""
     keys = ["study", "variant"]
-    studies = [_merging(run), _kernel_search(run), _low_rank(run), _sensitivity(run), _clustering(run)]
-    there = pd.concat(studies).rename(columns={"speedup": "there"})
-    there = there.astype(dict.fromkeys(keys, object)).assign(there=pd.to_numeric(there["there"], errors="coerce"))
+    there = pd.concat(rows[["variant", "speedup"]].assign(study=study) for study, rows in _in_studies(run).items())
+    there = there.rename(columns={"speedup": "there"}).astype(dict.fromkeys(keys, object))
+    there = there.assign(there=pd.to_numeric(there["there"], errors="coerce"))
     here = frame[~frame["study"].isin(REFERENCES)].astype(dict.fromkeys(keys, object))
     both = here.merge(there.dropna(), on=keys).dropna(subset="speedup")
     ratios = (both["there"] / both["speedup"]).map(lambda ratio: max(ratio, 1 / ratio))
@@ -34,6 +35,19 @@ def timed_twice(run: Run, frame: pd.DataFrame) -> list[str]:
         f"{say.factor(most['speedup'])} in the comparison, {say.factor(most['there'])} in its study. The rows of one "
         "table were timed in turns and compare with each other, not with those of another table."
     ]
+
+
+def _in_studies(run: Run) -> dict[str, pd.DataFrame]:
+    """Final variants in the studies' tables, under the names of the comparison and timed as there."""
+    merging, kernel_search = (run.table(name, ("stage", "variant", "speedup")) for name in ("merging", "kernel_search"))
+    low_rank = run.table("low_rank", ("variant", "size", "input_size", "speedup"))
+    return {
+        "sensitivity": run.table("sensitivity", ("variant", "speedup")),
+        "clustering": run.table("clustering_finetune", ("variant", "speedup")),
+        "merging": merging[merging["stage"] == "finetuned"],
+        "kernel_search": kernel_search.assign(variant=kernel_search["stage"] + "-" + kernel_search["variant"]),
+        "low_rank": low_rank[low_rank["size"] == low_rank["input_size"]],
+    }
 
 
 def with_control_epochs(run: Run, frame: pd.DataFrame, study: str, variants: pd.Series) -> pd.DataFrame:
@@ -63,30 +77,3 @@ def with_times(run: Run, frame: pd.DataFrame, study: str = "") -> pd.DataFrame:
     if len(models) == 1:
         known[study, "baseline"] = known.get(("baseline", models[0]), math.nan)
     return frame.assign(latency_ms=[known.get((study, variant), math.nan) for variant in frame["variant"]])
-
-
-def _sensitivity(run: Run) -> pd.DataFrame:
-    return run.table("sensitivity", ("variant", "speedup"))[["variant", "speedup"]].assign(study="sensitivity")
-
-
-def _clustering(run: Run) -> pd.DataFrame:
-    return run.table("clustering_finetune", ("variant", "speedup"))[["variant", "speedup"]].assign(study="clustering")
-
-
-def _merging(run: Run) -> pd.DataFrame:
-    frame = run.table("merging", ("stage", "variant", "speedup"))
-    return frame[frame["stage"] == "finetuned"][["variant", "speedup"]].assign(study="merging")
-
-
-def _kernel_search(run: Run) -> pd.DataFrame:
-    """The comparison's variants are called <stage>-<variant>."""
-    frame = run.table("kernel_search", ("stage", "variant", "speedup"))
-    return frame.assign(study="kernel_search", variant=frame["stage"] + "-" + frame["variant"])[
-        ["study", "variant", "speedup"]
-    ]
-
-
-def _low_rank(run: Run) -> pd.DataFrame:
-    """Only where its images were timed at the size of the comparison's."""
-    frame = run.table("low_rank", ("variant", "size", "input_size", "speedup"))
-    return frame[frame["size"] == frame["input_size"]][["variant", "speedup"]].assign(study="low_rank")
