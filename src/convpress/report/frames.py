@@ -32,6 +32,12 @@ def chosen(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["selected"].map(is_true).astype(bool)]
 
 
+def best(frame: pd.DataFrame) -> dict[str, Any] | None:
+    """The row that is best on validation images, or None where no row has such an accuracy."""
+    accuracies = pd.to_numeric(frame["validation_accuracy"]).dropna()
+    return None if accuracies.empty else records(frame.loc[[accuracies.idxmax()]])[0]
+
+
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as dicts with text keys."""
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]

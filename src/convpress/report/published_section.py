@@ -10,7 +10,7 @@ import pandas as pd
 from convpress.report import wording as say
 from convpress.report.comparison.tables import KINDS
 from convpress.report.contents import Column, Content, Run, Section
-from convpress.report.frames import records
+from convpress.report.frames import best, records
 from convpress.report.tables import ROUNDING
 
 COLUMNS = ("model", "method", "family", "base", "result", "cost", "factor", "source")
@@ -133,23 +133,21 @@ def _ours(frame: pd.DataFrame, published: dict[str, Any]) -> dict[str, Any]:
     """
     frame = frame[frame["model"] == published["model"]]
     base = records(frame[frame["study"] == "baseline"])[0]
-    factors = base[published["cost"]] / frame[published["cost"]]
-    found = frame[~frame["study"].isin(UNCOMPRESSED) & (factors >= (1 - SHORTFALL) * published["factor"])]
+    frame = frame[~frame["study"].isin(UNCOMPRESSED)].assign(factor=base[published["cost"]] / frame[published["cost"]])
+    found = frame[frame["factor"] >= (1 - SHORTFALL) * published["factor"]]
     if published["cost"] == "params":
         found = found[base["bytes"] / found["bytes"] >= STORED * published["factor"]]
     same = (found["study"] + "/" + found["variant"]).str.match(FAMILIES.get(published["family"], "$"))
-    found = found[same] if same.any() else found
-    accuracies = pd.to_numeric(found["validation_accuracy"]).dropna()
-    if accuracies.empty:
+    ours = best(found[same] if same.any() else found)
+    if ours is None:
         nothing = {"ours": "", "our_factor": None, "our_result": float("nan"), "our_epochs": None}
         return nothing | {"our_base": base["test_accuracy"]}
-    best = records(found.loc[[accuracies.idxmax()]])[0]
     return {
-        "ours": f"{best['study']}/{best['variant']}",
-        "our_factor": factors[accuracies.idxmax()],
+        "ours": f"{ours['study']}/{ours['variant']}",
+        "our_factor": ours["factor"],
         "our_base": base["test_accuracy"],
-        "our_result": best["test_accuracy"],
-        "our_epochs": best["finetune_epochs"],
+        "our_result": ours["test_accuracy"],
+        "our_epochs": ours["finetune_epochs"],
     }
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from convpress.report import wording as say
 from convpress.report.contents import Run
-from convpress.report.frames import records
+from convpress.report.frames import best, records
 from convpress.report.merging import speed, surgery
 from convpress.report.merging.columns import COLUMNS
 from convpress.report.merging.pairs import PAIRS, pair_findings, series, without_seed
@@ -30,12 +30,6 @@ def pairs(run: Run) -> pd.DataFrame:
 def tuned(frame: pd.DataFrame) -> pd.DataFrame:
     """Fine-tuned variants with an accuracy."""
     return frame[(frame["stage"] == "finetuned") & frame["test_accuracy"].notna()]
-
-
-def best(frame: pd.DataFrame) -> Row | None:
-    """The row that is best on validation images, or None where no row has such an accuracy."""
-    accuracies = pd.to_numeric(frame["validation_accuracy"]).dropna()
-    return None if accuracies.empty else records(frame.loc[[accuracies.idxmax()]])[0]
 
 
 def swept(frame: pd.DataFrame) -> list[str]:
