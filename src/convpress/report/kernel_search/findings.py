@@ -6,10 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from convpress.report import frames
 from convpress.report import wording as say
 from convpress.report.contents import Run
-from convpress.report.frames import records
+from convpress.report.frames import chosen, records
 from convpress.report.style import stage_order
 
 NAME = "kernel_search"
@@ -53,24 +52,20 @@ def stages(run: Run) -> pd.DataFrame:
     return frame.sort_values("stage", key=lambda column: column.map(order), kind="stable", ignore_index=True)
 
 
-def first(frame: pd.DataFrame, stage: str, variant: str | None = None) -> Row | None:
-    """The first row of a stage (and variant) that has a test accuracy."""
-    rows = frame[(frame["stage"] == stage) & frame["test_accuracy"].notna()]
-    if variant is not None:
-        rows = rows[rows["variant"] == variant]
-    return records(rows)[0] if len(rows) else None
+def first(frame: pd.DataFrame, stage: str) -> Row | None:
+    """The first row of a stage that has a test accuracy."""
+    return next(iter(records(frame[(frame["stage"] == stage) & frame["test_accuracy"].notna()])), None)
 
 
-def chosen(frame: pd.DataFrame) -> Row | None:
+def selected(frame: pd.DataFrame) -> Row | None:
     """The row marked as selected, if it has a test accuracy."""
-    rows = frames.chosen(frame[frame["test_accuracy"].notna()])
-    return records(rows)[0] if len(rows) else None
+    return next(iter(records(chosen(frame[frame["test_accuracy"].notna()]))), None)
 
 
 def cards(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
     """Baseline, control and the chosen network: name, accuracy, cost."""
     rows = {"Baseline": first(frame, "baseline"), "Control": first(frame, "control")}
-    best = chosen(frame)
+    best = selected(frame)
     rows[f"Learned sizes: {best['variant']}" if best else ""] = best
     return [
         (
@@ -89,7 +84,7 @@ def cards(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
 
 def summary(frame: pd.DataFrame, kernels: pd.DataFrame) -> list[str]:
     """The answer in a few sentences, for people who read nothing else: accuracy, cost, and whether the size is used."""
-    best, control = chosen(frame), first(frame, "control")
+    best, control = selected(frame), first(frame, "control")
     if best is None:
         return ["No final variant of the kernel search is marked as chosen in this run."]
     beside = f"{_budget(best)}{_cost(best, control)}"

@@ -153,8 +153,8 @@ def comparable(run: Run) -> bool:
 def build(run: Run) -> Content:
     """What this run says about kernel sizes."""
     content = Content()
-    frame, cp_error = stages(run), run.table("cp_error", CP_COLUMNS)
-    if comparable(run):
+    frame, cp_error, alike = stages(run), run.table("cp_error", CP_COLUMNS), comparable(run)
+    if alike:
         reference = run.reference("tensorlab_cp_error", ("layer", "relative_error"))
         cp_error["reference"] = cp_error["layer"].map(reference.set_index("layer")["relative_error"])
     if frame.empty:
@@ -175,8 +175,7 @@ def build(run: Run) -> Content:
         content.tables.append(run.view("cp_error", "CP decompositions.", cp_error, columns))
         content.findings += cp_findings(cp_error)
     run.add_figures(FIGURES, content)
-    network = "" if comparable(run) else "ResNet-32"
-    content.seed, content.seed_note = beside(run, NAME, network)
+    content.seed, content.seed_note = beside(run, NAME, "" if alike else "ResNet-32")
     return content
 
 
