@@ -12,8 +12,9 @@ import yaml
 from convpress.report import wording as say
 from convpress.report.advice import advice
 from convpress.report.benchmarks_table import LIMIT, NOTE, benchmark_rows, benchmarks_in_short
+from convpress.report.comparison.tables import PARETO
 from convpress.report.contents import Run
-from convpress.report.frames import records
+from convpress.report.frames import is_true, records
 from convpress.report.headline import headline
 from convpress.report.headlines import WITHOUT, figure, headlines_table, known
 from convpress.report.page import SECTIONS
@@ -28,10 +29,9 @@ BASIS = (
     "the control, the same network uncompressed and trained further; found on test images. Times are of {setting}; for "
     "one image or in another runtime another network can be the faster one."
 )
-FRONTS = ("pareto_params", "pareto_macs", "pareto_ms")
 
 
-def results(tables: Path, reference: Path, benchmarks: Path, lock: Path = Path("dvc.lock")) -> str:
+def results(tables: Path, reference: Path, benchmarks: Path) -> str:
     """Markdown of what the run found.
 
     What to use when, each study in a sentence, the best networks and the run's cost; folded away the stages of
@@ -53,7 +53,7 @@ def results(tables: Path, reference: Path, benchmarks: Path, lock: Path = Path("
         ("Targets", _targets(run)),
         ("Benchmarks (<code>make benchmark</code>)", _benchmarks(benchmarks)),
     ]
-    parts = [f"**{title}**\n\n{text}" for title, text in shown if text] + [cost(run, lock)]
+    parts = [f"**{title}**\n\n{text}" for title, text in shown if text] + [cost(run, Path("dvc.lock"))]
     parts += [f"<details><summary><b>{title}</b></summary>\n\n{text}\n\n</details>" for title, text in folded if text]
     return "\n\n".join(part for part in parts if part)
 
@@ -104,7 +104,7 @@ def _comparison(tables: Path) -> str:
         return ""
     frame = pd.concat([pd.read_csv(path) for path in paths if path.exists()], ignore_index=True)
     frame = frame.sort_values("model", kind="stable")
-    frame = frame[frame[list(FRONTS)].any(axis=1)]
+    frame = frame[frame[list(PARETO)].any(axis=1)]
     sizes = sorted({int(size) for size in frame["batch_size"].dropna()})
     batch = f"ms a batch of {say.listing(map(str, sizes))}, float32"
     return _markdown(
@@ -141,21 +141,13 @@ def _kernel_search(tables: Path) -> str:
     frame.loc[frame["stage"] == "control", ["delta_control", "mcnemar_p"]] = None
     return _markdown(
         (
-            *(
-                "stage",
-                "variant",
-                "before training",
-                _accuracy_header(frame),
-                "points to control",
-                "p",
-                "epochs of this stage",
-            ),
-            *("sizes", "MACs", "ms"),
+            *("stage", "variant", "before training", _accuracy_header(frame), "points to control", "p"),
+            *("epochs of this stage", "sizes", "MACs", "ms"),
         ),
         [
             (
                 row["stage"],
-                row["variant"] + (" (chosen on validation)" if str(row["selected"]) == "True" else ""),
+                row["variant"] + (" (chosen on validation)" if is_true(row["selected"]) else ""),
                 say.percent(row["accuracy_before"]),
                 say.accuracy(row),
                 say.points(row["delta_control"]),
