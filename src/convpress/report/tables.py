@@ -80,15 +80,12 @@ def device(results: Mapping[tuple[str, str], Result]) -> str:
 
 def accuracy_columns(result: Result) -> dict[str, Any]:
     """The columns that every table of models shares."""
-    return {name: result.metrics[name] for name in ACCURACY_COLUMNS} | _validation_columns(result)
-
-
-def _validation_columns(result: Result) -> dict[str, float]:
-    """Number of validation images and the interval of their accuracy; empty where metrics do not tell the number."""
-    return _validated(result.metrics["validation_accuracy"], result.metrics.get("validation_n"))
+    found = {name: result.metrics[name] for name in ACCURACY_COLUMNS}
+    return found | _validated(found["validation_accuracy"], result.metrics.get("validation_n"))
 
 
 def _validated(accuracy: float, n: int | None) -> dict[str, float]:
+    """Number of validation images and the interval of their accuracy; empty where metrics do not tell the number."""
     if n is None or math.isnan(accuracy):
         return dict.fromkeys(VALIDATION_COLUMNS, math.nan)
     found = wilson(round(accuracy * n), n)

@@ -127,9 +127,8 @@ _TIMES = [f"{setting}_{name}" for pair in SETTINGS.values() for setting in pair 
 def with_speedups(frame: pd.DataFrame) -> pd.DataFrame:
     """Add how many times faster than its baseline each row is: `speedup` (latency_ms) and one for each other time."""
     frame = frame.copy()
-    settings = [setting for pair in SETTINGS.values() for setting in pair]
     baselines = frame[frame["study"] == "baseline"].set_index("variant")
-    for setting in (setting for setting in settings if f"{setting}_ms" in frame):
+    for setting in (setting for pair in SETTINGS.values() for setting in pair):
         base = frame["model"].map(baselines[f"{setting}_ms"])
         frame["speedup" if setting == "latency" else f"{setting}_speedup"] = base / frame[f"{setting}_ms"]
     return frame
@@ -167,7 +166,7 @@ def peers_table(
     rows = []
     for peer in records(frame[frame["study"] == "peers"]):
         about = asked[peer["variant"]]
-        row = peer | {name: (peer | about)[name] for name in ASKED}
+        row = peer | {name: about[name] for name in ASKED}
         rows.append(row | _nearest(row, ours[ours["model"] == peer["model"]], results))
     return pd.DataFrame(rows)
 
