@@ -45,17 +45,17 @@ def headlines_table(reference: Path, tables: Path, study: str = "") -> pd.DataFr
             read(tables, line["table"], line["column"], line[where], line["pick"]) if line[where] else None
             for where in ("same", "best")
         )
-        sign = -1 if line["better"] == "lower" else 1
-        # The seeds round: what reads the same is not worse.
-        ours = (
-            []
-            if text
-            else [value for value in (same, best) if figure(value, line["unit"]) != figure(seed, line["unit"])]
-        )
-        worse = any(value is not None and sign * value < sign * seed for value in ours)
+        worse = not text and any(_worse(value, seed, line) for value in (same, best))
         reason = "; ".join(filter(None, (line["reason"], _shorter(line, seeds, tables)))) if worse else ""
         rows.append((line["study"], line["headline"], line["unit"], seed, same, best, reason))
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _worse(ours: float | None, seed: float, line: dict[str, Any]) -> bool:
+    """Whether a number of ours is worse than the seed's; the seeds round, so what reads the same is not."""
+    if ours is None or figure(ours, line["unit"]) == figure(seed, line["unit"]):
+        return False
+    return ours > seed if line["better"] == "lower" else ours < seed
 
 
 def _shorter(line: dict[str, Any], seeds: pd.Series, tables: Path) -> str:
@@ -75,7 +75,7 @@ def known(frame: pd.DataFrame) -> pd.DataFrame:
 def figure(value: Any, unit: str) -> str:
     """A headline's number with its unit: percent, points, times, ms, M (millions), or sizes as they stand."""
     if unit == "sizes":
-        return say.MISSING if say.absent(value) else str(value).replace(" ", ", ")
+        return say.sizes(value)
     if unit == "M":
         return say.MISSING if say.absent(value) else f"{value / 1e6:.2f}{say.SPACE}M"
     return say.milliseconds(value) if unit == "ms" else say.quantity(value, unit)
