@@ -82,6 +82,9 @@ FILE = Cost("bytes", "File", "Bytes of the file", "Smallest file", "smaller")
 
 ALL_COSTS = (*COSTS, FILE)
 
+IN_WORDS = {cost.column: cost.name if cost.name == "MACs" else cost.name.lower() for cost in ALL_COSTS}
+"""Names of costs within a sentence, by their columns."""
+
 
 def compared(run: Run) -> pd.DataFrame:
     """All variants of comparison.csv and peers.csv with accuracy, in order; `peer` marks those of other libraries.

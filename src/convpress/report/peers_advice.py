@@ -9,7 +9,7 @@ import pandas as pd
 from convpress.report import wording as say
 from convpress.report.comparison.tables import ABOUT
 from convpress.report.frames import records
-from convpress.report.pareto import ALL_COSTS, Cost, front, label
+from convpress.report.pareto import ALL_COSTS, IN_WORDS, Cost, front, label
 
 
 def ahead(rows: pd.DataFrame) -> list[str]:
@@ -17,27 +17,27 @@ def ahead(rows: pd.DataFrame) -> list[str]:
     if not rows["peer"].any():
         return []
     ours, peers = rows[~rows["peer"]], records(rows[rows["peer"]])
-    of_all = _leaders(rows)
-    longer = {row["variant"]: ours["finetune_epochs"] > row["finetune_epochs"] for row in peers}
-    of_equal = {row["variant"]: _leads(ours[~longer[row["variant"]]], row) for row in peers}
-    first = [_called(row, of_all[row["variant"]]) for row in peers if of_all[row["variant"]]]
-    later = [row for row in peers if set(of_equal[row["variant"]]) > set(of_all[row["variant"]])]
+    of_all, first, later, beside = _leaders(rows), [], [], []
+    for peer in peers:
+        led = of_all[peer["variant"]]
+        of_equal = _leads(ours[~(ours["finetune_epochs"] > peer["finetune_epochs"])], peer)
+        if led:
+            first.append(_called(peer, led))
+        if set(of_equal) > set(led):
+            later.append(_called(peer, of_equal))
+        elif not led and _beats_nearest(peer):
+            beside.append(_called(peer, {}))
     about = say.percent(ABOUT, 0)
+    how = f"(cheaper by more than {about} and not less accurate, or as cheap and more accurate, beyond chance)"
     found = [
-        f"Peers that are ahead of ours (cheaper by more than {about} and not less accurate, or as cheap and more "
-        f"accurate, beyond chance): {'; '.join(first)}."
-        if first
-        else f"No peer is ahead of ours (cheaper by more than {about} and not less accurate, or as cheap and more "
-        "accurate, beyond chance)."
+        f"Peers that are ahead of ours {how}: {'; '.join(first)}." if first else f"No peer is ahead of ours {how}."
     ]
     if later:
-        more = "; ".join(_called(row, of_equal[row["variant"]]) for row in later)
+        more = "; ".join(later)
         found.append(f"Of those of ours alone that were trained no longer, these are ahead as well: {more}.")
-    told = {row["variant"] for row in (*later, *peers) if of_all[row["variant"]] or row in later}
-    beside = [row for row in peers if row["variant"] not in told and _beats_nearest(row)]
     if beside:
-        pairs = "; ".join(_called(row, {}) for row in beside)
-        found.append(f"Others of ours are ahead of these, but not the one that is nearest in size: {pairs}.")
+        rest = "; ".join(beside)
+        found.append(f"Others of ours are ahead of these, but not the one that is nearest in size: {rest}.")
     return found
 
 
@@ -65,8 +65,7 @@ def _leads(ours: pd.DataFrame, peer: dict) -> dict[str, str]:
     for cost in ALL_COSTS:
         beaten = _beaten(ours, peer, cost)
         if len(beaten):
-            name = cost.name if cost.name == "MACs" else cost.name.lower()
-            found[name] = _beside(peer, _nearest_rival(beaten, peer, cost), cost)
+            found[IN_WORDS[cost.column]] = _beside(peer, _nearest_rival(beaten, peer, cost), cost)
     return found
 
 

@@ -11,6 +11,7 @@ from convpress.report import wording as say
 from convpress.report.comparison.tables import KINDS
 from convpress.report.contents import Column, Content, Run, Section
 from convpress.report.frames import best, records
+from convpress.report.pareto import IN_WORDS
 from convpress.report.tables import ROUNDING
 
 COLUMNS = ("model", "method", "family", "base", "result", "cost", "factor", "source")
@@ -39,12 +40,11 @@ FAMILIES = {
 }
 """Which of our variants (study/variant, a pattern) compress as a published method of this family does."""
 
-_NAMES: dict[str, str] = {"params": "parameters", "macs": "MACs"}
 
 TABLE = (
     Column("Method", lambda row: say.text(row["method"])),
     Column("Network", lambda row: say.text(row["model"]), numeric=False),
-    Column("Compression", lambda row: f"{say.factor(row['factor'])} {_NAMES[row['cost']]}", numeric=False),
+    Column("Compression", lambda row: f"{say.factor(row['factor'])} {IN_WORDS[row['cost']]}", numeric=False),
     Column("Points", lambda row: say.points(row["result"] - row["base"])),
     Column("Ours", lambda row: say.text(row["ours"]), numeric=False),
     Column("Ours, compression", lambda row: say.factor(row["our_factor"])),

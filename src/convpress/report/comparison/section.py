@@ -27,7 +27,7 @@ from convpress.report.contents import (
     Run,
     Section,
 )
-from convpress.report.pareto import ALL_COSTS, COLUMNS, compared, fronts, label
+from convpress.report.pareto import ALL_COSTS, COLUMNS, IN_WORDS, compared, fronts, label
 
 NAME = "comparison"
 RUNTIMES = (
@@ -59,7 +59,6 @@ TABLE = (
 )
 
 
-UNITS = {"params": "parameters", "macs": "MACs"}
 PEERS = (
     Column("Peer", lambda row: say.text(row["variant"])),
     ACCURACY,
@@ -70,7 +69,7 @@ PEERS = (
     Column("Its epochs", lambda row: say.whole(row["nearest_epochs"])),
     Column("Its size", lambda row: say.count(row["nearest_cost"])),
     Column("Reached", lambda row: say.count(row.get(row["target_cost"], math.nan))),
-    Column("Asked for", lambda row: f"{say.count(row['target'])} {UNITS.get(row['target_cost'], '')}"),
+    Column("Asked for", lambda row: f"{say.count(row['target'])} {IN_WORDS.get(row['target_cost'], '')}"),
     Column("Method", lambda row: say.text(row["method"]), numeric=False),
     Column("Library", lambda row: f"{say.text(row['library'])} {say.text(row['version'])}", numeric=False),
 )
