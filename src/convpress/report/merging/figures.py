@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,8 +50,8 @@ def draw_all(tables: Mapping[str, pd.DataFrame], paths: Mapping[str, Path]) -> N
         draw[name](path)
 
 
-def _looks(names: Sequence[str]) -> dict[str, style.Look]:
-    return style.looks(names) | {name: look for name, look in LOOKS.items() if name in set(names)}
+def _looks(names: Iterable[str]) -> dict[str, style.Look]:
+    return {name: LOOKS.get(name, look) for name, look in style.looks(names).items()}
 
 
 def draw_against_ratio(
@@ -68,7 +68,7 @@ def draw_against_ratio(
             style.save_empty(path, "No sweep in this run")
             return
         figure = style.new_figure(style.WIDTH, 3.2)
-        looks = _looks(list(dict.fromkeys(sweep["series"])))
+        looks = _looks(sweep["series"])
         base = table[(table["stage"] == "baseline") & table["speedup"].notna()].head(1)
         for axes, (column, label, factor) in zip(figure.subplots(1, len(panels)), panels, strict=True):
             _lines(axes, sweep, column, looks, factor, nested=from_zero)
@@ -115,7 +115,7 @@ def draw_accuracy(frame: pd.DataFrame | None, path: Path | str) -> None:
             return
         figure = style.new_figure(style.WIDTH, 5.6)
         grid = figure.subplot_mosaic([["before", "after"], ["tuned", "tuned"]], height_ratios=(1, 1.1))
-        looks = _looks(list(dict.fromkeys(sweep["series"])))
+        looks = _looks(sweep["series"])
         for key, column, title in (
             ("before", "validation_before", "Right after (validation)"),
             ("after", "validation_recalibrated", "Statistics re-estimated (validation)"),

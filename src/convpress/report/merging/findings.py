@@ -11,7 +11,7 @@ from convpress.report.contents import Run
 from convpress.report.frames import best, records
 from convpress.report.merging import speed, surgery
 from convpress.report.merging.columns import COLUMNS
-from convpress.report.merging.pairs import PAIRS, pair_findings, series, without_seed
+from convpress.report.merging.pairs import pair_findings, series, without_seed
 
 NAME = "merging"
 Row = dict[str, Any]
@@ -20,11 +20,6 @@ Row = dict[str, Any]
 def rows(run: Run) -> pd.DataFrame:
     """merging.csv, text never NaN."""
     return run.table("merging", COLUMNS, ("series", "method", "rule", "features"))
-
-
-def pairs(run: Run) -> pd.DataFrame:
-    """merging_pairs.csv; without rows where no two variants differ in one thing."""
-    return run.table("merging_pairs", PAIRS)
 
 
 def tuned(frame: pd.DataFrame) -> pd.DataFrame:

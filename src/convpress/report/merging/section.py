@@ -23,8 +23,8 @@ from convpress.report.contents import (
     counted,
 )
 from convpress.report.headlines_section import beside
-from convpress.report.merging.findings import NAME, cards, caveats, findings, pairs, rows, summary
-from convpress.report.merging.pairs import series
+from convpress.report.merging.findings import NAME, cards, caveats, findings, rows, summary
+from convpress.report.merging.pairs import PAIRS, series
 from convpress.report.merging.turns import PAIRED
 
 CHECKPOINT = "resnet20-12fca82f"
@@ -126,7 +126,7 @@ def build(run: Run) -> Content:
         content.tables.append(run.view("merging", "Baselines, controls and fine-tuned variants.", final, TUNED))
         sweep = frame[frame["stage"] == "sweep"]
         content.tables.append(run.view("merging_sweep", "Every ratio, before training.", sweep, SWEEP))
-        found = pairs(run)
+        found = run.table("merging_pairs", PAIRS)
         if len(found):
             content.tables.append(run.view("merging_pairs", "Variants two by two.", found, PAIR_COLUMNS))
         content.summary, content.findings = summary(frame), findings(frame, found)

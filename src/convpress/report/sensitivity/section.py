@@ -21,7 +21,7 @@ from convpress.report.contents import (
     Section,
     counted,
 )
-from convpress.report.frames import is_true, records
+from convpress.report.frames import is_true
 from convpress.report.sensitivity.advice import advice, summary
 from convpress.report.sensitivity.allocation import allocation_findings, equally_compressed
 from convpress.report.sensitivity.findings import (
@@ -173,9 +173,8 @@ def _with_repeated(study: pd.DataFrame) -> list[str]:
     rows = correlation_table(study, every=True)
     rows = rows[(rows["sensitivity_of"] == "start") & rows["spearman"].notna()]
     told = [
-        f"{say.number(row['spearman'], 2)} {'over' if name == 'all' else 'for'} "
-        f"{'all families' if name == 'all' else inside(name)}"
-        for name, row in ((row["decomposition"], row) for row in records(rows))
+        f"{say.number(value, 2)} {'over all families' if name == 'all' else f'for {inside(name)}'}"
+        for name, value in zip(rows["decomposition"], rows["spearman"], strict=True)
     ]
     why = "Trainings with the penalty are not among these comparisons, as they end as sensitive as those without it"
     return [f"{why}. With them the correlation at the start is {say.listing(told)}." if told else f"{why}."]
