@@ -73,7 +73,8 @@ def test_what_a_later_attempt_measured_stands_beside_a_target_that_is_met(build)
     (targets, attempts) = build(rows, [again], relation=">", limit=0.0, unit="points").tables
     (note,) = column(targets, "Note")
     assert (
-        note.replace("\xa0", " ") == "Paired t, p = 0.008; recorded attempt 1 of 1: +0.40 (paired t over 8, p = 0.20)"
+        note.replace("\xa0", " ")
+        == "Paired t, p = 0.008; recorded attempt 1 of 1: +0.40 (paired t over 8 seeds, p = 0.20)"
     )
     assert column(attempts, "Seeds") == ["8"]
     assert column(attempts, "Paired t") == ["p\xa0=\xa00.20"]

@@ -51,7 +51,7 @@ def _note(row: dict[str, Any]) -> str:
         test = (
             ""
             if say.absent(row["last_p"])
-            else f" (paired t over {row['last_seeds']:.0f}, {say.p_value(row['last_p'])})"
+            else f" (paired t over {row['last_seeds']:.0f} seeds, {say.p_value(row['last_p'])})"
         )
         tried = [f"recorded attempt {count} of {count}: {say.quantity(row['last'], row['unit'])}{test}"]
     if count and row["met"] == "not met" and row["better"]:
