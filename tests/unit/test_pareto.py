@@ -210,7 +210,10 @@ def test_cells_sort_as_the_numbers_they_show(show: Callable[[float], str], low: 
 
 @pytest.mark.parametrize(
     ("cell", "value"),
-    [("–", None), ("", None), ("random", None), ("1 h 05 min", 3900), ("4 min 20 s", 260), ("92.1 to 93.1 %", 92.1)],
+    [
+        *(("–", None), ("", None), ("random", None), ("1 h 05 min", 3900), ("4 min 20 s", 260)),
+        *(("92.1 to 93.1 %", 92.1), ("5e-05", 5e-05), ("0.0001", 0.0001)),
+    ],
 )
 def test_sort_values_of_single_cells(cell: str, value: float | None) -> None:
     assert wording.sort_value(cell.replace(" ", wording.SPACE)) == value

@@ -18,7 +18,7 @@ SIGNIFICANT = 0.05
 LEAST_SHARE = 1e-5
 
 UNITS = {"k": 1e3, "M": 1e6, "G": 1e9, "kB": 1e3, "MB": 1e6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600}
-_NUMBER = re.compile(r"([+−-]?)(\d[\d,]*(?:\.\d+)?)\s*(kB|MB|ms|min|[kMGsh])?(?![A-Za-z])")
+_NUMBER = re.compile(r"([+−-]?)(\d[\d,]*(?:\.\d+)?(?:e-?\d+)?)\s*(kB|MB|ms|min|[kMGsh])?(?![A-Za-z])")
 
 
 def absent(value: Any) -> bool:
