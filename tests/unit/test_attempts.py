@@ -14,6 +14,7 @@ from snakemake.utils import update_config
 
 from convpress.config.schema import load_config
 from convpress.report import attempts
+from convpress.report.contents import Run
 from convpress.report.targets import holds, targets_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,6 +83,15 @@ def test_an_attempt_is_measured_in_the_quantity_of_its_target_or_not_at_all(run,
     first, sure = pd.read_csv(run / "attempts.csv")["measured"]
     assert first == pytest.approx(-0.05)
     assert np.isnan(sure)
+
+
+def test_a_commit_of_digits_stays_as_it_is(run, monkeypatch):
+    monkeypatch.setattr(attempts, "project_state", lambda folder: "0012345")
+    append(run, monkeypatch, "small enough")
+    append(run, monkeypatch, "fast")
+    assert pd.read_csv(run / "attempts.csv", dtype=str)["commit"].tolist() == ["0012345"] * 2
+    (run / "results").mkdir()
+    assert Run(run / "results", run).attempts(["commit"])["commit"].tolist() == ["0012345"] * 2
 
 
 def test_an_attempt_may_be_a_control_itself(run):

@@ -119,7 +119,8 @@ def main() -> None:
     parser.add_argument("--dirty", action="store_true", help="take it though the project has uncommitted changes")
     parser.add_argument("--file", type=Path, default=FILE)
     options = parser.parse_args()
-    rows = pd.read_csv(options.file).to_dict("records") if options.file.is_file() else []
+    kept = {"commit": str}  # digits alone are no number
+    rows = pd.read_csv(options.file, dtype=kept).to_dict("records") if options.file.is_file() else []
     places = (options.metrics, options.overlay, options.control, options.against)
     try:
         rows.append(attempt(options.study, options.target, *places, seeds=options.seeds, dirty=options.dirty))

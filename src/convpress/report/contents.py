@@ -155,7 +155,7 @@ class Run:
 
     def attempts(self, columns: Sequence[str]) -> pd.DataFrame:
         """What was tried to meet targets, beside the folders of the runs; without rows where there is no such file."""
-        return _read(self.folder.parent / "attempts.csv", columns, TEXT_COLUMNS)
+        return _read(self.folder.parent / "attempts.csv", columns, (*TEXT_COLUMNS, "commit"))
 
     def reference(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
         """A file of figures to compare with, from the report folder."""
