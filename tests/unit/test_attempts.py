@@ -109,6 +109,8 @@ def test_an_attempt_may_be_a_control_itself(run):
         ("absent", [], "no target 'absent'"),
         ("no worse", [], "is a difference; name with --against"),
         ("small enough", ["--against", "net.json"], "takes no --against"),
+        ("small enough", ["--seeds", "0"], "--seeds is 0; 1 or more"),
+        ("small enough", ["--seeds", "2"], "small-s1.json"),
     ],
 )
 def test_an_attempt_at_no_target_or_in_another_quantity_is_refused(run, monkeypatch, capsys, target, more, said):

@@ -119,12 +119,14 @@ def main() -> None:
     parser.add_argument("--dirty", action="store_true", help="take it though the project has uncommitted changes")
     parser.add_argument("--file", type=Path, default=FILE)
     options = parser.parse_args()
+    if options.seeds < 1:
+        parser.error(f"--seeds is {options.seeds}; 1 or more trainings are needed")
     kept = {"commit": str}  # digits alone are no number
     rows = pd.read_csv(options.file, dtype=kept).to_dict("records") if options.file.is_file() else []
     places = (options.metrics, options.overlay, options.control, options.against)
     try:
         rows.append(attempt(options.study, options.target, *places, seeds=options.seeds, dirty=options.dirty))
-    except ConvpressError as error:
+    except (ConvpressError, FileNotFoundError) as error:
         parser.error(str(error))
     write_csv(rows, options.file)  # type: ignore[arg-type]
 
