@@ -226,7 +226,7 @@ def test_the_section_shows_what_was_chosen_and_what_was_trained_before(run):
     assert cells["progressive-087"]["Right after"] == "50.00 % (after 1 epoch)"
     assert cells["frozen-087"]["Right after"] == "50.00 %"
     assert cells["control"]["Points to own control"] == wording.MISSING
-    assert table.is_number(headers.index("Right after"))
+    assert table.numbers[headers.index("Right after")]
     assert plain(content.cards[0][0]) == "Own control, 2 epochs"
     text = " ".join(content.findings)
     assert "Of 1 plans, number 17 (3 clusters)" in text

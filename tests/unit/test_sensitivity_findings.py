@@ -278,6 +278,6 @@ def test_the_accuracy_before_training_has_its_interval(tmp_path):
     headers = [column.header for column in table.columns]
     before = [row[headers.index("Before training")].replace(wording.SPACE, " ") for row in table.rows]
     assert before[:2] == ["50.00 %", "50.00 % (40.4 to 59.6 %)"]
-    assert table.is_number(headers.index("Before training"))
+    assert table.numbers[headers.index("Before training")]
     rates = [row[headers.index("Largest rate")] for row in table.rows]
     assert rates[:3] == ["none of the rates tried", "0.3", wording.MISSING]

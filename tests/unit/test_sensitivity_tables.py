@@ -248,7 +248,7 @@ def test_the_table_on_the_page_has_the_training_time(tmp_path):
     table = SENSITIVITY.build(Run(tmp_path, tmp_path)).tables[0]
     index = [column.header for column in table.columns].index("Training time")
     assert {row[index].replace(wording.SPACE, " ") for row in table.rows} == {"1 min 15 s"}
-    assert table.is_number(index)
+    assert table.numbers[index]
 
 
 def test_slacks_are_summed_up_over_layers():

@@ -70,10 +70,14 @@ class TableView:
     rows: Sequence[Sequence[str]]
     marked: Sequence[str]
 
-    def is_number(self, index: int) -> bool:
-        """Whether a column sorts by value: it says so, and each of its cells is a number or empty."""
-        cells = [row[index] for row in self.rows if row[index] not in ("", say.MISSING)]
-        return index > 0 and self.columns[index].numeric and all(say.sort_value(cell) is not None for cell in cells)
+    @cached_property
+    def numbers(self) -> list[bool]:
+        """Which columns sort by value: those that say so after the first, where each cell is a number or empty."""
+        return [place > 0 and column.numeric and self._is_number(place) for place, column in enumerate(self.columns)]
+
+    def _is_number(self, place: int) -> bool:
+        cells = {row[place] for row in self.rows} - {"", say.MISSING}
+        return all(say.sort_value(cell) is not None for cell in cells)
 
 
 @dataclass(frozen=True)

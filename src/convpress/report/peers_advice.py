@@ -61,7 +61,7 @@ def _beats_nearest(peer: dict) -> bool:
 
 
 def _leads(ours: pd.DataFrame, peer: dict) -> dict[str, str]:
-    found = {}
+    found, ours = {}, ours.assign(gap=[_gap(peer, row) for row in records(ours)])
     for cost in ALL_COSTS:
         beaten = _beaten(ours, peer, cost)
         if len(beaten):
@@ -91,17 +91,17 @@ def _beaten(ours: pd.DataFrame, peer: dict, cost: Cost) -> pd.DataFrame:
     """Those on our own front that a peer beats, where none of ours of about its cost or less is as accurate; else none.
 
     It beats those of about its cost that are less accurate, and those that cost more and are not more accurate;
-    accuracies within chance count as equal. A network that is only smaller and worse than ours is not ahead.
+    accuracies within chance count as equal (`gap`, see `_gap`). A network that is only smaller and worse than ours is
+    not ahead.
     """
     ours = ours[ours[cost.column].notna()]
     if say.absent(peer[cost.column]) or ours.empty:
         return ours[:0]
     ratio = ours[cost.column] / peer[cost.column]
-    gaps = pd.Series([_gap(peer, row) for row in records(ours)], index=ours.index)
-    if ((ratio <= 1 + ABOUT) & (gaps <= 0)).any():
+    if ((ratio <= 1 + ABOUT) & (ours["gap"] <= 0)).any():
         return ours[:0]
     dearer = ratio > 1 + ABOUT
-    beaten = ((ratio >= 1 / (1 + ABOUT)) & ~dearer) | (dearer & (gaps >= 0))
+    beaten = ((ratio >= 1 / (1 + ABOUT)) & ~dearer) | (dearer & (ours["gap"] >= 0))
     return ours[beaten & pd.Series(front(ours, cost.column), index=ours.index)]
 
 

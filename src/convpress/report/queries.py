@@ -31,7 +31,8 @@ def read_number(
     Raises:
         ConvpressError: a column, a query or a pick that cannot be, or a table that is cut off or damaged.
     """
-    known, values = (_picked(tables, table, each, where, pick) for each in (beside or column, column))
+    values = _picked(tables, table, column, where, pick)
+    known = values if beside is None else _picked(tables, table, beside, where, pick)
     if known is None or values is None:
         return None
     values = pd.to_numeric(values, errors="coerce")[pd.to_numeric(known, errors="coerce").notna()]
