@@ -259,9 +259,7 @@ rule clustering_figures:
         "report/reference/seeds.csv",
     output:
         **{
-            name: report(
-                f"{FIGURES}/clustering_{name}.svg", caption=f"../report/clustering_{name}.rst", category="clustering"
-            )
+            name: picture(f"clustering_{name}.svg", "clustering")
             for name in ("layers", "groups", "plans", "norms", "curves", "tradeoff")
         },
     log:

@@ -96,6 +96,11 @@ def table(name):
     return [f"{TABLES}/{name}.csv", f"{TABLES}/{name}.md"]
 
 
+def picture(file, study):
+    """A picture of a study, with its caption for Snakemake's own report."""
+    return report(f"{FIGURES}/{file}", caption=f"../report/{Path(file).stem}.rst", category=study)
+
+
 onstart:
     # Snakemake's own lock outlives a killed run; job processes on cluster nodes call no hooks.
     try:

@@ -85,12 +85,8 @@ rule comparison_figures:
         rules.comparison_tables.output,
         rules.peers_tables.output if config["peers"] else [],
     output:
-        pareto=report(
-            f"{FIGURES}/comparison_pareto.svg", caption="../report/comparison_pareto.rst", category="comparison"
-        ),
-        runtimes=report(
-            f"{FIGURES}/comparison_runtimes.svg", caption="../report/comparison_runtimes.rst", category="comparison"
-        ),
+        pareto=picture("comparison_pareto.svg", "comparison"),
+        runtimes=picture("comparison_runtimes.svg", "comparison"),
     log:
         f"{LOGS}/comparison_figures.log",
     params:

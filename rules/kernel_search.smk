@@ -209,28 +209,12 @@ rule kernel_search_figures:
         rules.kernel_search_tables.output,
         KS_REFERENCE if CHECKPOINTS.get(KS["model"]) == "resnet32-d509ac18.th" else [],
     output:
-        curves=report(
-            f"{FIGURES}/kernel_search_curves.svg",
-            caption="../report/kernel_search_curves.rst",
-            category="kernel_search",
-        ),
-        sizes=report(
-            f"{FIGURES}/kernel_search_sizes.svg", caption="../report/kernel_search_sizes.rst", category="kernel_search"
-        ),
-        masks=report(
-            f"{FIGURES}/kernel_search_masks.svg", caption="../report/kernel_search_masks.rst", category="kernel_search"
-        ),
-        cp_error=report(f"{FIGURES}/cp_error.svg", caption="../report/cp_error.rst", category="kernel_search"),
-        kernels=report(
-            f"{FIGURES}/kernel_search_kernels.png",
-            caption="../report/kernel_search_kernels.rst",
-            category="kernel_search",
-        ),
-        tradeoff=report(
-            f"{FIGURES}/kernel_search_tradeoff.svg",
-            caption="../report/kernel_search_tradeoff.rst",
-            category="kernel_search",
-        ),
+        curves=picture("kernel_search_curves.svg", "kernel_search"),
+        sizes=picture("kernel_search_sizes.svg", "kernel_search"),
+        masks=picture("kernel_search_masks.svg", "kernel_search"),
+        cp_error=picture("cp_error.svg", "kernel_search"),
+        kernels=picture("kernel_search_kernels.png", "kernel_search"),
+        tradeoff=picture("kernel_search_tradeoff.svg", "kernel_search"),
     log:
         f"{LOGS}/kernel_search_figures.log",
     params:

@@ -229,12 +229,10 @@ rule low_rank_figures:
     input:
         rules.low_rank_tables.output,
     output:
-        tradeoff=report(
-            f"{FIGURES}/low_rank_tradeoff.svg", caption="../report/low_rank_tradeoff.rst", category="low_rank"
-        ),
-        bases=report(f"{FIGURES}/low_rank_bases.svg", caption="../report/low_rank_bases.rst", category="low_rank"),
-        curves=report(f"{FIGURES}/low_rank_curves.svg", caption="../report/low_rank_curves.rst", category="low_rank"),
-        filters=report(f"{FIGURES}/low_rank_filters.png", caption="../report/low_rank_filters.rst", category="low_rank"),
+        tradeoff=picture("low_rank_tradeoff.svg", "low_rank"),
+        bases=picture("low_rank_bases.svg", "low_rank"),
+        curves=picture("low_rank_curves.svg", "low_rank"),
+        filters=picture("low_rank_filters.png", "low_rank"),
     log:
         f"{LOGS}/low_rank_figures.log",
     params:

@@ -146,11 +146,11 @@ rule merging_figures:
     input:
         rules.merging_tables.output,
     output:
-        time=report(f"{FIGURES}/merging_time.svg", caption="../report/merging_time.rst", category="merging"),
-        params=report(f"{FIGURES}/merging_params.svg", caption="../report/merging_params.rst", category="merging"),
-        accuracy=report(f"{FIGURES}/merging_accuracy.svg", caption="../report/merging_accuracy.rst", category="merging"),
-        curves=report(f"{FIGURES}/merging_curves.svg", caption="../report/merging_curves.rst", category="merging"),
-        channels=report(f"{FIGURES}/merging_channels.svg", caption="../report/merging_channels.rst", category="merging"),
+        time=picture("merging_time.svg", "merging"),
+        params=picture("merging_params.svg", "merging"),
+        accuracy=picture("merging_accuracy.svg", "merging"),
+        curves=picture("merging_curves.svg", "merging"),
+        channels=picture("merging_channels.svg", "merging"),
     log:
         f"{LOGS}/merging_figures.log",
     params:

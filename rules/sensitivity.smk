@@ -162,17 +162,9 @@ rule sensitivity_figures:
     input:
         rules.sensitivity_tables.output,
     output:
-        accuracy=report(
-            f"{FIGURES}/sensitivity_accuracy.svg",
-            caption="../report/sensitivity_accuracy.rst",
-            category="sensitivity",
-        ),
-        noise=report(
-            f"{FIGURES}/sensitivity_noise.svg", caption="../report/sensitivity_noise.rst", category="sensitivity"
-        ),
-        error=report(
-            f"{FIGURES}/sensitivity_error.svg", caption="../report/sensitivity_error.rst", category="sensitivity"
-        ),
+        accuracy=picture("sensitivity_accuracy.svg", "sensitivity"),
+        noise=picture("sensitivity_noise.svg", "sensitivity"),
+        error=picture("sensitivity_error.svg", "sensitivity"),
     log:
         f"{LOGS}/sensitivity_figures.log",
     params:
