@@ -69,10 +69,8 @@ if OWN:
 USED = [name for name in dict.fromkeys([*config["baselines"], config["teacher"]["model"]]) if name in CHECKPOINTS]
 
 
-def input_provenance(wildcards=None):
-    """Provenance records of the external inputs that this run uses."""
-    return [rules.fetch_data.output.provenance, *map(checkpoint_provenance, USED)]
+# Records of the external inputs that this run uses.
+INPUT_PROVENANCE = [rules.fetch_data.output.provenance, *map(checkpoint_provenance, USED)]
 
-
-TARGETS += [rules.fetch_data.output, input_provenance()]
+TARGETS += [rules.fetch_data.output, INPUT_PROVENANCE]
 TARGETS += [checkpoint_file(name) for name in USED]

@@ -39,7 +39,7 @@ rule report_page:
     input:
         tables=made("tables", ".csv"),
         figures=made("figures"),
-        provenance=input_provenance(),
+        provenance=INPUT_PROVENANCE,
         metrics=rules.baseline_tables.input.metrics,
         records=made("metrics", ".json"),
         histories=made("histories", ".csv"),

@@ -10,6 +10,5 @@ with job(snakemake):
     summary = {}
     for path in snakemake.input:
         record = read_json(path)
-        if "test_accuracy" in record:
-            summary.setdefault(record["study"], {})[record["variant"]] = record["test_accuracy"]
+        summary.setdefault(record["study"], {})[record["variant"]] = record["test_accuracy"]
     write_json(summary, Path(snakemake.output.summary))
