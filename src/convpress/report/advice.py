@@ -112,13 +112,12 @@ def _cheapest(choice: Choice, dense: dict, kind: str) -> Card:
     if row is None:
         return title, "None", near or f"No variant {_within(kind)} {_none([cost])}."
     known = not say.absent(dense[cost.column])
-    value = {"params": say.count, "macs": say.count, "latency_ms": say.milliseconds}[cost.column]
     unit = {"params": " parameters", "macs": " multiply-accumulates", "latency_ms": " a batch"}[cost.column]
-    before = f", uncompressed {value(dense[cost.column])}" if known else ""
+    before = f", uncompressed {cost.show(dense[cost.column])}" if known else ""
     also = _stored(row, dense) if cost.column == "params" else ""
     also += f", {speed}" if cost.column != "latency_ms" and (speed := _speed(row, dense)) else ""
     won = _won(row, dense, cost) or say.MISSING
-    small = f"{name(row)}: {value(row[cost.column])}{unit}{before}{also}; {_accuracy(row)}."
+    small = f"{name(row)}: {cost.show(row[cost.column])}{unit}{before}{also}; {_accuracy(row)}."
     return title, won, " ".join(filter(None, (small, near)))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -56,7 +57,7 @@ FARTHEST = 0.15
 
 @dataclass(frozen=True)
 class Cost:
-    """One thing that a network costs: its column, its name, its axis, how the winner and the comparison are called."""
+    """One thing that a network costs: its column, name and axis, how winner and comparison are called, its numbers."""
 
     column: str
     name: str
@@ -64,6 +65,7 @@ class Cost:
     cheapest: str
     less: str
     verb: str = "is"
+    show: Callable[[Any], str] = say.count
 
     def gain(self, ratio: str = "") -> str:
         """A verb with what is cheaper: `is 2.00× smaller`, `takes fewer MACs`."""
@@ -73,11 +75,11 @@ class Cost:
 COSTS = (
     Cost("params", "Parameters", "Parameters", "Smallest", "smaller"),
     Cost("macs", "MACs", "Multiply-accumulates for one image", "Fewest MACs", "fewer MACs", "takes"),
-    Cost("latency_ms", "Milliseconds", "Milliseconds a batch, float32", "Fastest", "faster"),
+    Cost("latency_ms", "Milliseconds", "Milliseconds a batch, float32", "Fastest", "faster", show=say.milliseconds),
 )
 """What pictures have a panel for."""
 
-FILE = Cost("bytes", "File", "Bytes of the file", "Smallest file", "smaller")
+FILE = Cost("bytes", "File", "Bytes of the file", "Smallest file", "smaller", show=say.size)
 """Parameters with the index that finds them: what shares weights can be small in the one and large in the other."""
 
 ALL_COSTS = (*COSTS, FILE)

@@ -81,8 +81,7 @@ def _nearest_rival(beaten: pd.DataFrame, peer: dict, cost: Cost) -> dict:
 
 def _beside(peer: dict, row: dict, cost: Cost) -> str:
     """Cost and accuracy of a peer and of the one of ours that it beats; it may be less accurate by chance."""
-    shown = {"bytes": say.size, "latency_ms": say.milliseconds}.get(cost.column, say.count)
-    theirs, ours = (f"{shown(one[cost.column])} at {say.percent(one['test_accuracy'])}" for one in (peer, row))
+    theirs, ours = (f"{cost.show(one[cost.column])} at {say.percent(one['test_accuracy'])}" for one in (peer, row))
     chance = ", accuracies within chance" if peer["test_accuracy"] < row["test_accuracy"] else ""
     return f"{theirs}, {row['variant']} {ours}{chance}"
 
