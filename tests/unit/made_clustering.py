@@ -43,10 +43,9 @@ def finetuned(replicated=("tied",)):
 
 
 def norms(dense=2.0):
-    layers = [("baseline", dense), ("unit_norm-s0", 1.05)]
-    return pd.DataFrame([(n, "conv1", f, norm) for n, norm in layers for f in range(4)], columns=list("abcd")).set_axis(
-        ["network", "layer", "filter", "norm"], axis=1
-    )
+    networks = [("baseline", dense), ("unit_norm-s0", 1.05)]
+    rows = [(network, "conv1", number, norm) for network, norm in networks for number in range(4)]
+    return pd.DataFrame(rows, columns=["network", "layer", "filter", "norm"])
 
 
 def sweep(kind, accuracies):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from convpress.report import wording as say
 from convpress.report.clustering.findings import (
     NAME,
@@ -115,14 +117,13 @@ def build(run: Run) -> Content:
     content.findings += sweep_findings(*sweeps.values())
     content.findings += norms_findings(run.table("clustering_norms", ("network", "layer", "filter", "norm")), frame)
     run.add_figures(FIGURES, content)
-    network = "" if comparable(run) else "ResNet-20"
-    content.seed, content.seed_note = beside(run, NAME, network)
+    content.seed, content.seed_note = beside(run, NAME, "" if comparable(run, frame) else "ResNet-20")
     return content
 
 
-def comparable(run: Run) -> bool:
-    """Whether the seed's figures and the targets are for the study's network: its checkpoint was used, and for it."""
-    ours, known = variant_row(trained(run), "baseline"), run.table("baselines", ("model", "variant", "params"))
+def comparable(run: Run, frame: pd.DataFrame) -> bool:
+    """Whether the seed's figures are for the study's network: its checkpoint was used, and for it."""
+    ours, known = variant_row(frame, "baseline"), run.table("baselines", ("model", "variant", "params"))
     same = known[(known["variant"] == "baseline") & (known["params"] == ours["params"])] if ours else known[:0]
     return run.used(REFERENCE_CHECKPOINT) and set(same["model"]) <= {"resnet20"}
 

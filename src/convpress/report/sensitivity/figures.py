@@ -55,7 +55,8 @@ def draw_all(tables: Mapping[str, pd.DataFrame], paths: Mapping[str, Path]) -> N
         draw[name](path)
 
 
-def _columns(frame: pd.DataFrame) -> list[str]:
+def _families(frame: pd.DataFrame) -> list[str]:
+    """The decompositions that are there, in the order of the columns of a picture."""
     present = list(dict.fromkeys(frame["decomposition"]))
     return [name for name in FAMILIES if name in present] + [name for name in present if name not in FAMILIES]
 
@@ -96,7 +97,7 @@ def draw_accuracy(table: pd.DataFrame | None, path: Path | str) -> None:
         if frame.empty:
             style.save_empty(path, "No variants in this run")
             return
-        families = _columns(frame)
+        families = _families(frame)
         figure = style.new_figure(max(style.WIDTH, 2.4 * len(families)), 6.0)
         grid = figure.subplots(2, len(families), sharey=True, squeeze=False)
         panels = [
@@ -199,7 +200,7 @@ def draw_noise(table: pd.DataFrame | None, path: Path | str) -> None:
         if frame.empty:
             style.save_empty(path, "No noise curves in this run")
             return
-        families = _columns(frame)
+        families = _families(frame)
         cells = [
             (f"{FAMILIES.get(family, family)}, {model} {compression}×", part)
             for (model, compression), network in frame.groupby(["model", "compression"], sort=False)
@@ -248,7 +249,7 @@ def draw_error(table: pd.DataFrame | None, path: Path | str) -> None:
         frame = frame.assign(
             ratio=frame["dense_params"] / frame["params"], allowed=frame["corrected_error"] / frame["relative_error"]
         )
-        families = _columns(frame)
+        families = _families(frame)
         looks = dict(zip(dict.fromkeys(frame["model"]), itertools.cycle(NETWORKS), strict=False))
         figure = style.new_figure(max(style.WIDTH, 2.4 * len(families)), 4.2)
         grid = figure.subplots(2, len(families), sharex=True, sharey="row", squeeze=False, height_ratios=(2.2, 1))

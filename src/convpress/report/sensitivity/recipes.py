@@ -107,7 +107,7 @@ def against_untrained(study: pd.DataFrame) -> list[str]:
     ]
 
 
-def untrained_summary(study: pd.DataFrame, where: Callable[[dict[str, Any]], str], scope: str = "") -> list[str]:
+def untrained_summary(study: pd.DataFrame, where: Callable[[dict[str, Any]], str], scope: str) -> list[str]:
     """The same in one sentence with two numbers a network at most.
 
     `where` names a network, `scope` what all of them share (`resnet20 at 2×`) where the names do not say it.
