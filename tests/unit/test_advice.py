@@ -35,42 +35,42 @@ def test_advice_is_computed_from_the_table(compared_run: Path) -> None:
     assert "by parameters (190.0" in ours_and_peer.sentences[0]
 
 
-def line(frame: pd.DataFrame, network: str) -> str:
-    return advice(frame, network).line.replace(wording.SPACE, " ")
+def short(frame: pd.DataFrame, network: str) -> list[str]:
+    return [sentence.replace(wording.SPACE, " ") for sentence in advice(frame, network).short]
 
 
-def test_all_stands_in_a_line(compared_run: Path) -> None:
+def test_all_stands_in_short(compared_run: Path) -> None:
     frame = frame_of(compared_run)
-    assert line(frame, "resnet32") == (
+    assert short(frame, "resnet32") == [
         "small (merging) is 2.00× smaller, takes 2.00× fewer MACs and is 1.41× faster, without a significant loss "
         "(−0.40 points)."
-    )
-    assert line(frame, "resnet20").endswith(
+    ]
+    assert short(frame, "resnet20")[-1] == (
         "Ahead of ours: peer group-norm by parameters (190.0 k at 92.90 %, good 380.0 k at 93.50 %, accuracies within "
         "chance) and MACs (19.0 M at 92.90 %, good 38.0 M at 93.50 %, accuracies within chance)."
     )
 
 
-def test_the_line_names_what_comes_near_and_what_does_not(compared_run: Path) -> None:
+def test_a_sentence_each_names_what_comes_near_and_what_does_not(compared_run: Path) -> None:
     frame = frame_of(compared_run)
     lost = frame["variant"] == "small"
     frame.loc[lost, ["delta_control", "mcnemar_p"]] = (-0.009, 0.01)
     near, far = (
         "small (merging) is 2.00× smaller, takes 2.00× fewer MACs and is 1.41× faster, for −0.90 points.",
-        "no variant within 1 point of the control is faster by more than 5 %.",
+        "No variant within 1 point of the control is faster by more than 5 %.",
     )
     kept = (
         "good (sensitivity) is 1.05× smaller, takes 1.05× fewer MACs and is about as fast as uncompressed, without a "
-        "significant loss (+0.50 points)"
+        "significant loss (+0.50 points)."
     )
-    assert line(frame, "resnet32") == f"{kept}; {near}"
+    assert short(frame, "resnet32") == [kept, near]
     alone = frame[frame["variant"] != "good"]
-    assert line(alone, "resnet32") == near
+    assert short(alone, "resnet32") == [near]
     frame.loc[lost, "delta_control"] = -0.02
-    assert line(frame, "resnet32") == f"{kept}; {far}"
+    assert short(frame, "resnet32") == [kept, far]
     alone = frame[frame["variant"] != "good"]
     none = "is smaller, takes fewer MACs or is faster"
-    assert line(alone, "resnet32") == far.replace("no variant", "No variant").replace("is faster", none)
+    assert short(alone, "resnet32") == [far.replace("is faster", none)]
 
 
 @pytest.mark.parametrize(("params", "named"), [(195e3, "other"), (185e3, "small")])
@@ -277,15 +277,14 @@ def test_a_file_that_shrinks_less_than_the_parameters_is_told_and_little_is_no_g
     frame.loc[small, "bytes"] *= 1.5
     assert (
         "small (merging) is 2.00× smaller (its file 1.33×), takes 2.00× fewer MACs and is 1.41× faster, without"
-        in line(frame, "resnet20")
+        in short(frame, "resnet20")[0]
     )
     dense = frame.loc[frame["study"] == "control", ["params", "macs", "latency_ms"]].iloc[0]
     frame.loc[small, ["params", "macs", "latency_ms"]] = (dense * 0.96).to_numpy()
     frame = frame[frame["variant"] != "good"]
-    assert (
-        line(frame, "resnet20")
-        == "No variant within 1 point of the control is smaller, takes fewer MACs or is faster by more than 5 %."
-    )
+    assert short(frame, "resnet20") == [
+        "No variant within 1 point of the control is smaller, takes fewer MACs or is faster by more than 5 %."
+    ]
 
 
 def test_points_of_a_sweep_are_no_seeds_of_the_variant_that_bears_their_name(

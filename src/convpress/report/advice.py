@@ -23,10 +23,10 @@ NEAR = 0.01
 
 @dataclass(frozen=True)
 class Advice:
-    """For one network: all in a line; label, large number and small print of what to use when; sentences on peers."""
+    """For one network: what to use when, a sentence each; label, large number and small print; sentences on peers."""
 
     network: str
-    line: str
+    short: list[str]
     cards: list[Card]
     sentences: list[str]
 
@@ -45,10 +45,10 @@ def advice(frame: pd.DataFrame, network: str) -> Advice:
     rows = frame[frame["model"] == network]
     variants = rows[~rows["study"].isin(REFERENCES)]
     if variants.empty:
-        return Advice(network, "", [], [])
+        return Advice(network, [], [], [])
     control, kind = reference(rows)
     dense = records(rows[rows["study"].isin(REFERENCES)])[0] if control else None
-    cards, line = [_most_accurate(variants, control, kind, dense)], []
+    cards, short = [_most_accurate(variants, control, kind, dense)], []
     if control and dense and not say.absent(control["ci_low"]):
         unharmed = variants[_unharmed(variants, control, kind)]
         wanted = [cost for cost in COSTS if variants[cost.column].notna().any()]
@@ -56,8 +56,8 @@ def advice(frame: pd.DataFrame, network: str) -> Advice:
         near = variants[variants["delta_control"].fillna(lost) >= -NEAR - 1e-9]
         chosen = [_choice(unharmed, near, dense, cost) for cost in wanted]
         cards = [_cheapest(choice, dense, kind) for choice in chosen] + cards
-        line = _in_short(chosen, dense, kind)
-    return Advice(network, " ".join(line + leading(rows)), cards, ahead(rows))
+        short = _in_short(chosen, dense, kind)
+    return Advice(network, short + leading(rows), cards, ahead(rows))
 
 
 def _unharmed(variants: pd.DataFrame, control: dict, kind: str) -> pd.Series:
@@ -80,7 +80,7 @@ def _choice(unharmed: pd.DataFrame, near: pd.DataFrame, dense: dict, cost: Cost)
 
 
 def _in_short(chosen: Sequence[Choice], dense: dict, kind: str) -> list[str]:
-    """A sentence: which variants are smaller, take fewer operations and are faster, and what they lose."""
+    """A sentence a variant that is smaller, takes fewer operations or is faster, and what it loses."""
     parts = []
     for harmless in (True, False):
         given = [(choice.harmless if harmless else choice.near, choice.cost) for choice in chosen]
@@ -88,11 +88,10 @@ def _in_short(chosen: Sequence[Choice], dense: dict, kind: str) -> list[str]:
             alike = [(row, cost) for row, cost in given if row and name(row) == called]
             lost = _lost(alike[0][0], kind)
             loss = f"without {_loss(kind)} ({lost})" if harmless else f"for {lost}"
-            parts.append(f"{called} {_gains(alike, dense)}, {loss}")
+            parts.append(f"{called} {_gains(alike, dense)}, {loss}.")
     if missing := [choice.cost for choice in chosen if not choice.harmless and not choice.near]:
-        parts.append(f"no variant {_within(kind)} {_none(missing)}")
-    text = "; ".join(parts)
-    return [f"{text[:1].upper()}{text[1:]}." if text.startswith("no ") else f"{text}."] if text else []
+        parts.append(f"No variant {_within(kind)} {_none(missing)}.")
+    return parts
 
 
 def _gains(alike: Sequence[tuple[dict, Cost]], dense: dict) -> str:

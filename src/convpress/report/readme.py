@@ -59,10 +59,10 @@ def results(tables: Path, reference: Path, benchmarks: Path) -> str:
 
 
 def _advice(run: Run) -> str:
-    """A line a network, as on the page, and what it rests on."""
+    """A list a network, as on the page, and what it rests on."""
     frame = compared(run)
     given = (advice(frame, network) for network in (networks(frame) if len(frame) else ()))
-    lines = "\n".join(f"- {found.network}: {found.line}" for found in given if found.line)
+    lines = "\n".join("\n  - ".join([f"- {found.network}", *found.short]) for found in given if found.short)
     return lines and f"{lines}\n\n{BASIS.format(setting=setting(frame))}"
 
 
