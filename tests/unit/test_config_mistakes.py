@@ -45,6 +45,11 @@ from convpress.errors import ConvpressError
         ("models.resnet20.checkpoint", None, r"models\.resnet20: give either a checkpoint or a training recipe"),
         ("peers.models", ["resnet33"], r"peers\.models\.0: no model 'resnet33'; models has \['alexnet'"),
         (
+            "sensitivity.grids.long.models",
+            ["resnet20", "resnet33"],
+            r"sensitivity\.grids\.long\.models\.1: no model 'resnet33'; models has \['alexnet'",
+        ),
+        (
             "peers.methods",
             ["magic"],
             r"peers\.methods\.0: .*'cp' or 'tucker', found 'magic'",

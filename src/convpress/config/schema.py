@@ -123,7 +123,8 @@ class Config(Section):
         used |= {f"merging.variants.{name}.model": entry.model for name, entry in variants if entry.model}
         used |= {f"baselines.{i}": name for i, name in enumerate(self.baselines)}
         used |= {f"peers.models.{i}": name for i, name in enumerate(self.peers.models if self.peers else [])}
-        used |= {f"sensitivity.grids: {name}": name for name in self.sensitivity.models}
+        grids = {name: grid.models for name, grid in self.sensitivity.grids.items() if grid}
+        used |= {f"sensitivity.grids.{key}.models.{i}": name for key in grids for i, name in enumerate(grids[key])}
         for place, name in used.items():
             if name not in self.models:
                 raise ValueError(f"{place}: no model {name!r}; models has {sorted(self.models)}")
