@@ -80,6 +80,12 @@ from convpress.errors import ConvpressError
         ("compute_for", {"alexnet": {"threads": 0}}, r"compute_for\.alexnet\.threads: .*greater than or equal to 1"),
         ("low_rank.l2.distillation", 0.5, r"low_rank\.l2\.distillation is 0\.5; no teacher is heard there"),
         ("models.alexnet.training.distillation", 0.5, r"models\.alexnet\.training\.distillation is 0\.5"),
+        ("control.epochs", 0, r"^params: control\.epochs is 0; .* give it 1 or more$"),
+        (
+            "kernel_search.finetune_cp.epochs",
+            0,
+            r"finetune_cp\.epochs is 0, but a teacher .*; give it 1 or more, or kernel_search\.finetune_cp\.dist",
+        ),
         ("low_rank.model", "alexnot", r"low_rank\.model: no model 'alexnot'; models has \['alexnet'"),
         ("data", None, r"^data: field required"),
         ("baselines", ["resnet20", "resnet32", "resnet56"], r"baselines: lacks \['alexnet'\], which studies compress"),

@@ -153,7 +153,9 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _controls_differ(self) -> Config:
+    def _controls_are_trained_and_differ(self) -> Config:
+        if not self.control.epochs:
+            raise ValueError("control.epochs is 0; the control is the baseline trained further, give it 1 or more")
         controls = {model: known for model, known in self.controls().items() if model != self.low_rank.model}
         for model, lengths in self.control_lengths.items():
             if not lengths:
@@ -178,6 +180,12 @@ class Config(Section):
             if recipe and recipe.distillation:
                 raise ValueError(
                     f"{place}.distillation is {recipe.distillation:g}; no teacher is heard there, set it to 0"
+                )
+        for place, recipe in self._trained():
+            if recipe.distillation and not recipe.epochs and place != "low_rank.ce":  # scaled to at least 1
+                raise ValueError(
+                    f"{place}.epochs is 0, but a teacher is heard for an epoch at least; give it 1 or more, or "
+                    f"{place}.distillation 0"
                 )
         return self
 
