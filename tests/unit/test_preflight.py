@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from made_config import PARAMS, changed
+from torch import nn
 
 from convpress.config.schema import load_config
 from convpress.errors import ConvpressError
 from convpress.files import sha256_file
 from convpress.inputs import mirror_folders
-from convpress.models.registry import create_model
+from convpress.models.registry import MODELS, create_model
 from convpress.workflow.places import checkpoint_places
 from convpress.workflow.preflight import check_layers
 
@@ -77,12 +78,36 @@ from convpress.workflow.preflight import check_layers
             r"^compute\.threads: 100000000 is more than any machine .*; give 1024 at most",
         ),
         ("compute_for", {"alexnet": {"threads": 1025}}, r"^compute_for\.alexnet\.threads: 1025 is more than"),
-        ("models.resnet20.architecture", "resnet21", r"models\.resnet20: there is no model 'resnet21'.*resnet20"),
+        (
+            "models.resnet20.architecture",
+            "resnet21",
+            r"^models\.resnet20\.architecture: there is no 'resnet21'; alexnet, resnet20, .* of your own when src/.*",
+        ),
+        (
+            "models.alexnet.arguments.num_classes",
+            100,
+            r"^models\.alexnet: the network answers .* \(100,\), but the images are of 10 classes; give it",
+        ),
     ],
 )
 def test_impossible_layers_and_ranks_name_what_is_possible(path, value, words):
     with pytest.raises(ConvpressError, match=words):
         check_layers(load_config(changed(path, value)).model_dump(mode="json"))
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (nn.Linear(5, 10), r"^models\.mine: the network cannot answer an image of 3 x 32 x 32 \(mat1 and mat2 shapes"),
+        (nn.LazyLinear(10), None),
+    ],
+)
+def test_a_network_takes_the_images_of_the_data_sets(monkeypatch, layer, words):
+    monkeypatch.setitem(MODELS, "mine", lambda: nn.Sequential(nn.Flatten(), layer))
+    mine = {"architecture": "mine", "training": PARAMS["models"]["alexnet"]["training"]}
+    config = load_config(PARAMS | {"models": {"mine": mine} | PARAMS["models"]}).model_dump(mode="json")
+    with pytest.raises(ConvpressError, match=words) if words else nullcontext():
+        check_layers(config)
 
 
 def test_peers_that_factorise_need_no_residual_blocks():

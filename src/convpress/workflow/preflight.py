@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 import warnings
@@ -29,11 +30,14 @@ from convpress.layers.surgery import find_conv
 from convpress.measure import count_macs
 from convpress.merging.allocation import LEVELS
 from convpress.merging.networks import block_inputs
-from convpress.models.registry import create_model
+from convpress.models.registry import MODELS, TORCHVISION, create_model
+from convpress.predict import logits_of
 from convpress.residual_blocks import channel_macs, inner, residual_blocks
 from convpress.sensitivity import ranks_of_layers
 from convpress.workflow.places import checkpoint_places
 
+IMAGE, CLASSES = (3, 32, 32), 10
+"""Of both data sets."""
 MOST_THREADS = 1024
 COUNTER = "num_batches_tracked"
 """What old checkpoints lack."""
@@ -47,6 +51,7 @@ def check_layers(config: Mapping[str, Any]) -> None:
     _check_threads(config)
     for name, entry in config["models"].items():
         model = _create(name, entry)
+        _check_answer(name, model)
         weighted = _check_checkpoint(name, entry, model)
         _check_kernel_search(name, model, config["kernel_search"])
         _check_sensitivity(name, model, config["sensitivity"])
@@ -71,11 +76,16 @@ def _check_threads(config: Mapping[str, Any]) -> None:
 
 def _create(name: str, entry: Mapping[str, Any]) -> nn.Module:
     """The network of an entry of models, which has weights in every layer."""
-    arguments = entry["arguments"]
+    architecture, arguments = entry["architecture"], entry["arguments"]
+    if architecture not in MODELS and not architecture.startswith(TORCHVISION):
+        raise ConvpressError(
+            f"models.{name}.architecture: there is no {architecture!r}; {', '.join(sorted(MODELS))} and "
+            "torchvision/NAME are known, and one of your own when src/convpress/models/__init__.py imports its file"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of layers without weights, which are refused below
-            model = create_model(entry["architecture"], **arguments)
+            model = create_model(architecture, **arguments)
     except ConvpressError as error:
         for key, value in arguments.items():
             if isinstance(value, str) and re.fullmatch(r"-?\d+(\.\d+)?", value):
@@ -91,6 +101,24 @@ def _create(name: str, entry: Mapping[str, Any]) -> nn.Module:
             f"models.{name}.arguments: {dict(arguments)} leave {empty} empty; give sizes of at least 1"
         )
     return model
+
+
+def _check_answer(name: str, model: nn.Module) -> None:
+    """The network takes the images of the data sets, and has a logit for each of their classes."""
+    try:
+        with torch.no_grad():
+            shape = tuple(logits_of(copy.deepcopy(model).eval()(torch.zeros(1, *IMAGE))).shape)
+    except Exception as error:  # networks refuse images in words of their own, by assertions too
+        reason = str(error) or type(error).__name__
+        raise ConvpressError(
+            f"models.{name}: the network cannot answer an image of {' x '.join(map(str, IMAGE))} ({reason}); name one "
+            "that takes such images, or give arguments with which it does"
+        ) from None
+    if shape != (1, CLASSES):
+        raise ConvpressError(
+            f"models.{name}: the network answers an image with numbers of shape {shape[1:]}, but the images are of "
+            f"{CLASSES} classes; give it the argument that sets their number, as num_classes of torchvision's networks"
+        )
 
 
 def _check_kernel_search(name: str, model: nn.Module, study: Mapping[str, Any]) -> None:
@@ -158,7 +186,7 @@ def _check_merging(name: str, model: nn.Module, study: Mapping[str, Any]) -> Non
 
 
 @torch.no_grad()
-def _largest_divisor(model: nn.Module, shape: tuple[int, ...] = (3, 32, 32)) -> float:
+def _largest_divisor(model: nn.Module, shape: tuple[int, ...] = IMAGE) -> float:
     """How many times fewer multiply-accumulates `model` has when each block keeps the fewest channels of `LEVELS`."""
     blocks = residual_blocks(model)
     inputs = block_inputs(model, torch.zeros(1, *shape), list(blocks))
