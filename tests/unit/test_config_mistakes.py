@@ -110,6 +110,12 @@ from convpress.errors import ConvpressError
         ),
         ("kernel_search.layers", ["layer1.1.conv2"] * 2, r"kernel_search\.layers: 'layer1\.1\.conv2' stands .* twice"),
         ("low_rank.layers", ["features.3"] * 4, r"low_rank\.layers: 'features\.3' stands there twice; name it once"),
+        ("low_rank.comparison.penalties", [0.0, 0.1, 0.0], r"low_rank\.comparison\.penalties: 0\.0 stands there twice"),
+        (
+            "sensitivity.grids.long.decompositions",
+            ["tucker", "tucker"],
+            r"sensitivity: grids: resnet32-tucker-3x-corrected-long is there twice; name each entry of a list once",
+        ),
         (
             "clustering.groups",
             [{"name": "a", "layers": ["conv1"] * 2}],

@@ -94,7 +94,7 @@ def test_the_quickstart_has_every_family_and_treatment():
 
 def test_two_grids_with_the_same_variant_are_refused():
     grids = {"first": FIRST, "again": FIRST}
-    with pytest.raises(ValidationError, match="grids: two of them give resnet20-cp-2x-plain; one of them needs"):
+    with pytest.raises(ValidationError, match="grids: resnet20-cp-2x-plain is there twice; name each entry"):
         SensitivityConfig(**{**STUDY, "grids": grids})
 
 

@@ -59,6 +59,7 @@ def _with_entries_once(config: Config) -> Iterator[tuple[str, Sequence[Any]]]:
     yield "merging.train", config.merging.train
     yield from ((f"merging.variants.{name}.replicates", v.replicates) for name, v in config.merging.variants.items())
     yield "low_rank.layers", config.low_rank.layers
+    yield "low_rank.comparison.penalties", config.low_rank.comparison.penalties
 
 
 def check_replicates(config: Config) -> None:

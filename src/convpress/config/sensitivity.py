@@ -132,7 +132,10 @@ class SensitivityConfig(Section):
                     words = [model, kind, f"{ratio}x", treatment, grid.suffix, f"s{replicate}" if replicate else ""]
                     name = "-".join(word for word in words if word)
                     if name in found:
-                        raise ValueError(f"grids: two of them give {name}; one of them needs another suffix")
+                        raise ValueError(
+                            f"grids: {name} is there twice; name each entry of a list once, and give one of two grids "
+                            "another suffix"
+                        )
                     recipe = grid.training or self.training
                     found[name] = Variant(model, kind, ratio, grid.allocate, treatment, replicate, grid.suffix, recipe)
         return found
