@@ -245,8 +245,8 @@ rule baseline_tables:
 
 TARGETS += [rules.baseline_tables.input, rules.baseline_tables.output, rules.baseline_latency.output]
 TARGETS += expand(rules.teacher_logits.output.logits, view=range(checked.teacher_views()))
-TARGETS += expand(rules.import_baseline.output, model=[name for name in config["baselines"] if name in CHECKPOINTS])
-TARGETS += expand(rules.train_baseline.output, model=[name for name in config["baselines"] if name in TRAINED])
+TARGETS += expand(rules.import_baseline.output, model=IMPORTED)
+TARGETS += expand(rules.train_baseline.output, model=[name for name in USED if name in TRAINED])
 TARGETS += expand(rules.finetune.output, model=CONTROLS) + expand(
     rules.finetune_further_control.output, control=FURTHER
 )

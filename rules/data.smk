@@ -66,11 +66,13 @@ if OWN:
             "../scripts/record_checkpoint.py"
 
 
-USED = [name for name in dict.fromkeys([*config["baselines"], config["teacher"]["model"]]) if name in CHECKPOINTS]
+# Baselines, and a teacher that is none of them, where a training listens to it.
+USED = list(dict.fromkeys([*config["baselines"], *([config["teacher"]["model"]] if checked.teacher_views() else [])]))
+IMPORTED = [name for name in USED if name in CHECKPOINTS]
 
 
 # Records of the external inputs that this run uses.
-INPUT_PROVENANCE = [rules.fetch_data.output.provenance, *map(checkpoint_provenance, USED)]
+INPUT_PROVENANCE = [rules.fetch_data.output.provenance, *map(checkpoint_provenance, IMPORTED)]
 
 TARGETS += [rules.fetch_data.output, INPUT_PROVENANCE]
-TARGETS += [checkpoint_file(name) for name in USED]
+TARGETS += [checkpoint_file(name) for name in IMPORTED]

@@ -64,10 +64,12 @@ def whole_run(tmp_path_factory) -> list[Job]:
 
 @pytest.fixture(scope="module")
 def own_run(tmp_path_factory) -> list[Job]:
-    """Every job of a run that starts from a checkpoint of one's own."""
+    """Every job of a run that starts from a checkpoint of one's own, taught by a network that is no baseline."""
     project = tiny_project(tmp_path_factory.mktemp("own") / "project")
     own_checkpoint(project, "resnet8", width=4)
-    project.write("own.yaml", json.dumps({"models": {"resnet8": {"checkpoint": "mine/resnet8.th", "training": None}}}))
+    tutor = {"architecture": "resnet8", "training": {"epochs": 1, "lr": 0.1}}
+    models = {"resnet8": {"checkpoint": "mine/resnet8.th", "training": None}, "tutor": tutor}
+    project.write("own.yaml", json.dumps({"models": models, "teacher": {"model": "tutor"}}))
     return project.listed("-n", overlay=(*TINY, "own.yaml"))
 
 
