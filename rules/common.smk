@@ -14,6 +14,7 @@ from convpress.errors import ConvpressError
 from convpress.files import sha256_file
 from convpress.workflow.startup import (
     check_networks,
+    check_python,
     check_whole,
     check_writable,
     keep_freed_memory,
@@ -25,6 +26,7 @@ from convpress.workflow.startup import (
 )
 
 try:
+    check_python(sys.executable)
     if workflow.is_main_process:
         check_keys(map(Path, workflow.configfiles))
     checked = load_config(config)

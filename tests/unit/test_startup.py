@@ -23,6 +23,7 @@ from convpress.workflow.codehash import code_hash
 from convpress.workflow.startup import (
     ALLOCATOR,
     check_networks,
+    check_python,
     check_whole,
     keep_freed_memory,
     lock_folder,
@@ -48,6 +49,19 @@ time.sleep(60)
 @pytest.fixture
 def config():
     return load_config(yaml.safe_load((ROOT / "params.yaml").read_text())).model_dump(mode="json")
+
+
+@pytest.mark.parametrize("folder", ["my project", "a(1)", "it's", "R&D", "josé", "a-b_c.d+e@f"])
+def test_a_python_that_the_shell_cannot_start_is_refused(tmp_path, folder):
+    """As the shell itself sees it, without quotes around the path."""
+    python = tmp_path / folder / "python"
+    python.parent.mkdir()
+    python.symlink_to("/bin/true")
+    if subprocess.run(f"{python} script.py", shell=True, capture_output=True, check=False).returncode == 0:
+        check_python(str(python))
+    else:
+        with pytest.raises(ConvpressError, match=r"python: the shell cannot start Python .*; move the project to"):
+            check_python(str(python))
 
 
 def test_one_holder_at_a_time(tmp_path):

@@ -38,6 +38,15 @@ TEMPORARY = re.compile(r"\.(\d{1,9})-[0-9a-f]{8}-.+")
 SOURCES = Path(__file__).resolve().parents[2]
 
 
+def check_python(path: str) -> None:
+    """Refuse a Python that no job could be started with: Snakemake puts its path into commands without quotes."""
+    if re.search(r"[\s\"'\\$`&|;<>()]", path):
+        raise ConvpressError(
+            f"{path}: the shell cannot start Python by this path, which has blanks or signs of its own; move the "
+            "project to a folder without them and call make install there"
+        )
+
+
 def check_writable(folder: Path) -> None:
     """Refuse a results folder that cannot be made or written, before anything is computed for it."""
     nearest = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
