@@ -121,6 +121,8 @@ def load(path: Path | str) -> nn.Module:
 
 
 def _read(path: Path | str, with_state: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if Path(path).is_dir():
+        raise ConvpressError(f"{path}: this is a folder; give the model file in it.")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}

@@ -106,7 +106,10 @@ def export(
     target = output or file.with_suffix(".onnx")
     if target.suffix != ".onnx":
         raise ConvpressError(f"{target}: the file to write must end in .onnx.")
-    done = export_file(file, target, input_shape=parse_shape(input_shape), tolerance=tolerance)
+    try:
+        done = export_file(file, target, input_shape=parse_shape(input_shape), tolerance=tolerance)
+    except OSError as error:
+        raise ConvpressError(f"{target}: cannot be written ({error.strerror}); give another OUTPUT.") from error
     if as_json:
         facts = {"file": str(done.path), "bytes": done.bytes, "difference": done.difference, "images": done.images}
         print(json.dumps(facts, indent=1))
@@ -171,7 +174,7 @@ def measure_accuracy(file: Path, data: str, threads: int | None = None) -> dict[
     """Accuracy of a model file on the test images of a data set, with its Wilson interval.
 
     Raises:
-        ConvpressError: no model file, no such data set, or images that do not fit the network.
+        ConvpressError: no model file, no such data set, or images or classes that do not fit the network.
     """
     from typing import get_args
 
@@ -190,18 +193,21 @@ def measure_accuracy(file: Path, data: str, threads: int | None = None) -> dict[
         raise ConvpressError(f"--data is {data!r}; {allowed}, or the path of a file of that name, is allowed.")
     model = load(file)
     if not path.is_file():
-        raise ConvpressError(
-            f"{path}: these images are not here; `snakemake {path}` in the project's folder fetches them, "
-            "or give another file with --data."
-        )
+        fetching = f"`snakemake {path}` in the project's folder fetches them, or " if data in names else ""
+        raise ConvpressError(f"{path}: these images are not here; {fetching}give another file with --data.")
     if threads:
         torch.set_num_threads(threads)
     _, _, test = load_dataset(path, DataConfig(name=path.stem, validation=1))  # type: ignore[arg-type, call-arg]
     try:
-        right = int((predict(model, test).argmax(1) == test.labels).sum())
+        logits = predict(model, test)
     except Exception as error:  # a network may refuse the images in words of its own
         raise ConvpressError(f"{file}: the images of {path} do not fit this network ({_reason(error)}).") from error
-    accuracy = wilson(right, len(test))
+    if logits.shape[1:] != (test.num_classes,):
+        raise ConvpressError(
+            f"{file}: this network gives {tuple(logits.shape[1:])} numbers for an image, and {path} has "
+            f"{test.num_classes} classes; evaluate a network that was made for them."
+        )
+    accuracy = wilson(int((logits.argmax(1) == test.labels).sum()), len(test))
     return {
         "file": str(file),
         "data": str(path),

@@ -28,7 +28,7 @@ from convpress.tolerances import TOLERANCE
 
 CHECKED_IMAGES = 100
 
-CIFAR_SIZE, IMAGENET_SHAPE = 32, (3, 224, 224)
+CIFAR_SIZE, IMAGENET_SIZE = 32, 224
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def input_shape_of(model: nn.Module) -> tuple[int, int, int]:
     """
     noted = getattr(uncompiled(model), "convpress_architecture", {"name": ""})
     if noted["name"].startswith(TORCHVISION):
-        size = noted["arguments"].get("image_size", IMAGENET_SHAPE[-1])
+        size = noted["arguments"].get("image_size", IMAGENET_SIZE)
         return (3, size, size)
     if not getattr(MODELS.get(noted["name"]), "__module__", "").startswith("convpress."):
         raise ConvpressError(
@@ -76,6 +76,7 @@ def export(
     Raises:
         ConvpressError: onnxruntime or onnxscript is missing, the network cannot be exported, the images or their shape
             cannot be, or a logit of the file differs by more than `tolerance`; no file is left then.
+        OSError: the file cannot be written.
     """
     if not tolerance >= 0:
         raise ConvpressError(f"tolerance is {tolerance!r}; 0 or more is allowed.")
@@ -114,6 +115,7 @@ def write_onnx(model: nn.Module, path: Path | str, input_shape: Sequence[int]) -
 
     Raises:
         ConvpressError: onnxscript is missing, or the network does something ONNX cannot say.
+        OSError: the file cannot be written.
     """
     _need("onnxscript")
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
@@ -139,6 +141,8 @@ def write_onnx(model: nn.Module, path: Path | str, input_shape: Sequence[int]) -
             # The exporter notes the code it went through, with paths of this machine.
             ClearMetadataAndDocStringPass()(program.model)
             program.save(path, external_data=False)
+    except OSError:  # of the file, not of the network
+        raise
     except Exception as error:  # a network may refuse the images in words of its own
         cause: BaseException = error  # the exporter's own words are a guide to its steps
         while cause.__cause__ is not None:

@@ -148,6 +148,13 @@ def test_export_allows_the_difference_that_one_gives(run, model):
         (["info", "none.safetensors"], "none.safetensors: there is no such model file"),
         (["evaluate", "MODEL"], "data/cifar10.safetensors: these images are not here"),
         (["evaluate", "MODEL", "--data", "mnist"], "--data is 'mnist'; cifar10 or digits"),
+        (["evaluate", "MODEL", "--data", "own/digits.safetensors"], "these images are not here; give another file"),
+        (["info", "."], ".: this is a folder; give the model file in it"),
+        (
+            ["export", "MODEL", "small.safetensors/no.onnx"],
+            "/no.onnx: cannot be written (File exists)",
+        ),
+        (["export", "MODEL", 300 * "x" + ".onnx"], "xx.onnx: cannot be written (File name too long)"),
         (["export", "MODEL", "network.pt"], "network.pt: the file to write must end in .onnx"),
         (["info", "MODEL", "--input-shape", "32"], "--input-shape is '32'; three positive integers"),
         (["info", "MODEL", "--input-shape", "1,32,32"], "do not go through the network"),
@@ -197,6 +204,16 @@ def test_images_that_a_network_refuses_in_its_own_words_are_told(run, tmp_path, 
         assert code == 1
         assert words in err
         assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("network", [lambda: nn.Sequential(nn.Flatten(), nn.Linear(3072, 5)), lambda: nn.ReLU()])
+def test_networks_for_other_classes_have_no_accuracy(run, tmp_path, digits, monkeypatch, network):
+    monkeypatch.setitem(MODELS, "other", network)
+    convpress.save_model(convpress.create_model("other"), tmp_path / "other.safetensors")
+    code, out, err = run("evaluate", tmp_path / "other.safetensors", "--data", digits)
+    assert (code, out) == (1, "")
+    assert "numbers for an image" in err
+    assert "10 classes" in err
 
 
 def test_a_damaged_file_is_named(run, model):
