@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from convpress.compute import Compute, prepare
 from convpress.data import Dataset, crop_and_flip, draw_view
+from convpress.predict import logits_of
 
 BATCH = 125
 """Images a pass: larger batches leave the cache and are a third slower on CPUs."""
@@ -34,5 +35,5 @@ def teacher_logits(
     with torch.autocast(compute.device, torch.bfloat16, enabled=compute.bf16):
         for indices in torch.arange(len(data)).split(BATCH):
             images = crop_and_flip(data.images[indices], draw.at(indices), padding)
-            parts.append(model(data.normalise(images.to(compute.device))).half().cpu())
+            parts.append(logits_of(model(data.normalise(images.to(compute.device)))).half().cpu())
     return torch.cat(parts)

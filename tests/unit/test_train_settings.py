@@ -22,6 +22,14 @@ def test_a_teacher_in_training_answers_as_in_eval_mode(data):
     assert found.dtype == torch.float16
 
 
+def test_a_teacher_may_answer_with_more_than_logits(data):
+    teacher = network().eval()
+    given = {"view": 0, "view_seed": 2, "padding": 0, "flip": False}
+    plain = teacher_logits(teacher, data, CPU, **given)
+    teacher.register_forward_hook(lambda module, inputs, output: {"out": output, "aux": None})
+    assert torch.equal(teacher_logits(teacher, data, CPU, **given), plain)
+
+
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
 def test_a_teacher_answers_in_the_precision_of_the_run(data, precision, dtype):
     teacher, seen = network(), []
