@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from convpress.config.sections import ComputeConfig
+from convpress.errors import ConvpressError
 from convpress.staged_norm import StagedNorms
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,12 @@ def resolve(config: ComputeConfig, steps: int = 0) -> Compute:
 
     The number of threads comes from the configuration alone, never from how many cores happen to be free:
     sums over threads are then always taken in the same order, and results keep their bits.
+
+    Raises:
+        ConvpressError: a GPU is asked for, and there is none.
     """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConvpressError("compute.device is cuda, but torch sees no GPU here; auto takes one where there is one.")
     torch.set_num_threads(config.threads)
     device = config.device
     if device == "auto":

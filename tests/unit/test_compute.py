@@ -10,6 +10,7 @@ from torch import nn
 from convpress import compute, train
 from convpress.compute import Compute, maybe_compile, resolve, training_modes
 from convpress.config.sections import ComputeConfig, TrainingConfig
+from convpress.errors import ConvpressError
 from convpress.train import Trainer
 from small_network import images
 
@@ -57,6 +58,12 @@ def test_what_is_set_is_taken_on_any_machine(machine):
     assert (found.precision, found.compile, found.channels_last) == ("fp32", False, False)
     machine()
     assert resolve(ComputeConfig(threads=1, compile="on")).compile
+
+
+def test_a_gpu_that_is_not_there_is_told_before_anything_is_moved_to_it(machine):
+    machine()
+    with pytest.raises(ConvpressError, match=r"compute\.device is cuda, but torch sees no GPU"):
+        resolve(ComputeConfig(threads=1, device="cuda"))
 
 
 def trained(compiled):
