@@ -140,8 +140,7 @@ def _find_cifar(
     search: _Search, folder: Path, base_url: str, archives: Mapping[str, str], options: Mapping[str, Any]
 ) -> Iterator[_Found]:
     """Yield what might do, the next one only when the one before was no good."""
-    for place in (folder, *search.mirrors):
-        source = "present" if place == folder else "mirror"
+    for source, place in (("present", folder), *(("mirror", mirror) for mirror in search.mirrors)):
         for name, md5 in archives.items():
             path = place / name
             if path.is_file() and search.accept(path, md5_file(path) == md5, "wrong md5"):

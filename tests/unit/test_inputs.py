@@ -45,6 +45,11 @@ def test_mirror_folder_is_taken_unverified_and_found_present_the_next_time(tmp_p
     assert (len(train), len(validation), len(test)) == (5 * RECORDS - 1, 1, RECORDS)
 
 
+def test_the_folder_itself_may_be_a_mirror(tmp_path):
+    binary_folder(tmp_path / "cifar-10-batches-bin", made_batches())
+    assert fetch(tmp_path, tmp_path)["source"] == "mirror"
+
+
 def test_official_archive_goes_before_the_folder_and_is_verified(tmp_path):
     archive = python_archive(tmp_path / "mirror" / "p.tar.gz", made_batches())
     binary_folder(tmp_path / "mirror" / "cifar-10-batches-bin", made_batches())
