@@ -39,6 +39,7 @@ from small_network import LAYERS, images, network, outputs, random
 FROZEN = RemedyConfig(filters="frozen")
 TIED = RemedyConfig(filters="tied")
 ELEMENTWISE = RemedyConfig(filters="frozen", elementwise=True)
+NEAR = RemedyConfig(filters="frozen", threshold=0.5)
 
 
 @pytest.mark.parametrize(
@@ -216,13 +217,14 @@ def test_the_norm_penalty_is_its_formula_and_pulls_norms_to_1():
     assert filter_norms(model, LAYERS[0]) == pytest.approx([1.0] * 4, abs=1e-4)
 
 
+@pytest.mark.parametrize("remedy", [FROZEN, NEAR], ids=["all", "near"])
 @pytest.mark.parametrize("clusters", [0, 4])
-def test_impossible_clusters_name_the_layer(clusters):
+def test_impossible_clusters_name_the_layer(clusters, remedy):
     model = network()
     find_conv(model, "layer1.0.conv1").weight.data[3] = find_conv(model, "layer1.0.conv1").weight.data[0]
     words = rf"'layer1.0.conv1': clusters is {clusters}; 1 to 3 is possible, the number of distinct filters"
     with pytest.raises(ConvpressError, match=words):
-        cluster_filters(model, {"layer1.0.conv1": clusters}, FROZEN, seed=0)
+        cluster_filters(model, {"layer1.0.conv1": clusters}, remedy, seed=0)
     with pytest.raises(ConvpressError, match=r"'layer1.0.conv1': clusters"):
         sweep.evaluate_plan(model, {"layer1.0.conv1": clusters}, images(4), SweepConfig(), seed=0)
 
@@ -230,6 +232,8 @@ def test_impossible_clusters_name_the_layer(clusters):
 def test_an_empty_plan_and_an_unknown_layer_are_refused():
     with pytest.raises(ConvpressError, match="the plan is empty"):
         cluster_filters(network(), {}, FROZEN, seed=0)
+    with pytest.raises(ConvpressError, match="a sweep needs at least one layer"):
+        sweep.evaluate_plan(network(), {}, images(4), SweepConfig(), seed=0)
     with pytest.raises(ConvpressError, match=r"no layer 'layer1.0.conv3'.*layer1.0.conv"):
         cluster_filters(network(), {"layer1.0.conv3": 2}, FROZEN, seed=0)
 

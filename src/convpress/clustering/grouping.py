@@ -41,7 +41,7 @@ def group_near_filters(filters: Tensor, clusters: int, remedy: RemedyConfig, see
     """
     assert remedy.threshold is not None
     features = _directions(filters) if remedy.distance == "cosine" else filters.detach()
-    for first in range(clusters, 0, -1):
+    for first in range(clusters, 0, -1) or (clusters,):  # what is below 1 is refused there
         labels = split_far(features, group_filters(filters, first, remedy, seed), remedy.threshold)
         if int(labels.max()) < clusters:
             return labels

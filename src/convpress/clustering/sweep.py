@@ -219,6 +219,8 @@ def _kernels(model: nn.Module, layers: Iterable[str]) -> dict[str, Tensor]:
         with naming(layer):
             conv_geometry(conv)
         kernels[layer] = conv.weight.detach()
+    if not kernels:
+        raise ConvpressError("a sweep needs at least one layer.")
     return kernels
 
 
