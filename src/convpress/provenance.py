@@ -73,8 +73,10 @@ def run_record(config: dict[str, Any], inputs: list[dict[str, Any]], metrics: li
     }
 
 
-def result_record(inputs: Iterable[str | Path], *, seed: int, code: str, compute: dict[str, Any]) -> dict[str, Any]:
-    """What stands in every metrics file."""
+def result_record(
+    inputs: Iterable[str | Path], *, seed: int | None, code: str, compute: dict[str, Any]
+) -> dict[str, Any]:
+    """What stands in every metrics file; `seed` is None where nothing is drawn."""
     return {
         "seed": seed,
         "code": code,

@@ -23,9 +23,9 @@ def recalibrate(model: nn.Module, data: Dataset, *, images: int = IMAGES, batch_
     """Replace all running means and variances by the averages over the first `images` images; in place.
 
     Every batch counts alike (momentum None, Ioffe and Szegedy 2015, algorithm 2); they are as many as `batch_size` asks
-    for, and as equal in size as they can be. Parameters keep their values; the
-    model is left in eval mode and channels-last. After an error its statistics and modes are what they were. Give
-    images as the network's trainings saw them: `convpress.data.augmented`.
+    for, and as equal in size as they can be. Parameters keep their values; the model is left in eval mode and
+    channels-last. After an error its statistics and modes are what they were. Give images as the network's trainings
+    saw them: `convpress.data.augmented`.
 
     Raises:
         ConvpressError: less than one image, or batches of less than one.

@@ -23,14 +23,14 @@ def write_record(
 ) -> None:
     """Write `<path>.provenance.json` for each of `paths`, metrics that one job computed from the files `inputs`.
 
-    Its keys are those of `result_record`; `seed` is None where nothing is drawn. `packages` are recorded besides those
-    that every result depends on.
+    Its arguments and keys are those of `result_record`; `packages` are recorded besides those that every result depends
+    on.
 
     Raises:
         PackageNotFoundError: one of `packages` is not installed.
         OSError: an input cannot be read.
     """
-    record = result_record(sorted(map(str, inputs)), seed=seed, code=code, compute=compute)  # type: ignore[arg-type]
+    record = result_record(sorted(map(str, inputs)), seed=seed, code=code, compute=compute)
     record["packages"] |= {name: version(name) for name in packages}
     for path in paths:
         write_json(record, f"{path}{SUFFIX}")
