@@ -43,7 +43,7 @@ def parameter_groups(model: nn.Module, recipe: TrainingConfig, rates: Mapping[st
         raise ConvpressError(f"{type(model).__name__} has no parameter that learns; unfreeze some (requires_grad_).")
     for unused in (rate for rate in rates if not any(fnmatch(name, rate) for name in learning)):
         raise ConvpressError(f"rates: no parameter that learns matches {unused!r}; names look like {learning[0]!r}")
-    groups: dict[str | None, list[Tensor]] = {}
+    groups: dict[str | None, list[Tensor]] = {None: []}  # first, for a history tells the first group's rate
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             pattern = next((p for p in rates if fnmatch(name, p)), None)
@@ -53,6 +53,7 @@ def parameter_groups(model: nn.Module, recipe: TrainingConfig, rates: Mapping[st
         if pattern is None
         else {"params": parameters, "lr": rates[pattern], "weight_decay": 0.0}
         for pattern, parameters in groups.items()
+        if parameters
     ]
 
 
