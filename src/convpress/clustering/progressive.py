@@ -52,9 +52,8 @@ class Leg(Trainer):
         self.passes = min(most, share)
         self.steps_per_epoch = share // self.passes
         self.total_steps = self.passes * self.steps_per_epoch
-        self.epoch = (
-            number * most
-        )  # another order of the images than in the parts before, and the next view where there is one
+        # Another order of the images than in the parts before, and the next view where there is one.
+        self.epoch = number * most
 
     def run(self) -> dict[str, float]:
         """All passes of this part; what the last one says of loss and training accuracy."""

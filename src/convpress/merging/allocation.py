@@ -63,7 +63,7 @@ def candidates(block: nn.Module, x: Tensor, *, seed: int = 0) -> list[Candidate]
 
 
 def allocate(choices: Mapping[str, Sequence[Candidate]], limits: Mapping[str, float]) -> dict[str, int]:
-    """Channels for each block so that the sums of what `limits` names (params, macs) stay below, greedily.
+    """Channels for each block so that the sums of what `limits` names (params, macs) are no larger, greedily.
 
     From all channels everywhere, the step that adds the least error for what it saves is taken, wherever it is; a
     step may be large, as errors are not convex. What is saved counts relative to the limits that still fail.
