@@ -179,6 +179,15 @@ def test_the_allocation_takes_the_cheapest_steps_and_stays_below_the_limit():
         allocate({"a": cheap}, {"params": 5})
 
 
+def test_savings_count_by_their_part_of_each_limit():
+    """Eight of the 12 parameters are more than 100 of the 2,999 multiply-accumulates, though less than them."""
+    choices = {
+        "small": [Candidate(2, 0.0, 10, 1000), Candidate(1, 0.1, 2, 990)],
+        "fast": [Candidate(2, 0.0, 10, 2000), Candidate(1, 0.1, 9, 1900)],
+    }
+    assert allocate(choices, {"params": 12, "macs": 2999}) == {"small": 1, "fast": 2}
+
+
 def test_the_error_of_a_candidate_is_what_it_does_to_the_stream():
     model, x = small(), torch.randn(64, 3, 32, 32)
     name, block = list(residual_blocks(model).items())[1]
