@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import re
 import warnings
@@ -27,7 +26,7 @@ from convpress.files import sha256_file
 from convpress.layers.base import check_rank, conv_geometry
 from convpress.layers.low_rank import SeparableConv2d
 from convpress.layers.surgery import find_conv
-from convpress.measure import count_macs
+from convpress.measure import count_macs, evaluating
 from convpress.merging.allocation import LEVELS
 from convpress.merging.networks import block_inputs
 from convpress.models.registry import MODELS, TORCHVISION, create_model
@@ -106,8 +105,8 @@ def _create(name: str, entry: Mapping[str, Any]) -> nn.Module:
 def _check_answer(name: str, model: nn.Module) -> None:
     """The network takes the images of the data sets, and has a logit for each of their classes."""
     try:
-        with torch.no_grad():
-            shape = tuple(logits_of(copy.deepcopy(model).eval()(torch.zeros(1, *IMAGE))).shape)
+        with torch.no_grad(), evaluating(model):
+            shape = tuple(logits_of(model(torch.zeros(1, *IMAGE))).shape)
     except Exception as error:  # networks refuse images in words of their own, by assertions too
         reason = str(error) or type(error).__name__
         raise ConvpressError(
