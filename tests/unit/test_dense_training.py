@@ -9,7 +9,8 @@ from test_layers import FAMILIES, random_factors, relative
 from torch import nn
 from torch.nn.utils import prune
 
-from convpress.layers import TuckerConv2d, factorised
+from convpress.errors import ConvpressError
+from convpress.layers import TensorChainConv2d, TuckerConv2d, factorised
 
 
 class Doubled(nn.Conv2d):
@@ -80,6 +81,26 @@ def test_layers_whose_convolutions_want_to_run_learn_convolution_by_convolution(
     reduce = nested[0].reduce
     nested[0].reduce = TuckerConv2d.from_conv(reduce, ranks=(reduce.in_channels, reduce.out_channels))
     assert relative(nested.train()(x), expected) < 1e-6
+
+
+@pytest.mark.parametrize("method", ["forward", "_conv_forward"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_convolution_that_was_given_a_method_of_its_own_runs_it(family, method):
+    conv, x = nn.Conv2d(8, 8, 3, padding=1), torch.randn(2, 8, 6, 6)
+    layer = family.from_conv(conv, factors=random_factors(family, conv))
+    expected, plain = layer(x), getattr(layer.reduce, method)
+    setattr(layer.reduce, method, lambda *arguments: 2 * plain(*arguments))
+    bias = layer.expand.bias[:, None, None]
+    assert relative(layer(x) - bias, 2 * (expected - bias)) < 1e-5
+
+
+@pytest.mark.parametrize("method", ["forward", "_conv_forward"])
+def test_a_method_that_could_only_be_left_out_is_refused(method):
+    layer = TensorChainConv2d(4, 6, (2, 2, 2), 3)
+    setattr(layer.spatial, method, lambda *_: None)
+    for training in (True, False):
+        with pytest.raises(ConvpressError, match="`spatial` never runs itself"):
+            layer.train(training)(torch.randn(1, 4, 5, 5))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

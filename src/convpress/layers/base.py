@@ -127,6 +127,14 @@ class ConvLayer(nn.Module):
         }
 
 
+def own_method(conv: nn.Module) -> str | None:
+    """The first method, of its class or of the object alone, by which `conv` computes otherwise than ``nn.Conv2d``."""
+    for name in ("forward", "_conv_forward", "__call__"):
+        if name in conv.__dict__ or getattr(type(conv), name, None) is not getattr(nn.Conv2d, name):
+            return name
+    return None
+
+
 def check_plain(*convs: nn.Conv2d) -> None:
     """Refuse convolutions that use their weight in another way than ``nn.Conv2d``; parametrised ones do not.
 
@@ -144,12 +152,11 @@ def check_plain(*convs: nn.Conv2d) -> None:
             raise ConvpressError(f"this {type(conv).__name__} has no weight yet; run the network on an image first.")
         if conv.weight.is_complex():
             raise ConvpressError("its weight is complex; only real convolutions can be compressed, leave it as it is.")
-        for name in ("forward", "_conv_forward", "__call__"):
-            if getattr(getattr(conv, name, None), "__func__", None) is not getattr(nn.Conv2d, name):
-                raise ConvpressError(
-                    f"this {type(conv).__name__} has a {name} of its own, so it does not compute what nn.Conv2d does; "
-                    "only plain convolutions can be compressed, leave it as it is."
-                )
+        if name := own_method(conv):
+            raise ConvpressError(
+                f"this {type(conv).__name__} has a {name} of its own, so it does not compute what nn.Conv2d does; "
+                "only plain convolutions can be compressed, leave it as it is."
+            )
 
 
 def conv_geometry(conv: nn.Conv2d) -> dict[str, Any]:

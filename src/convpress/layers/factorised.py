@@ -11,7 +11,7 @@ from torch.fx import Proxy
 
 from convpress.decompose.tensors import as_tensor, plain
 from convpress.errors import ConvpressError
-from convpress.layers.base import ConvLayer, Padding, Size, check_given, conv_geometry, layer_like
+from convpress.layers.base import ConvLayer, Padding, Size, check_given, conv_geometry, layer_like, own_method
 from convpress.layers.hooks import has_hooks
 
 MOVING = 140
@@ -20,7 +20,7 @@ MOVING = 140
 
 def runs_plainly(conv: nn.Conv2d) -> bool:
     """Whether nothing is lost when a convolution does not run itself and its weight is read."""
-    return type(conv).forward is nn.Conv2d.forward and not has_hooks(conv)
+    return own_method(conv) is None and not has_hooks(conv)
 
 
 class FactorisedConv2d(ConvLayer, ABC):
