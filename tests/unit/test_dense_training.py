@@ -119,6 +119,20 @@ def test_an_export_of_a_layer_in_training_keeps_its_convolutions(family, monkeyp
     assert str(traced.inlined_graph).count("= aten::_convolution") >= 3
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_export_keeps_strides(family, training):
+    conv, x = nn.Conv2d(4, 6, 3, stride=2, padding=1), torch.randn(2, 4, 8, 8)
+    layer = family.from_conv(conv, factors=random_factors(family, conv)).train(training)
+    exported = torch.export.export(layer, (x,))
+    assert not [node for node in exported.graph.nodes if "slice" in str(node.target)], "of pixels computed for nothing"
+    assert relative(exported.module()(x), layer(x)) < 1e-5
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        traced = torch.jit.trace(layer, x)  # traces once more without gradients, and compares
+    assert relative(traced(x), layer(x)) < 1e-5
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_kernels_are_multiplied_out_in_full_precision_under_autocast(family, monkeypatch):
     torch.manual_seed(0)

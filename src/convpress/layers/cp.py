@@ -7,14 +7,13 @@ from typing import Any, Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.fx import Proxy
 
 from convpress.decompose.cp import cp_decompose
 from convpress.decompose.sensitivity import correct_cp, sensitivity_cp
 from convpress.decompose.tensors import kernel_to_order3
 from convpress.errors import ConvpressError
 from convpress.layers.base import Padding, Size, check_rank
-from convpress.layers.factorised import FactorisedConv2d, runs_plainly
+from convpress.layers.factorised import FactorisedConv2d, is_exported, runs_plainly
 from convpress.layers.surgery import register_layer
 
 
@@ -28,8 +27,8 @@ def _depthwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
     The gradient of a strided depthwise convolution is far slower there (benchmarks/strided_gradient.py).
     """
-    quick = conv.stride == (1, 1) or not torch.is_grad_enabled() or isinstance(x, Proxy)
-    if quick or conv.weight.device.type != "cpu" or not runs_plainly(conv):
+    quick = conv.stride == (1, 1) or not torch.is_grad_enabled()
+    if quick or is_exported(x) or conv.weight.device.type != "cpu" or not runs_plainly(conv):
         return conv(x)
     every = F.conv2d(x, conv.weight, conv.bias, 1, conv.padding, conv.dilation, conv.groups)
     return every[..., :: conv.stride[0], :: conv.stride[1]]

@@ -23,6 +23,11 @@ def runs_plainly(conv: nn.Conv2d) -> bool:
     return own_method(conv) is None and not has_hooks(conv)
 
 
+def is_exported(x: Tensor) -> bool:
+    """Whether a pass on `x` makes a graph for others to run, in which the convolutions should stand as they are."""
+    return isinstance(x, Proxy) or torch.jit.is_tracing() or torch.compiler.is_exporting()
+
+
 class FactorisedConv2d(ConvLayer, ABC):
     """A 2-D convolution (T, S, h, w) kept as factors; the base of all layer families.
 
@@ -49,11 +54,9 @@ class FactorisedConv2d(ConvLayer, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, S, H, W) to (N, T, H', W')."""
-        if isinstance(x, Proxy) or not (self.training and torch.is_grad_enabled() and self.learns_dense):
+        if not (self.training and torch.is_grad_enabled() and self.learns_dense) or is_exported(x):
             return self.chain(x)
-        if x.device.type != "cpu":
-            return self.chain(x)
-        if torch.jit.is_tracing() or torch.compiler.is_exporting() or not self._reads_weights_alone():
+        if x.device.type != "cpu" or not self._reads_weights_alone():
             return self.chain(x)
         with torch.autocast("cpu", enabled=False):  # sums of large terms that cancel: not rounded to 16 bits
             kernel = self.kernel()
