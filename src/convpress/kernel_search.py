@@ -35,15 +35,17 @@ def extend_cp(layer: SeparableCPConv2d, *, extent: int, sigma: float, mask: Mask
     check_unhooked(layer, "the CP layer")
     _check_centred(layer)
     rank = layer.reduce.out_channels
-    new = SearchedConv2d(
-        layer.in_channels,
-        layer.out_channels,
-        rank,
-        extent,
-        layer.stride,
-        mask,
-        bias=layer.expand.bias is not None,
-    ).to(layer.expand.weight)
+    with torch.device("cpu"):  # as in layer_like: not torch's default
+        new = SearchedConv2d(
+            layer.in_channels,
+            layer.out_channels,
+            rank,
+            extent,
+            layer.stride,
+            mask,
+            bias=layer.expand.bias is not None,
+        )
+    new.to(layer.expand.weight)
     with torch.no_grad():
         new.sigma.fill_(sigma)
         for old, target in ((layer.vertical, new.vertical), (layer.horizontal, new.horizontal)):
@@ -81,16 +83,18 @@ def add_branch(conv: nn.Conv2d, rank: int, *, extent: int, sigma: float, seed: i
     size = conv.kernel_size[0]
     if conv.kernel_size != (size, size):
         raise ConvpressError(f"the kernel is {conv.kernel_size}; a branch goes beside square ones, leave it as it is.")
-    new = SearchedConv2d(
-        conv.in_channels,
-        conv.out_channels,
-        rank,
-        extent,
-        pair(conv.stride, "stride", 1),
-        "branch",
-        size,
-        conv.bias is not None,
-    ).to(conv.weight)
+    with torch.device("cpu"):
+        new = SearchedConv2d(
+            conv.in_channels,
+            conv.out_channels,
+            rank,
+            extent,
+            pair(conv.stride, "stride", 1),
+            "branch",
+            size,
+            conv.bias is not None,
+        )
+    new.to(conv.weight)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         new.sigma.fill_(sigma)
@@ -188,14 +192,16 @@ def recompose(model: nn.Module) -> dict[str, int]:
     for name, layer in list(searched_layers(model)):
         kernel = layer.kernel().detach()
         sizes[name] = kernel.shape[-1]
-        conv = nn.Conv2d(
-            layer.in_channels,
-            layer.out_channels,
-            sizes[name],
-            layer.stride,
-            sizes[name] // 2,
-            bias=layer.expand.bias is not None,
-        ).to(kernel)
+        with torch.device("cpu"):
+            conv = nn.Conv2d(
+                layer.in_channels,
+                layer.out_channels,
+                sizes[name],
+                layer.stride,
+                sizes[name] // 2,
+                bias=layer.expand.bias is not None,
+            )
+        conv.to(kernel)
         with torch.no_grad():
             conv.weight.copy_(kernel)
             if layer.expand.bias is not None:

@@ -7,7 +7,7 @@ from test_kernel_search import images
 from torch import nn
 
 from convpress.config.kernel_search import CPConfig, SearchConfig
-from convpress.kernel_search import add_branch, extend, extend_cp, searched_layers
+from convpress.kernel_search import add_branch, extend, extend_cp, recompose, searched_layers
 from convpress.layers.cp import SeparableCPConv2d
 from convpress.layers.surgery import replace_conv
 from convpress.models import create_model
@@ -46,3 +46,17 @@ def test_each_axis_has_its_own_stride():
     new = extend_cp(SeparableCPConv2d(5, 7, 3, 3, (1, 2), 1).double(), extent=21, sigma=-0.7, mask="preserving")
     dense = F.conv2d(images(), new.kernel(crop=False), new.expand.bias, (1, 2), 10)
     assert torch.allclose(dense, new(images()), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("mask", ["branch", "scaled", "preserving"])
+def test_a_search_runs_where_its_network_is_whatever_the_default_device(mask):
+    conv = nn.Conv2d(4, 6, 3, padding=1)
+    cp = SeparableCPConv2d.from_conv(conv, 2, starts=1, max_iterations=2)
+    with torch.device("meta"):
+        if mask == "branch":
+            model = nn.Sequential(add_branch(conv, 2, extent=7, sigma=-1.0, seed=0))
+        else:
+            model = nn.Sequential(extend_cp(cp, extent=7, sigma=-1.0, mask=mask))
+        kernel = model[0].kernel()
+        recompose(model)
+    assert torch.equal(model[0].weight, kernel)

@@ -80,6 +80,14 @@ def test_layers_are_made_where_their_convolution_is_whatever_the_default_device(
     assert torch.equal(layer(x), expected)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_factors_stay_where_they_are_whatever_the_default_device(family):
+    factors = [factor.detach() for factor in random_factors(family, nn.Conv2d(4, 6, 3))]
+    with torch.device("meta"):
+        layer = family.from_factors(factors, kernel_size=3, bias=torch.ones(6, device="cpu"))
+    assert all(torch.equal(mine, given) for mine, given in zip(layer.factors(), factors, strict=True))
+
+
 def test_channels_merge_and_kernels_expand_whatever_the_default_device():
     layers, weight = (nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Conv2d(6, 4, 3)), torch.randn(6, 4, 3, 3)
     with torch.device("meta"):

@@ -154,17 +154,18 @@ class FactorisedConv2d(ConvLayer, ABC):
             raise ConvpressError(f"{cls.__name__}: the factors are {factors[0].dtype}; give floating numbers.")
         in_channels, out_channels = cls._channels_of(factors)
         build: Any = cls
-        layer = build(
-            in_channels=in_channels,
-            out_channels=out_channels,
-            kernel_size=kernel_size,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            bias=bias is not None,
-            **{cls.rank_name: cls._ranks_of(factors)},
-        ).to(factors[0])
-        layer.set_factors(factors)
+        with torch.device("cpu"):  # as in layer_like: not torch's default
+            layer = build(
+                in_channels=in_channels,
+                out_channels=out_channels,
+                kernel_size=kernel_size,
+                stride=stride,
+                padding=padding,
+                dilation=dilation,
+                bias=bias is not None,
+                **{cls.rank_name: cls._ranks_of(factors)},
+            )
+        layer.to(factors[0]).set_factors(factors)
         if bias is not None:
             (bias,) = check_given(cls.__name__, "biases", [bias], [(out_channels,)])
             with torch.no_grad():
