@@ -268,8 +268,10 @@ def test_what_is_no_array_is_no_tensor(given):
             build()
 
 
+@pytest.mark.parametrize("place", range(3))
 @pytest.mark.parametrize("dtype", [torch.int64, torch.complex64])
-def test_factors_are_floating_numbers(dtype):
-    factors = [torch.ones(4, 2, dtype=dtype), torch.ones(9, 2, dtype=dtype), torch.ones(6, 2, dtype=dtype)]
-    with pytest.raises(ConvpressError, match=f"CPConv2d: the factors are {dtype}; give floating numbers"):
+def test_factors_are_floating_numbers(dtype, place):
+    factors = [torch.ones(4, 2), torch.ones(9, 2), torch.ones(6, 2)]
+    factors[place] = factors[place].to(dtype)
+    with pytest.raises(ConvpressError, match=f"CPConv2d: one of the factors is {dtype}; give floating numbers"):
         CPConv2d.from_factors(factors, kernel_size=3)

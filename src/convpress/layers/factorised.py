@@ -150,8 +150,9 @@ class FactorisedConv2d(ConvLayer, ABC):
                 is not (T,).
         """
         factors = [as_tensor(factor) for factor in factors]
-        if not all(factor.is_floating_point() for factor in factors):
-            raise ConvpressError(f"{cls.__name__}: the factors are {factors[0].dtype}; give floating numbers.")
+        for factor in factors:
+            if not factor.is_floating_point():
+                raise ConvpressError(f"{cls.__name__}: one of the factors is {factor.dtype}; give floating numbers.")
         in_channels, out_channels = cls._channels_of(factors)
         build: Any = cls
         with torch.device("cpu"):  # as in layer_like: not torch's default
