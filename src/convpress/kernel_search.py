@@ -15,17 +15,18 @@ from convpress.layers.base import conv_geometry, pair
 from convpress.layers.cp import SeparableCPConv2d
 from convpress.layers.hooks import check_unhooked
 from convpress.layers.searched import Mask, SearchedConv2d, soft_size
-from convpress.layers.surgery import exchange_layer, find_conv, find_module
+from convpress.layers.surgery import exchange_layer, find_conv, find_module, naming
 
 
-def extend_cp(layer: SeparableCPConv2d, *, extent: int, sigma: float, mask: Mask) -> SearchedConv2d:
+def extend_cp(layer: nn.Module, *, extent: int, sigma: float, mask: Mask) -> SearchedConv2d:
     """The masked form of a CP layer: factors zero-padded to `extent` taps; `preserving` computes the same as before.
 
     Source: seed document 000, stage 3; the preserving mask is our own.
 
     Raises:
-        ConvpressError: `mask` is neither scaled nor preserving, `sigma` is no number, or the layer has hooks, other
-            padding than half its odd size, a dilation, more taps than `extent`, or taps where the mask is zero.
+        ConvpressError: `layer` is no SeparableCPConv2d, `mask` is neither scaled nor preserving, `sigma` is no number,
+            or the layer has hooks, other padding than half its odd size, a dilation, more taps than `extent`, or taps
+            where the mask is zero.
     """
     if mask == "branch":
         raise ConvpressError("mask is 'branch'; a CP layer takes scaled or preserving, add_branch makes branches.")
@@ -130,17 +131,21 @@ def _check_centred(layer: nn.Conv2d | SeparableCPConv2d) -> None:
 
 
 def extend(model: nn.Module, layers: Sequence[str], search: SearchConfig, *, cp: RankConfig, seed: int) -> None:
-    """Make the sizes of `layers` learnable, as `search` says (in place)."""
+    """Make the sizes of `layers` learnable, as `search` says (in place).
+
+    Raises:
+        ConvpressError: as `extend_cp` or `add_branch`, or there is no such layer; the message names the layer.
+    """
     for number, name in enumerate(layers):
         if search.mask == "branch":
             conv = find_conv(model, name)
-            rank = cp.rank_for(conv.in_channels)
-            new = add_branch(conv, rank, extent=search.extent, sigma=search.sigma, seed=1000 * seed + number)
+            with naming(name):
+                rank = cp.rank_for(conv.in_channels)
+                new = add_branch(conv, rank, extent=search.extent, sigma=search.sigma, seed=1000 * seed + number)
         else:
             layer = find_module(model, name)
-            if not isinstance(layer, SeparableCPConv2d):
-                raise ConvpressError(f"layer {name!r} is a {type(layer).__name__}, a search starts from CP layers")
-            new = extend_cp(layer, extent=search.extent, sigma=search.sigma, mask=search.mask)
+            with naming(name):
+                new = extend_cp(layer, extent=search.extent, sigma=search.sigma, mask=search.mask)
         exchange_layer(model, name, new)
 
 

@@ -32,7 +32,7 @@ from convpress.decompose.tucker_allocation import allocate_tucker
 from convpress.errors import ConvpressError
 from convpress.layers.cp import CPConv2d, largest_rank
 from convpress.layers.factorised import FactorisedConv2d
-from convpress.layers.surgery import find_conv, replace_conv
+from convpress.layers.surgery import find_conv, naming, replace_conv
 from convpress.layers.tensor_chain import TensorChainConv2d
 from convpress.layers.tucker import TuckerConv2d
 from convpress.objectives import Penalty
@@ -153,17 +153,14 @@ def ranks_of_layers(
     _check_ranks_asked(kind, compression)
     kernels = {name: find_conv(model, name).weight.detach() for name in factorised_layers(model)}
     if not allocate:
-        return {name: _layer_ranks(name, kind, kernel.shape, compression) for name, kernel in kernels.items()}
+        ranks: dict[str, Ranks | None] = {}
+        for name, kernel in kernels.items():
+            with naming(name):
+                ranks[name] = ranks_for(kind, kernel.shape, compression)
+        return ranks
     if kind != "tucker":
         raise ConvpressError(f"the ranks of {kind} cannot be allocated over the layers; those of tucker can")
     return {**allocate_tucker({name: kernel_to_order3(kernel) for name, kernel in kernels.items()}, compression)}
-
-
-def _layer_ranks(name: str, kind: str, shape: Sequence[int], compression: float) -> Ranks:
-    try:
-        return ranks_for(kind, shape, compression)
-    except ConvpressError as error:
-        raise ConvpressError(f"{name}: {error}") from None
 
 
 def factorised_layers(model: nn.Module) -> list[str]:

@@ -173,8 +173,15 @@ def test_a_branch_within_the_dense_kernel_costs_nothing():
 
 
 def test_a_search_wants_cp_layers():
-    with pytest.raises(ConvpressError, match=r"layer1.0.conv2.*starts from CP layers"):
+    with pytest.raises(ConvpressError, match=r"layer 'layer1.0.conv2': this is a Conv2d; a search starts from a Sep"):
         searched_network("preserving")
+
+
+def test_a_layer_that_cannot_be_searched_is_named():
+    model = create_model("resnet8")
+    search = SearchConfig(mask="branch", sigma_lr=0.1, training={"epochs": 1, "lr": 0.1})
+    with pytest.raises(ConvpressError, match=r"layer 'layer2.0.conv1': rank is 0; this kernel allows"):
+        extend(model, ["layer2.0.conv1"], search, cp=CPConfig(starts=1, tensorly_iterations=1, rank_divisor=64), seed=0)
 
 
 def test_even_extent_is_refused():

@@ -137,6 +137,6 @@ def test_mistakes_name_the_key(key, value, words):
 
 def test_an_impossible_compression_is_found_before_any_job():
     params = changed("sensitivity.grids", GRIDS | {"mine": {**FIRST, "compressions": [500]}})
-    words = r"sensitivity\.grids\.mine\.compressions: resnet20: layer1\.0\.conv1: "
+    words = r"sensitivity\.grids\.mine\.compressions: resnet20: layer 'layer1\.0\.conv1': compression 500"
     with pytest.raises(ConvpressError, match=words):
         check_layers(load_config(params).model_dump(mode="json"))
