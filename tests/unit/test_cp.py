@@ -1,6 +1,7 @@
 """CP by nonlinear least squares: the algebra of a step, what a descent promises, Tensorlab's errors."""
 
 import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -241,10 +242,18 @@ def test_zero_tensor():
     assert all(bool((factor == 0).all()) for factor in result.factors)
 
 
-@pytest.mark.parametrize("rank", [0, -1, 19])
+@pytest.mark.parametrize("rank", [0, -1, 19, 2.5])
 def test_impossible_rank_names_the_range(rank):
-    with pytest.raises(ConvpressError, match=rf"rank {rank} .* 1 to 18"):
+    with pytest.raises(ConvpressError, match=rf"rank is {rank}; .* 1 to 18"):
         cp_decompose(torch.ones(7, 6, 3), rank)
+
+
+@pytest.mark.parametrize("rank", [np.int64(3), torch.tensor(3)])
+def test_arrays_and_their_integers_are_as_good_as_tensors(rank):
+    tensor = noisy((5, 4, 3), 3, 2)
+    expected = cp_nls(tensor, 3).factors
+    for solve in (cp_nls, partial(cp_decompose, starts=1, scouts=1)):
+        assert all(map(torch.equal, solve(tensor.numpy(), rank).factors, expected))
 
 
 def test_rank_at_its_limit_is_exact():

@@ -270,3 +270,10 @@ def test_the_comparison_alternates_from_its_seed():
     comparison = BasesConfig(penalties=[0.0], sweeps=2)
     first, other = (compare_bases(weight, 2, comparison, seed=seed)[1] for seed in (0, 5))
     assert first[0]["relative_error"] != other[0]["relative_error"]
+
+
+@pytest.mark.parametrize("count", [0, 2.5, "2", True, 13])
+@pytest.mark.parametrize("expansion", [expand_kernel, separate_kernel])
+def test_numbers_of_filters_are_integers(expansion, count):
+    with pytest.raises(ConvpressError, match=rf"is {count!r}; this kernel allows an integer from 1 to (9|12)"):
+        expansion(torch.ones(6, 4, 3, 3), count)

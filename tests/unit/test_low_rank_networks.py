@@ -40,7 +40,7 @@ def toy_data(n=24):
     ("options", "words"),
     [
         ({"cls": LowRankConv2d, "bases": 10}, "bases is 10; this kernel allows an integer from 1 to 9"),
-        ({"cls": LowRankConv2d, "bases": 7, "choice": "per_channel"}, "bases is 7"),
+        ({"cls": LowRankConv2d, "bases": 7, "choice": "per_channel"}, "the number of filters is 7; this kernel allows"),
         ({"cls": LowRankConv2d, "bases": 2, "choice": "perchannel"}, "bases is 'perchannel'; shared and per_channel"),
         ({"cls": SeparableConv2d, "rank": 13}, "rank is 13; this kernel allows an integer from 1 to 12"),
     ],

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from convpress.decompose.cp_descent import Array, Descent, Problem
-from convpress.decompose.tensors import as_float64, cp_tensor
+from convpress.decompose.tensors import as_float64, as_tensor, check_rank, cp_tensor
 from convpress.errors import ConvpressError
 
 _LEG = 20
@@ -91,18 +90,15 @@ def hosvd_start(tensor: Tensor, rank: int, seed: int) -> tuple[Tensor, ...]:
     return tuple(factors)
 
 
-def _check(tensor: Tensor, rank: int) -> Tensor:
-    """The tensor in float64 on the CPU, or an error that says what is allowed."""
+def _check(tensor: Tensor, rank: int) -> tuple[Tensor, int]:
+    """The tensor in float64 on the CPU and the rank, or an error that says what is allowed."""
+    tensor = as_tensor(tensor)
     if tensor.ndim < 2 or 0 in tensor.shape:
         raise ConvpressError(
             f"CP needs a tensor of order 2 or more without empty modes, not shape {tuple(tensor.shape)}."
         )
-    largest = tensor.numel() // max(tensor.shape)
-    if isinstance(rank, bool) or not isinstance(rank, Integral) or not 1 <= rank <= largest:
-        raise ConvpressError(
-            f"CP rank {rank} is impossible for shape {tuple(tensor.shape)}: it must be 1 to {largest}."
-        )
-    return as_float64(tensor)
+    rank = check_rank(rank, "CP rank", tensor.numel() // max(tensor.shape), f"shape {tuple(tensor.shape)}")
+    return as_float64(tensor), rank
 
 
 def _stuck(history: Sequence[Array], tolerance: float) -> bool:
@@ -149,7 +145,8 @@ def cp_nls(
     Raises:
         ConvpressError: impossible rank, not finite, unknown start, or a start that does not fit the tensor.
     """
-    return _solve(_check(tensor, rank), rank, [(start, seed)], max_iterations, tolerance)
+    tensor, rank = _check(tensor, rank)
+    return _solve(tensor, rank, [(start, seed)], max_iterations, tolerance)
 
 
 def cp_decompose(
@@ -181,7 +178,7 @@ def cp_decompose(
     Raises:
         ConvpressError: impossible rank, not finite, or less than one start.
     """
-    tensor = _check(tensor, rank)
+    tensor, rank = _check(tensor, rank)
     return _solve(tensor, rank, competing_starts(tensor, starts, scouts, seed), max_iterations, tolerance)
 
 

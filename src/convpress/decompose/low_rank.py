@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from convpress.decompose.tensors import as_float64, relative_error
+from convpress.decompose.tensors import as_float64, check_rank, relative_error
 from convpress.errors import ConvpressError
 
 Bases = Literal["shared", "per_channel"]
@@ -26,15 +26,14 @@ def expand_kernel(weight: Tensor, count: int, bases: Bases = "shared") -> tuple[
     which is never worse). Eckart and Young 1936: the truncated SVD is that optimum.
 
     Raises:
-        ConvpressError: `count` is not in 1..min(h w, rows), rows being N C or N; `bases` is something else.
+        ConvpressError: `count` is no integer in 1..min(h w, rows), rows being N C or N; `bases` is something else.
     """
     if bases not in get_args(Bases):
         raise ConvpressError(f"bases is {bases!r}; {' and '.join(get_args(Bases))} are allowed.")
     kernel = as_float64(weight)
     n, c, h, w = kernel.shape
     largest = min(h * w, n * c if bases == "shared" else n)
-    if not 1 <= count <= largest:
-        raise ConvpressError(f"bases is {count}; this kernel allows an integer from 1 to {largest}.")
+    count = check_rank(count, "the number of filters", largest)
     rows = kernel.reshape(n * c, h * w)[None] if bases == "shared" else kernel.permute(1, 0, 2, 3).flatten(2)
     _, _, right = torch.linalg.svd(rows, full_matrices=False)
     filters = right[:, :count].expand(c, count, h * w)
@@ -61,12 +60,11 @@ def separate_kernel(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     (Tai et al. 2016, "Convolutional neural networks with low-rank regularization"); exact at min(C h, N w).
 
     Raises:
-        ConvpressError: `rank` is not in 1..min(C h, N w).
+        ConvpressError: `rank` is no integer in 1..min(C h, N w).
     """
     kernel = as_float64(weight)
     n, c, h, w = kernel.shape
-    if not 1 <= rank <= min(c * h, n * w):
-        raise ConvpressError(f"rank is {rank}; this kernel allows an integer from 1 to {min(c * h, n * w)}.")
+    rank = check_rank(rank, "rank", min(c * h, n * w))
     left, values, right = torch.linalg.svd(kernel.permute(1, 2, 0, 3).reshape(c * h, n * w), full_matrices=False)
     scale = values[:rank].sqrt()
     vertical = (left[:, :rank] * scale).T.reshape(rank, c, h)

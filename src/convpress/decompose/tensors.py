@@ -3,6 +3,7 @@
 import math
 import reprlib
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,18 @@ def plain(values: Any) -> Any:
     if isinstance(values, list | tuple):
         return (list if isinstance(values, list) else tuple)(map(plain, values))
     return values.tolist() if isinstance(values, Tensor | np.ndarray | np.generic) else values
+
+
+def check_rank(rank: Any, name: str, largest: int, owner: str = "this kernel") -> int:
+    """Return `rank`, an int or one of NumPy or torch, as an int in 1..`largest`.
+
+    Raises:
+        ConvpressError: it is something else.
+    """
+    rank = plain(rank)
+    if isinstance(rank, bool) or not isinstance(rank, Integral) or not 1 <= int(rank) <= largest:
+        raise ConvpressError(f"{name} is {rank!r}; {owner} allows an integer from 1 to {largest}.")
+    return int(rank)
 
 
 def check_numbers(tensor: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, TypeVar
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
-from convpress.decompose.tensors import as_tensor, plain
+from convpress.decompose.tensors import as_tensor, check_rank, plain
 from convpress.errors import ConvpressError
 
 Size = int | Sequence[int]
@@ -29,18 +29,6 @@ def pair(value: Size, name: str, least: int) -> tuple[int, int]:
     if len(numbers) != 2 or not all(isinstance(n, Real) and float(n) % 1 == 0 and float(n) >= least for n in numbers):
         raise ConvpressError(f"{name} is {value!r}; one or two integers of at least {least} are allowed.")
     return int(numbers[0]), int(numbers[1])
-
-
-def check_rank(rank: Any, name: str, largest: int, owner: str = "this kernel") -> int:
-    """Return `rank`, an int or one of NumPy or torch, as an int in 1..`largest`.
-
-    Raises:
-        ConvpressError: it is something else.
-    """
-    rank = plain(rank)
-    if isinstance(rank, bool) or not isinstance(rank, Integral) or not 1 <= int(rank) <= largest:
-        raise ConvpressError(f"{name} is {rank!r}; {owner} allows an integer from 1 to {largest}.")
-    return int(rank)
 
 
 def check_given(owner: str, what: str, given: Sequence[Any], shapes: Sequence[Sequence[int]]) -> list[Tensor]:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from convpress.decompose.cp import cp_decompose
 from convpress.decompose.sensitivity import correct_cp, sensitivity_cp
-from convpress.decompose.tensors import kernel_to_order3
+from convpress.decompose.tensors import check_rank, kernel_to_order3
 from convpress.errors import ConvpressError
-from convpress.layers.base import Padding, Size, check_rank
+from convpress.layers.base import Padding, Size
 from convpress.layers.factorised import FactorisedConv2d, is_exported, runs_plainly
 from convpress.layers.surgery import register_layer
 

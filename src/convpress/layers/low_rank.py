@@ -17,8 +17,9 @@ from convpress.decompose.low_rank import (
     separated,
     split_basis,
 )
+from convpress.decompose.tensors import check_rank
 from convpress.errors import ConvpressError
-from convpress.layers.base import ConvLayer, Padding, Size, check_given, check_rank, layer_like
+from convpress.layers.base import ConvLayer, Padding, Size, check_given, layer_like
 from convpress.layers.surgery import register_layer
 
 

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from convpress.decompose.tensors import check_rank
 from convpress.errors import ConvpressError
-from convpress.layers.base import check_rank, pair
+from convpress.layers.base import pair
 from convpress.layers.surgery import register_layer
 
 MASK_FLOOR = 1e-3

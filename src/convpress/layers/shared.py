@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convpress.decompose.tensors import check_numbers
+from convpress.decompose.tensors import check_numbers, check_rank
 from convpress.errors import ConvpressError
-from convpress.layers.base import Padding, Size, check_given, check_rank, conv_geometry, layer_like
+from convpress.layers.base import Padding, Size, check_given, conv_geometry, layer_like
 from convpress.layers.indexed import check_labels
 from convpress.layers.prepared import PreparedConv2d
 from convpress.layers.surgery import register_layer

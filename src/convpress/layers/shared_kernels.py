@@ -7,8 +7,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from convpress.decompose.tensors import check_rank
 from convpress.errors import ConvpressError
-from convpress.layers.base import Padding, Size, check_rank, conv_geometry, layer_like
+from convpress.layers.base import Padding, Size, conv_geometry, layer_like
 from convpress.layers.indexed import check_labels
 from convpress.layers.prepared import PreparedConv2d
 from convpress.layers.shared import cluster_means, index_type

@@ -16,10 +16,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from convpress.decompose.tensors import check_numbers
+from convpress.decompose.tensors import check_numbers, check_rank
 from convpress.errors import ConvpressError
 from convpress.filters import cluster
-from convpress.layers.base import check_plain, check_rank
+from convpress.layers.base import check_plain
 from convpress.layers.hooks import check_unhooked
 from convpress.layers.shared import SharedFilterConv2d, cluster_means
 from convpress.merging.folded import NO_STATISTICS, TINY, Folded

@@ -21,9 +21,10 @@ from convpress.clustering.remedies import plan_for
 from convpress.config.clustering import ClusteringConfig, RemedyConfig
 from convpress.config.kernel_search import CPConfig
 from convpress.config.peers import PRUNING
+from convpress.decompose.tensors import check_rank
 from convpress.errors import ConvpressError
 from convpress.files import sha256_file
-from convpress.layers.base import check_rank, conv_geometry
+from convpress.layers.base import conv_geometry
 from convpress.layers.low_rank import SeparableConv2d
 from convpress.layers.surgery import find_conv
 from convpress.measure import count_macs, evaluating
