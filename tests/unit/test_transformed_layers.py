@@ -10,7 +10,7 @@ from torch.autograd import forward_ad
 from torch.func import functional_call, jvp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from convpress.layers import ElementwiseSharedConv2d, SharedFilterConv2d, SharedKernelConv2d
+from convpress.layers import ElementwiseSharedConv2d, SearchedConv2d, SharedFilterConv2d, SharedKernelConv2d
 
 SHARED = {
     "whole": lambda: SharedFilterConv2d.from_conv(nn.Conv2d(4, 6, 3), torch.arange(6) % 3),
@@ -95,6 +95,14 @@ def test_factorised_layers_are_traced_by_fx(family, stride, training):
     x = torch.randn(1, 8, 6, 6)
     assert torch.allclose(fx.symbolic_trace(model)(x), model(x), atol=1e-5)
     assert torch.allclose(create_feature_extractor(model, {"1": "out"})(x)["out"], model(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("dense_size", [0, 3])
+def test_searched_layers_are_traced_by_fx(dense_size):
+    layer, x = SearchedConv2d(3, 4, 2, extent=5, dense_size=dense_size), torch.randn(2, 3, 6, 7)
+    nn.init.normal_(layer.vertical)
+    nn.init.normal_(layer.horizontal)
+    assert torch.allclose(fx.symbolic_trace(layer)(x), layer(x), atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from convpress.decompose.tensors import check_rank
 from convpress.errors import ConvpressError
@@ -119,7 +120,7 @@ class SearchedConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the masked separable convolution, and the dense one beside it where there is one."""
-        if x.ndim == 3:  # an image by itself, as nn.Conv2d takes it
+        if not isinstance(x, Proxy) and x.ndim == 3:  # an image by itself, as nn.Conv2d takes it
             return self.forward(x[None])[0]
         mask, half = self.mask(), self.extent // 2
         vertical = (self.vertical * mask)[:, None, :, None]
