@@ -4,8 +4,11 @@ import pytest
 import torch
 from test_layers import FAMILIES, random_factors
 from torch import nn
+from torch.nn.utils import prune
+from torch.nn.utils.parametrizations import weight_norm
 
 from convpress.decompose.low_rank import alternate
+from convpress.errors import ConvpressError
 from convpress.layers import (
     CPConv2d,
     ElementwiseSharedConv2d,
@@ -86,6 +89,18 @@ def test_factors_stay_where_they_are_whatever_the_default_device(family):
     with torch.device("meta"):
         layer = family.from_factors(factors, kernel_size=3, bias=torch.ones(6, device="cpu"))
     assert all(torch.equal(mine, given) for mine, given in zip(layer.factors(), factors, strict=True))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("change", [weight_norm, lambda conv: prune.l1_unstructured(conv, "weight", 0.5)])
+def test_weights_that_are_computed_take_no_factors(family, change):
+    conv = nn.Conv2d(4, 6, 3)
+    layer = family.from_conv(conv, factors=random_factors(family, conv))
+    change(layer.expand)
+    before = layer.kernel()
+    with pytest.raises(ConvpressError, match=rf"{family.__name__}: the weight of its part 'expand' is computed"):
+        layer.set_factors([2 * factor for factor in layer.factors()])
+    assert torch.equal(layer.kernel(), before)
 
 
 def test_channels_merge_and_kernels_expand_whatever_the_default_device():

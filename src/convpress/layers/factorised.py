@@ -126,10 +126,18 @@ class FactorisedConv2d(ConvLayer, ABC):
         """Copy factors (any dtype and device) into the parameters.
 
         Raises:
-            ConvpressError: their number or shapes do not fit this layer, or they are not finite.
+            ConvpressError: their number or shapes do not fit this layer, they are not finite, or a weight is no
+                parameter but computed (pruned, parametrised).
         """
         factors = check_given(type(self).__name__, "factors", factors, [factor.shape for factor in self.factors()])
-        for name, weight in self._weights(factors).items():
+        weights = self._weights(factors)
+        for name in weights:
+            if "weight" not in self.get_submodule(name)._parameters:
+                raise ConvpressError(
+                    f"{type(self).__name__}: the weight of its part {name!r} is computed from other parameters; make "
+                    "it one first (torch.nn.utils.prune.remove, parametrize.remove_parametrizations)."
+                )
+        for name, weight in weights.items():
             self.get_parameter(f"{name}.weight").copy_(weight)
 
     @classmethod
