@@ -240,7 +240,7 @@ def test_the_closed_form_is_at_least_as_good_as_each_alternation():
     assert len(sweeps) == 20
 
 
-@pytest.mark.parametrize("compression", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("compression", [0, -1, float("nan"), float("inf"), "2", None])
 def test_an_impossible_compression_is_refused(compression):
     with pytest.raises(ConvpressError, match="compression is"):
         SeparableConv2d.rank_for(nn.Conv2d(4, 6, 3), compression)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, Self
 
 import torch
@@ -199,8 +200,8 @@ class SeparableConv2d(_Expansion):
         Raises:
             ConvpressError: `compression` is not a number above 0, or leaves less than a rank of 1.
         """
-        if not 0 < compression < math.inf:
-            raise ConvpressError(f"compression is {compression}; a number above 0 is allowed.")
+        if not isinstance(compression, Real) or not 0 < compression < math.inf:
+            raise ConvpressError(f"compression is {compression!r}; a number above 0 is allowed.")
         h, w = conv.kernel_size
         c, n = conv.in_channels, conv.out_channels
         rank = int(n * c * h * w / (compression * (c * h + n * w)))
