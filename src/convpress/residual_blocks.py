@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
+from convpress.layers.surgery import COMPILED
 from convpress.measure import evaluating
 
 INNER = ("conv1", "bn1", "conv2")
@@ -18,7 +19,7 @@ PROBE = 16
 
 
 def residual_blocks(model: nn.Module) -> dict[str, nn.Module]:
-    """Modules with conv1, bn1, conv2 and bn2 by name, in the order of the network.
+    """Modules with conv1, bn1, conv2 and bn2 by name, in the order of the network, which may be one itself: ''.
 
     Raises:
         ConvpressError: there are none.
@@ -27,11 +28,17 @@ def residual_blocks(model: nn.Module) -> dict[str, nn.Module]:
     found = {
         name: module
         for name, module in model.named_modules()
-        if all(isinstance(getattr(module, part, None), kind) for part, kind in wanted.items())
+        if COMPILED not in module._modules  # which passes on the layers of the one inside
+        and all(isinstance(getattr(module, part, None), kind) for part, kind in wanted.items())
     }
     if not found:
         raise ConvpressError(f"{type(model).__name__} has no blocks of conv1, bn1, conv2, bn2; none can be merged.")
     return found
+
+
+def part_name(block: str, part: str) -> str:
+    """The name in the network of a part of the block of this name."""
+    return f"{block}.{part}" if block else part
 
 
 def inner(block: nn.Module) -> Inner:

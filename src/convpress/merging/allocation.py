@@ -33,22 +33,28 @@ def candidates(block: nn.Module, x: Tensor, *, seed: int = 0) -> list[Candidate]
     """What each number of inner channels would cost, from all to few.
 
     The error is that of the fitted convolutions, after the batch norm behind them, relative to the mean square of what
-    they go into: the block's output, the stream, or in blocks of three convolutions that batch norm's own output.
+    they go into: the block's output, the stream, or that batch norm's own output in blocks of three convolutions and
+    in those that go on to another size, as a whole network does.
     """
     old, bn2 = inner(block), block.get_submodule("bn2")
     assert isinstance(bn2, nn.BatchNorm2d)
     assert bn2.running_var is not None
     channels = old[0].out_channels
-    disturbed, seen = (bn2 if hasattr(block, "conv3") else block), []
-    handle = disturbed.register_forward_hook(lambda module, inputs, output: seen.append(output.clone()))
+    seen: dict[nn.Module, Tensor] = {}
+    handles = [
+        layer.register_forward_hook(lambda module, inputs, output: seen.update({module: output.clone()}))
+        for layer in (bn2, block)
+    ]
     try:
         with evaluating(block):
             block(x.clone())  # it may work in place
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
+    stream = seen[bn2] if hasattr(block, "conv3") or seen[block].shape != seen[bn2].shape else seen[block]
     weight = 1.0 if bn2.weight is None else bn2.weight
     scale = (weight / (bn2.running_var + bn2.eps).sqrt()).double()
-    power = seen[0].double().square().mean((0, 2, 3)).sum()
+    power = stream.double().square().mean((0, 2, 3)).sum()
     each = old[0].weight[0].numel() + old[2].weight[:, 0].numel()
     macs = channel_macs(block, x)
     found = []

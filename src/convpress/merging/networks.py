@@ -13,7 +13,7 @@ from convpress.layers.shared_kernels import SharedKernelConv2d
 from convpress.layers.surgery import check_one_use, exchange_layers, find_conv, naming
 from convpress.measure import evaluating
 from convpress.merging.channels import Features, MergeRule, group, kept, merge_channels, share_filters
-from convpress.residual_blocks import INNER, Inner, check_order, inner, residual_blocks
+from convpress.residual_blocks import INNER, Inner, check_order, inner, part_name, residual_blocks
 
 ROWS = 4096
 """Places (image and pixel) that a least-squares fit looks at; the largest block has 576 unknowns an output."""
@@ -36,7 +36,7 @@ def share_network(model: nn.Module, ratio: float, *, features: Features = "raw",
 
     def shared(name: str, conv: nn.Conv2d) -> nn.Module:
         block, _, part = name.rpartition(".")
-        bn = model.get_submodule(f"{block}.{part.replace('conv', 'bn')}")
+        bn = model.get_submodule(part_name(block, part.replace("conv", "bn")))
         assert isinstance(bn, nn.BatchNorm2d)
         return share_filters(conv, kept(conv.out_channels, ratio), features=features, seed=seed, bn=bn)
 
@@ -46,7 +46,7 @@ def share_network(model: nn.Module, ratio: float, *, features: Features = "raw",
 def _exchange_all(model: nn.Module, blocks: Iterable[str], make: Callable[[str, nn.Conv2d], nn.Module]) -> None:
     """Put what `make` makes of conv1 and conv2 of all blocks in their place, when all are made."""
     made = {}
-    for name in (f"{block}.{conv}" for block in blocks for conv in ("conv1", "conv2")):
+    for name in (part_name(block, conv) for block in blocks for conv in ("conv1", "conv2")):
         conv = find_conv(model, name)
         with naming(name):
             made[name] = make(name, conv)
@@ -116,7 +116,7 @@ def merge_network(
     }
     for name, block in blocks.items():
         for part in INNER:
-            check_one_use(model, f"{name}.{part}")
+            check_one_use(model, part_name(name, part))
         check_order(name, block, None if inputs is None else inputs[name][:1])
     all_merged = {}
     for name, block in blocks.items():
@@ -126,7 +126,7 @@ def merge_network(
     for name, merged in all_merged.items():
         if inputs is not None:
             fit_second(inner(blocks[name]), merged, inputs[name])
-        made |= {f"{name}.{part}": layer for part, layer in zip(INNER, merged, strict=True)}
+        made |= {part_name(name, part): layer for part, layer in zip(INNER, merged, strict=True)}
     exchange_layers(model, made)
 
 
