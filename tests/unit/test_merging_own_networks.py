@@ -1,4 +1,4 @@
-"""Merging in networks of one's own: a plain stack that is one block itself, and compiled parts."""
+"""Merging in networks of one's own: a plain stack that is one block itself, compiled, in other types, mistaken."""
 
 import copy
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from convpress.errors import ConvpressError
 from convpress.layers import SharedFilterConv2d, surgeries
 from convpress.merging.allocation import allocate, candidates
 from convpress.merging.networks import block_inputs, merge_network, share_kernels_network, share_network
@@ -72,3 +73,21 @@ def test_a_compiled_block_is_one_block():
     model.layer2[0] = torch.compile(model.layer2[0])
     assert list(residual_blocks(model)) == ["layer1.0", "layer2.0._orig_mod", "layer3.0"]
     assert list(residual_blocks(torch.compile(plain()))) == ["_orig_mod"]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_inputs_of_blocks_are_made_of_images_in_float32_whatever_the_networks_type(dtype):
+    model, x = network(), random(2, 3, 32, 32)
+    found = block_inputs(copy.deepcopy(model).to(dtype), x, ["layer2.0"])["layer2.0"]
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), block_inputs(model, x, ["layer2.0"])["layer2.0"], rtol=0.05, atol=0.05)
+
+
+def test_inputs_of_blocks_that_are_not_there_are_named_and_leave_no_hooks():
+    model, x = network(), random(2, 3, 32, 32)
+    with pytest.raises(ConvpressError, match=r"ResNet has no layer 'layer1\.9'"):
+        block_inputs(model, x, ["layer1.0", "layer1.9"])
+    assert not any(module._forward_pre_hooks for module in model.modules())
+    with pytest.raises(ConvpressError, match=r"no inputs of block 'layer2\.0'"):
+        merge_network(model, {"layer1.0": 2, "layer2.0": 2}, inputs=block_inputs(model, x, ["layer1.0"]))
+    assert not surgeries(model)

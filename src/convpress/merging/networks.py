@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
 from convpress.layers.shared_kernels import SharedKernelConv2d
-from convpress.layers.surgery import check_one_use, exchange_layers, find_conv, naming
+from convpress.layers.surgery import check_one_use, exchange_layers, find_conv, find_module, naming
 from convpress.measure import evaluating
 from convpress.merging.channels import Features, MergeRule, group, kept, merge_channels, share_filters
+from convpress.predict import input_type
 from convpress.residual_blocks import INNER, Inner, check_order, inner, part_name, residual_blocks
 
 ROWS = 4096
@@ -103,12 +104,14 @@ def merge_network(
     convolution is fitted to give what it gave before; re-estimate the batch norms afterwards.
 
     Raises:
-        ConvpressError: there is no such block, it does not run conv1, bn1, ReLU, conv2 in this order, or
-            `merge_channels` refuses it; nothing is merged then.
+        ConvpressError: there is no such block or nothing of it in `inputs`, it does not run conv1, bn1, ReLU, conv2 in
+            this order, or `merge_channels` refuses it; nothing is merged then.
     """
     found = residual_blocks(model)
     if unknown := sorted(counts.keys() - found.keys()):
         raise ConvpressError(f"{type(model).__name__} has no block {unknown[0]!r}; there are {', '.join(found)}.")
+    if inputs is not None and (missing := sorted(counts.keys() - inputs.keys())):
+        raise ConvpressError(f"there are no inputs of block {missing[0]!r}; name it in block_inputs as well.")
     blocks = {
         name: block
         for name, block in found.items()
@@ -132,17 +135,19 @@ def merge_network(
 
 @torch.no_grad()
 def block_inputs(model: nn.Module, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-    """What comes into each block for normalised `images` (N, C, H, W), in eval mode, on the network's device."""
+    """What comes into each block for normalised `images` (N, C, H, W), in eval mode, on the network's device.
+
+    Images take the network's own type. Raises `ConvpressError` for a block that is not there.
+    """
+    blocks = {name: find_module(model, name) if name else model for name in names}
     seen: dict[str, Tensor] = {}
     handles = [  # copies, for a block may work in place
-        model.get_submodule(name).register_forward_pre_hook(
-            lambda _, args, name=name: seen.update({name: args[0].clone()})
-        )
-        for name in names
+        block.register_forward_pre_hook(lambda _, args, name=name: seen.update({name: args[0].clone()}))
+        for name, block in blocks.items()
     ]
     try:
         with evaluating(model):
-            model(images.to(next(model.parameters()).device))
+            model(images.to(next(model.parameters()).device, input_type(model)))
     finally:
         for handle in handles:
             handle.remove()
