@@ -67,13 +67,17 @@ def freeze_all_but(model: nn.Module, layers: Sequence[str]) -> None:
 
 @contextmanager
 def captured(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """A dict that holds the outputs of `layers`, by name, after each pass of `model`."""
+    """A dict that holds the outputs of `layers`, by name, after each pass of `model`.
+
+    Raises `ConvpressError` for a layer that is not there.
+    """
     outputs: dict[str, Tensor] = {}
 
     def keeper(name: str):
         return lambda module, inputs, output: outputs.__setitem__(name, output.clone())
 
-    handles = [find_module(model, name).register_forward_hook(keeper(name)) for name in layers]
+    modules = {name: find_module(model, name) for name in layers}  # all, before the first gets a hook
+    handles = [module.register_forward_hook(keeper(name)) for name, module in modules.items()]
     try:
         yield outputs
     finally:

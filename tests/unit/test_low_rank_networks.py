@@ -168,6 +168,9 @@ def test_hooks_are_gone_and_outputs_are_those_before_the_activation():
     output = captured_output(model, torch.randn(2, 3, 64, 64))
     assert (output < 0).any()
     assert not any(module._forward_hooks for module in model.modules())
+    with pytest.raises(ConvpressError, match=r"no layer 'features\.99'"), captured(model, [LAYERS[0], "features.99"]):
+        pass
+    assert not any(module._forward_hooks for module in model.modules())
 
 
 def test_costs_have_a_row_a_network_and_no_gpu_time_without_a_gpu():
