@@ -246,6 +246,8 @@ def test_unique_parameters_are_those_of_the_stored_centroids():
     cluster_filters(model, plan, FROZEN, seed=0)
     assert unique_parameters(model, LAYERS) == planned_parameters(sizes_of(model, LAYERS), plan) <= 0.5 * dense
     assert dense_parameters(model, LAYERS) == dense
+    model.again = model.get_submodule(LAYERS[0])
+    assert sizes_of(model, ["again"])["again"] == sizes_of(model, LAYERS)[LAYERS[0]]
 
 
 def test_equal_groupings_have_equal_labels_whatever_the_seed():

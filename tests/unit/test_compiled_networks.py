@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from convpress.clustering import sweep
-from convpress.config.clustering import SweepConfig
+from convpress.clustering.remedies import cluster_filters, dense_parameters, unique_parameters
+from convpress.config.clustering import RemedyConfig, SweepConfig
 from convpress.layers.cp import CPConv2d
 from convpress.layers.surgery import replace_conv, surgeries
 from convpress.low_rank import freeze_all_but
@@ -45,12 +46,19 @@ def frozen(model: nn.Module) -> object:
     return learning(model)
 
 
+def clustered(model: nn.Module) -> object:
+    before = dense_parameters(model, ["layer2.0.conv1"])
+    cluster_filters(model, {"layer2.0.conv1": 3}, RemedyConfig(filters="tied"), seed=0)
+    assert dense_parameters(model, ["layer2.0.conv1"]) == before
+    return unique_parameters(model, ["layer2.0.conv1"]), surgeries(model)
+
+
 def swept(model: nn.Module) -> object:
     one = sweep.sweep_together(model, ["layer2.0.conv2"], images(20), SweepConfig(), seed=0)
     return one, sweep.evaluate_plan(model, {"layer2.0.conv1": 3}, images(20), SweepConfig(), seed=0)
 
 
-@pytest.mark.parametrize("work", [merged, shared, with_shared_kernels, factorised, frozen, swept])
+@pytest.mark.parametrize("work", [merged, shared, with_shared_kernels, factorised, frozen, clustered, swept])
 def test_a_compiled_network_is_treated_as_the_one_inside(work):
     expected = work(network())
     assert expected

@@ -26,8 +26,8 @@ def sizes_of(model: nn.Module, layers: Sequence[str]) -> dict[str, Size]:
     """
     sizes = {}
     for layer in layers:
-        modules = dict(model.named_modules())
-        conv = modules[layer] if isinstance(modules.get(layer), SharedFilterConv2d) else find_conv(model, layer)
+        module = find_module(model, layer)
+        conv = module if isinstance(module, SharedFilterConv2d) else find_conv(model, layer)
         sizes[layer] = Size(conv.out_channels, conv.weight[0].numel())
     return sizes
 
