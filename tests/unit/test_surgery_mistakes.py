@@ -134,6 +134,17 @@ def test_options_that_a_layer_does_not_take_are_told(cls, options, words):
         replace_conv(nn.Sequential(nn.Conv2d(4, 6, 3)), "0", cls, **options)
 
 
+@pytest.mark.parametrize("model", ["resnet20", None, {"conv.weight": torch.ones(1)}], ids=["text", "none", "state"])
+def test_what_is_no_network_is_told(model):
+    for use in (
+        lambda: replace_conv(model, "conv", CPConv2d, rank=2),
+        lambda: put_layer(model, "conv", nn.Conv2d(4, 6, 3)),
+        lambda: find_conv(model, "conv"),
+    ):
+        with pytest.raises(ConvpressError, match=f"the network is a {type(model).__name__}; give a module"):
+            use()
+
+
 @pytest.mark.parametrize("name", [0, None, ["0"]])
 def test_names_are_text(name):
     model = nn.Sequential(nn.Conv2d(4, 6, 3))

@@ -62,8 +62,10 @@ def uncompiled(model: nn.Module) -> nn.Module:
     """The network inside ``torch.compile``; others as they are.
 
     Raises:
-        ConvpressError: the network is inside ``DataParallel``, which gives its layers other names.
+        ConvpressError: it is no module, or inside ``DataParallel``, which gives its layers other names.
     """
+    if not isinstance(model, nn.Module):
+        raise ConvpressError(f"the network is a {type(model).__name__}; give a module, as convpress.load returns one.")
     model = getattr(model, COMPILED, model)
     if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         raise ConvpressError(f"the network is inside {type(model).__name__}; give the network itself, model.module.")
