@@ -120,9 +120,9 @@ def write_onnx(model: nn.Module, path: Path | str, input_shape: Sequence[int]) -
     _need("onnxscript")
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-    network = copy.deepcopy(uncompiled(model)).cpu().float().eval()
     noise = torch.randn(2, *input_shape, generator=torch.Generator().manual_seed(0), device="cpu")
     try:
+        network = copy.deepcopy(uncompiled(model)).cpu().float().eval()
         with torch.no_grad():
             if not isinstance(network(noise), Tensor):
                 network = _LogitsAlone(network)

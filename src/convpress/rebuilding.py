@@ -116,7 +116,8 @@ def _check_numbers(path: Path | str, state: Mapping[str, Any]) -> None:
                 "get_extra_state return a tensor, or make the state an argument of the network."
             )
         if is_lazy(value) or value.is_meta:
-            raise ConvpressError(f"{path}: not saved, {key} has no numbers yet; run the network on an image first.")
+            way_out = "run the network on an image" if is_lazy(value) else "load its weights with assign=True"
+            raise ConvpressError(f"{path}: not saved, {key} has no numbers yet; {way_out} first.")
 
 
 def _other_modules(model: nn.Module, found: nn.Module) -> tuple[str, str] | None:

@@ -94,7 +94,7 @@ def test_complex_buffers_and_parameters_in_dicts_and_lists_come_back(make, tmp_p
     [
         (lambda: Stateful({"seen": 3}), "_extra_state is a dict, and a file holds tensors alone"),
         (lambda: nn.Sequential(nn.LazyConv2d(4, 3)), r"0\.weight has no numbers yet; run the network on an image"),
-        (lambda: nn.Linear(2, 2, device="meta"), "weight has no numbers yet"),
+        (lambda: nn.Linear(2, 2, device="meta"), "weight has no numbers yet; load its weights"),
     ],
 )
 def test_what_no_file_can_hold_is_named(make, tmp_path, factory, words):
