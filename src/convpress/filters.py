@@ -9,7 +9,21 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from convpress.decompose.tensors import check_numbers
 from convpress.errors import ConvpressError
+
+
+def filter_rows(filters: Tensor) -> np.ndarray:
+    """Filters (n, ...) as rows (n, d) in float64.
+
+    Raises:
+        ConvpressError: their numbers are not finite, complex, or not there (on the meta device).
+    """
+    check_numbers(filters)
+    rows = filters.detach().flatten(1).double().cpu().numpy()
+    if not np.isfinite(rows).all():
+        raise ConvpressError("filters hold numbers that are not finite; such a network cannot be clustered.")
+    return rows
 
 
 def cluster(features: Tensor, clusters: int, *, seed: int, weights: Tensor | None = None) -> Tensor:
@@ -19,13 +33,11 @@ def cluster(features: Tensor, clusters: int, *, seed: int, weights: Tensor | Non
     the device of `features`, k-means itself runs on the CPU. `weights` (n,) weigh the rows.
 
     Raises:
-        ConvpressError: `clusters` is no integer from 1 to the number of distinct rows, or a row is not finite.
+        ConvpressError: `clusters` is no integer from 1 to the number of distinct rows, or as `filter_rows`.
     """
     from sklearn.cluster import KMeans  # slow to import, and whoever only reads shared filters clusters none
 
-    rows = features.detach().flatten(1).double().cpu().numpy()
-    if not np.isfinite(rows).all():
-        raise ConvpressError("filters hold numbers that are not finite; such a network cannot be clustered.")
+    rows = filter_rows(features)
     distinct = len(np.unique(rows, axis=0))
     if not isinstance(clusters, Integral) or not 1 <= clusters <= distinct:
         raise ConvpressError(f"clusters is {clusters}; 1 to {distinct} is possible, the number of distinct filters.")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from convpress.config.clustering import RemedyConfig
 from convpress.errors import ConvpressError
-from convpress.filters import cluster
+from convpress.filters import cluster, filter_rows
 from convpress.layers.shared import cluster_means
 
 Grouping = Callable[[Tensor, int, RemedyConfig, int], Tensor]
@@ -70,12 +70,11 @@ def group_elements(filters: Tensor, clusters: int, remedy: RemedyConfig, seed: i
     is nothing to seed.
 
     Raises:
-        ConvpressError: `clusters` is below 1 or above the number of filters.
+        ConvpressError: `clusters` is below 1 or above the number of filters, or as `filter_rows`.
     """
     if not 1 <= clusters <= len(filters):
         raise ConvpressError(f"clusters is {clusters}; 1 to {len(filters)} is possible, the number of filters.")
-    rows = filters.detach().flatten(1).double().numpy()
-    return torch.from_numpy(cluster_lines(rows, clusters)).view(filters.shape)
+    return torch.from_numpy(cluster_lines(filter_rows(filters), clusters)).view(filters.shape)
 
 
 def cluster_lines(values: np.ndarray, clusters: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from convpress.clustering.grouping import Grouping, group_elements, group_filter
 from convpress.config.clustering import RemedyConfig
 from convpress.data import Dataset
 from convpress.errors import ConvpressError
+from convpress.layers.base import conv_geometry
 from convpress.layers.elementwise import ElementwiseSharedConv2d
 from convpress.layers.shared import SharedFilterConv2d
 from convpress.layers.surgery import exchange_layers, find_conv, find_module, naming
@@ -77,6 +78,7 @@ def cluster_filters(model: nn.Module, plan: Mapping[str, int], remedy: RemedyCon
     for layer, clusters in plan.items():
         conv = find_conv(model, layer)
         with naming(layer):
+            conv_geometry(conv)  # what cannot be replaced is told before its filters are grouped
             made[layer] = layer_class.from_conv(conv, group(conv.weight.detach(), clusters, remedy, seed))
     exchange_layers(model, made)
 

@@ -48,8 +48,9 @@ def filter_features(conv: nn.Conv2d, features: Features, bn: nn.BatchNorm2d | No
     `folded` are unit vectors: of the folded channel (with its batch norm), else of the filter alone.
 
     Raises:
-        ConvpressError: other features than raw, pca and folded, or numbers that are not finite.
+        ConvpressError: other features than raw, pca and folded, or numbers that are not finite, or not there.
     """
+    check_numbers(conv.weight)
     raw = conv.weight.detach().double().flatten(1)
     if not raw.isfinite().all():
         raise ConvpressError("filters hold numbers that are not finite; such a network cannot be merged.")
@@ -74,6 +75,7 @@ def principal_components(rows: Tensor, variance: float = PCA_VARIANCE) -> Tensor
 
 def group(features: Tensor, clusters: int, *, seed: int, weights: Tensor | None = None) -> Tensor:
     """Labels (n,) of k-means; as many clusters as there are distinct rows when fewer than `clusters` are distinct."""
+    check_numbers(features)
     distinct = len(torch.unique(features.detach(), dim=0))
     return cluster(features, min(clusters, distinct), seed=seed, weights=weights)
 
