@@ -99,7 +99,7 @@ def check_comes_back(path: Path | str, model: nn.Module, noted: Mapping[str, Any
     take_type(found, state)
     differences = _differences(state, found)
     if differences:
-        way_out = _way_out(next(iter(differences)), state, found)
+        way_out = _way_out(next(iter(differences)), state, found, model)
         raise ConvpressError(f"{path}: not saved, the file could not be loaded: {_first(differences)}; {way_out}.")
     if other := _other_modules(model, found):
         name, what = other
@@ -153,15 +153,17 @@ def _twins(model: nn.Module) -> set[tuple[str, str]]:
 
 
 def _way_to_note(name: str, model: nn.Module) -> str:
+    from convpress.layers.hooks import has_hooks
     from convpress.layers.surgery import LAYERS
 
-    kind = type(dict(model.named_modules(remove_duplicate=False)).get(name))
-    if LAYERS.get(kind.__name__) is kind:
-        return f"put the layer there with convpress.put_layer(model, {name!r}, ...)"
+    layer = dict(model.named_modules(remove_duplicate=False)).get(name)
+    kind = type(layer)
+    if layer is not None and LAYERS.get(kind.__name__) is kind and not has_hooks(layer):  # no note keeps hooks
+        return f"put the layer there with convpress.put_layer(model, {name!r}, ...), on the whole model"
     return "register a function that makes the network as it is (convpress.register_model)"
 
 
-def _way_out(key: str, state: Mapping[str, Tensor], found: nn.Module) -> str:
+def _way_out(key: str, state: Mapping[str, Tensor], found: nn.Module, model: nn.Module) -> str:
     """What to do about the difference in `key`, found in the nearest layer that the noted network has as well."""
     there = found.state_dict().get(key)
     if there is not None and key in state and there.shape == state[key].shape:
@@ -169,9 +171,7 @@ def _way_out(key: str, state: Mapping[str, Tensor], found: nn.Module) -> str:
     layers = dict(found.named_modules())
     while key not in layers:
         key = key.rpartition(".")[0]
-    if not key:
-        return "register a function that makes the network with all its layers (convpress.register_model)"
-    return f"put the layer there with convpress.put_layer(model, {key!r}, ...), on the whole model"
+    return _way_to_note(key, model)
 
 
 def check_state(

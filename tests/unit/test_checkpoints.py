@@ -10,6 +10,7 @@ import torch
 from made_model import same_answers, small_model
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 
 from convpress.checkpoints import FORMAT, load, load_state, read_metadata, save_model, save_state
 from convpress.errors import ConvpressError
@@ -110,16 +111,20 @@ def with_unnoted_change_after_surgery(model):
 
 
 PUT = r"put the layer there with convpress\.put_layer\(model, '{}', \.\.\.\), on the whole model\."
+REGISTER = r".*register a function that makes the network as it is \(convpress\.register_model\)\."
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (with_new_head, r"linear\.weight has shape \(100, 16\), not \(10, 16\).*" + PUT.format("linear")),
-        (with_wider_head, PUT.format("linear")),
+        (with_wider_head, REGISTER),
+        (lambda model: parametrizations.weight_norm(model.conv1), REGISTER),
+        (lambda model: prune.l1_unstructured(model.conv1, "weight", 0.5), REGISTER),
+        (lambda model: setattr(model, "bn1", nn.GroupNorm(2, 4)), REGISTER),
         (with_surgery_on_a_part, r"layer1\.0\.conv1\.weight is missing; .*" + PUT.format(r"layer1\.0\.conv1")),
         (with_unnoted_change_after_surgery, PUT.format("linear")),
-        (with_more_layers, r"extra\.weight is not expected; .*convpress\.register_model"),
+        (with_more_layers, r"extra\.weight is not expected; " + REGISTER),
         (lambda model: model.layer1.bfloat16(), r"is torch\.bfloat16, not torch\.float32.* model\.float\(\)\."),
     ],
 )
