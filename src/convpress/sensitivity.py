@@ -164,9 +164,17 @@ def ranks_of_layers(
 
 
 def factorised_layers(model: nn.Module) -> list[str]:
-    """The layers that the study factorises: all 3x3 convolutions after the first convolution."""
+    """The layers that the study factorises: all 3x3 convolutions after the first convolution.
+
+    Left out are those that no layer can replace (groups, other padding than zeros), and parts of factorised layers.
+    """
+    parts = {part for layer in factorised(model) for part in layer.children()}
     convolutions = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
-    return [name for name, conv in convolutions[1:] if tuple(conv.kernel_size) == (3, 3) and conv.groups == 1]
+    return [
+        name
+        for name, conv in convolutions[1:]
+        if tuple(conv.kernel_size) == (3, 3) and conv.groups == 1 and conv.padding_mode == "zeros" and conv not in parts
+    ]
 
 
 def factorise_kernel(

@@ -16,7 +16,7 @@ from convpress.config.clustering import RemedyConfig, SweepConfig
 from convpress.config.sections import TrainingConfig
 from convpress.errors import ConvpressError
 from convpress.kernel_search import add_branch, recompose
-from convpress.layers import CPConv2d, SharedFilterConv2d, TensorChainConv2d
+from convpress.layers import CPConv2d, SharedFilterConv2d, TensorChainConv2d, TuckerConv2d
 from convpress.layers.surgery import exchange_layer
 from convpress.measure import count_macs
 from convpress.merging.allocation import candidates
@@ -25,6 +25,7 @@ from convpress.models import create_model
 from convpress.objectives import Batch, classification
 from convpress.onnx_export import input_shape_of
 from convpress.predict import predict
+from convpress.sensitivity import factorised_layers
 from small_network import LAYERS, images, network
 
 TIED = RemedyConfig(filters="tied")
@@ -182,6 +183,13 @@ def test_the_size_of_images_is_known_or_asked_for():
     assert input_shape_of(create_model("alexnet", **small)) == (3, 64, 64)
     with pytest.raises(ConvpressError, match="Conv2d: the size of its images is not known; give images"):
         export(nn.Conv2d(3, 4, 3), "never.onnx")
+
+
+def test_layers_that_cannot_be_factorised_are_left_out():
+    like = {"kernel_size": 3, "padding": 1}
+    odd = [nn.Conv2d(4, 4, groups=2, **like), nn.Conv2d(4, 4, padding_mode="circular", **like)]
+    parts = TuckerConv2d(4, 4, (2, 2), 3, padding=1)
+    assert factorised_layers(nn.Sequential(nn.Conv2d(3, 4, **like), *odd, parts, nn.Conv2d(4, 4, **like))) == ["4"]
 
 
 def test_shared_filters_cost_what_they_cost_in_float32():
