@@ -16,7 +16,7 @@ from convpress.decompose.low_rank import Bases, alternate, expand_kernel, expand
 from convpress.decompose.tensors import relative_error
 from convpress.errors import ConvpressError
 from convpress.layers.low_rank import LowRankConv2d, SeparableConv2d
-from convpress.layers.surgery import find_conv, find_module, replace_conv, uncompiled, uncompiled_name
+from convpress.layers.surgery import exchange_layers, find_conv, find_module, naming, uncompiled, uncompiled_name
 from convpress.measure import count_macs, count_parameters, interleaved_latency
 from convpress.objectives import Batch
 from convpress.optimizers import freeze
@@ -39,18 +39,21 @@ def expand(
     1 / `compression` of the layer's parameters, and at stride 1 of its multiply-accumulates.
 
     Raises:
-        ConvpressError: other than one of `bases` for each layer, or a layer that cannot be replaced.
+        ConvpressError: other than one of `bases` for each layer, or a layer that cannot be replaced; nothing is changed
+            then.
     """
-    if expansion.scheme == "separable":
-        for layer in layers:
-            rank = SeparableConv2d.rank_for(find_conv(model, layer), compression)
-            replace_conv(model, layer, SeparableConv2d, rank=rank)
-        return
-    if len(bases) != len(layers):
+    separable, split = expansion.scheme == "separable", expansion.scheme == "decomposed"
+    if not separable and len(bases) != len(layers):
         raise ConvpressError(f"{len(bases)} bases for {len(layers)} layers; one for each is needed.")
-    for layer, count in zip(layers, bases, strict=True):
-        split = expansion.scheme == "decomposed"
-        replace_conv(model, layer, LowRankConv2d, bases=count, choice=expansion.bases, decomposed=split)
+    made: dict[str, nn.Module] = {}
+    for number, layer in enumerate(layers):
+        conv = find_conv(model, layer)
+        with naming(layer):
+            if separable:
+                made[layer] = SeparableConv2d.from_conv(conv, SeparableConv2d.rank_for(conv, compression))
+            else:
+                made[layer] = LowRankConv2d.from_conv(conv, bases[number], choice=expansion.bases, decomposed=split)
+    exchange_layers(model, made)
 
 
 def freeze_all_but(model: nn.Module, layers: Sequence[str]) -> None:

@@ -233,6 +233,15 @@ def test_bases_that_are_not_one_for_each_layer_are_said_before_anything_changes(
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))
     with pytest.raises(ConvpressError, match="1 bases for 2 layers"):
         expand(model, ["0", "1"], ExpansionConfig(scheme="grouped"), bases=[2])
+
+
+@pytest.mark.parametrize(("scheme", "options"), [("grouped", {"bases": [2, 10]}), ("separable", {"compression": 13.0})])
+def test_nothing_is_expanded_where_one_layer_cannot_be(scheme, options):
+    model = nn.Sequential(nn.Conv2d(12, 16, 5), nn.Conv2d(16, 4, 3))
+    before = dict(model.named_modules())
+    with pytest.raises(ConvpressError, match="layer '1': "):
+        expand(model, ["0", "1"], ExpansionConfig(scheme=scheme), **options)
+    assert dict(model.named_modules()) == before
     assert type(model[0]) is nn.Conv2d
 
 

@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from convpress.clustering.remedies import cluster_filters
+from convpress.config.clustering import RemedyConfig
 from convpress.errors import ConvpressError
 from convpress.kernel_search import extend_cp
 from convpress.layers import (
@@ -102,6 +104,8 @@ def test_parts_of_compressed_layers_are_left_alone(part):
     model = nn.Sequential(TuckerConv2d(4, 4, (2, 2), 3))
     with pytest.raises(ConvpressError, match=rf"layer '{part}' is a part of the TuckerConv2d '0'"):
         replace_conv(model, part, SeparableConv2d, rank=1)
+    with pytest.raises(ConvpressError, match=rf"layer '{part}' is a part of the TuckerConv2d '0'"):
+        cluster_filters(model, {part: 1}, RemedyConfig(filters="tied"), seed=0)
 
 
 def test_convolutions_in_registered_blocks_are_no_parts_of_a_layer(monkeypatch):

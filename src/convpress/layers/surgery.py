@@ -147,11 +147,13 @@ def exchange_layers(model: nn.Module, modules: Mapping[str, nn.Module]) -> None:
     The biases of a module learn only if that of the layer before did, and the rest only if its weights did.
 
     Raises:
-        ConvpressError: as `put_layer`, or a layer before has hooks, which would be lost.
+        ConvpressError: as `put_layer`, or a layer before has hooks, which would be lost, or is a part of a compressed
+            layer.
     """
     for name, module in modules.items():
         layer_arguments(module)
         check_unhooked(find_module(model, name), f"layer {name!r}")
+        _check_no_part(uncompiled(model), uncompiled_name(name))
     for name, module in modules.items():
         before = find_module(model, name)
         put_layer(model, name, module)
