@@ -59,7 +59,7 @@ format: install ## let ruff and snakefmt write the layout
 	$(BIN)/snakefmt Snakefile rules
 
 docs: install ## the parameter reference from the schema; the README's results and the benchmarks from the tables
-	$(BIN)/python -m convpress.config.reference > docs/parameters.md
+	$(BIN)/python -m convpress.config.reference > docs/parameters.md.new && mv docs/parameters.md.new docs/parameters.md
 	$(BIN)/python -m convpress.report.readme
 
 benchmark: install ## measure everything that claims speed or memory, and keep it in results/benchmarks.csv

@@ -49,7 +49,7 @@ rule import_baseline:
     log:
         f"{LOGS}/import_baseline/{{model}}.log",
     wildcard_constraints:
-        model="|".join(CHECKPOINTS) or "none",
+        model="|".join(CHECKPOINTS) or "(?!)",
     params:
         model=lambda w: config["models"][w.model],
         checksum=checksum,
@@ -68,7 +68,7 @@ rule train_baseline:
     log:
         f"{LOGS}/train_baseline/{{model}}.log",
     wildcard_constraints:
-        model="|".join(TRAINED) or "none",
+        model="|".join(TRAINED) or "(?!)",
     threads: lambda w: compute_for(w.model)["threads"]
     params:
         model=lambda w: config["models"][w.model],
@@ -150,7 +150,7 @@ use rule finetune as finetune_further_control with:
     log:
         f"{LOGS}/finetune_further_control/{{control}}.log",
     wildcard_constraints:
-        control="|".join(FURTHER) or "none",
+        control="|".join(FURTHER) or "(?!)",
     params:
         recipe=lambda w: FURTHER[w.control]["recipe"],
         resume=f"{RESULTS}/resume/control/{{control}}.pt",

@@ -105,7 +105,7 @@ rule search_kernels:
         search=lambda w: KS["search"][w.search],
         before=lambda w: {"epochs": ks_before(f"search_kernels-{w.search}")},
         layers=KS["layers"],
-        cp={key: KS["cp"][key] for key in ("rank", "rank_divisor")},
+        cp={key: KS["cp"][key] for key in RankConfig.model_fields},
         resume=f"{RESULTS}/resume/kernel_search/search_kernels-{{search}}.pt",
         data=config["data"],
         compute=finetuned_on(KS["model"]),

@@ -72,7 +72,7 @@ rule match_outputs:
     log:
         f"{LOGS}/match_outputs/{{variant}}.log",
     wildcard_constraints:
-        variant="|".join(lr_chains("l2")) or "none",
+        variant="|".join(lr_chains("l2")) or "(?!)",
     threads: THREADS
     params:
         recipe=lr_recipe,
@@ -98,7 +98,7 @@ use rule finetune as finetune_low_rank with:
     log:
         f"{LOGS}/finetune_low_rank/{{variant}}.log",
     wildcard_constraints:
-        variant="|".join(lr_chains("ce")) or "none",
+        variant="|".join(lr_chains("ce")) or "(?!)",
     params:
         recipe=lr_recipe,
         before=lambda w: {"epochs": lr_before(w)},

@@ -12,11 +12,12 @@ MG_VARIANTS = {
 MG_MODELS = MergingConfig(**MG).models()
 
 
-def mg_common(method):
-    """What jobs of a method share; the images they look at are cropped and flipped as in trainings before and after."""
+def mg_common(surgery):
+    """What jobs share, as far as theirs needs it; images are cropped and flipped as in trainings before and after."""
     view = {"padding": config["control"]["crop_padding"], "flip": config["control"]["flip"]}
-    drop = {"drop": MG["drop"]} if method == "kernels" else {}
-    return {"images": MG["images"], "recalibration": MG["recalibration"], "view": view} | drop
+    images = {"images": MG["images"]} if surgery["rule"] == "fitted" or surgery.get("allocate") else {}
+    drop = {"drop": MG["drop"]} if surgery["method"] == "kernels" else {}
+    return {"recalibration": MG["recalibration"], "view": view} | images | drop
 
 
 def merged_network(wildcards):
@@ -35,12 +36,12 @@ rule merge_sweep:
     log:
         f"{LOGS}/merge_sweep/{{series}}.log",
     wildcard_constraints:
-        series="|".join(MG["sweep"]) or "none",
+        series="|".join(MG["sweep"]),
     threads: THREADS
     params:
         method=lambda w: MG["sweep"][w.series],
         ratios=MG["ratios"],
-        common=lambda w: mg_common(MG["sweep"][w.series]["method"]),
+        common=lambda w: mg_common(MG["sweep"][w.series]),
         data=config["data"],
         compute=config["compute"],
         seed=config["seed"],
@@ -62,7 +63,7 @@ rule merge:
     threads: THREADS
     params:
         surgery=lambda w: {k: v for k, v in MG_VARIANTS[w.variant][0].items() if k not in ("replicates", "training")},
-        common=lambda w: mg_common(MG_VARIANTS[w.variant][0]["method"]),
+        common=lambda w: mg_common(MG_VARIANTS[w.variant][0]),
         data=config["data"],
         compute=config["compute"],
         seed=lambda w: config["seed"] + MG_VARIANTS[w.variant][1],

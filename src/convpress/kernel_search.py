@@ -15,7 +15,7 @@ from convpress.layers.base import conv_geometry, pair
 from convpress.layers.cp import SeparableCPConv2d
 from convpress.layers.hooks import check_unhooked
 from convpress.layers.searched import Mask, SearchedConv2d, soft_size
-from convpress.layers.surgery import exchange_layer, find_conv, find_module, naming
+from convpress.layers.surgery import exchange_layer, exchange_layers, find_conv, find_module, naming
 
 
 def extend_cp(layer: nn.Module, *, extent: int, sigma: float, mask: Mask) -> SearchedConv2d:
@@ -134,19 +134,21 @@ def extend(model: nn.Module, layers: Sequence[str], search: SearchConfig, *, cp:
     """Make the sizes of `layers` learnable, as `search` says (in place).
 
     Raises:
-        ConvpressError: as `extend_cp` or `add_branch`, or there is no such layer; the message names the layer.
+        ConvpressError: as `extend_cp` or `add_branch`, or there is no such layer; the message names the layer, and
+            nothing is changed.
     """
+    made: dict[str, nn.Module] = {}
     for number, name in enumerate(layers):
         if search.mask == "branch":
             conv = find_conv(model, name)
             with naming(name):
                 rank = cp.rank_for(conv.in_channels)
-                new = add_branch(conv, rank, extent=search.extent, sigma=search.sigma, seed=1000 * seed + number)
+                made[name] = add_branch(conv, rank, extent=search.extent, sigma=search.sigma, seed=1000 * seed + number)
         else:
             layer = find_module(model, name)
             with naming(name):
-                new = extend_cp(layer, extent=search.extent, sigma=search.sigma, mask=search.mask)
-        exchange_layer(model, name, new)
+                made[name] = extend_cp(layer, extent=search.extent, sigma=search.sigma, mask=search.mask)
+    exchange_layers(model, made)
 
 
 def searched_layers(model: nn.Module) -> Iterator[tuple[str, SearchedConv2d]]:

@@ -32,7 +32,7 @@ from convpress.decompose.tucker_allocation import allocate_tucker
 from convpress.errors import ConvpressError
 from convpress.layers.cp import CPConv2d, largest_rank
 from convpress.layers.factorised import FactorisedConv2d
-from convpress.layers.surgery import find_conv, naming, replace_conv
+from convpress.layers.surgery import exchange_layers, find_conv, naming
 from convpress.layers.tensor_chain import TensorChainConv2d
 from convpress.layers.tucker import TuckerConv2d
 from convpress.objectives import Penalty
@@ -181,9 +181,7 @@ def factorise_kernel(
     kernel: Tensor, kind: str, ranks: Ranks, *, slack: float, starts: int, iterations: int, seed: int
 ) -> Factorisation:
     """Decompose a kernel (T, S, h, w) at the given ranks, and correct the factors at `slack` more error."""
-    if kind not in FAMILIES:
-        raise ConvpressError(f"kind is {kind!r}; {', '.join(FAMILIES)} are allowed")
-    family = FAMILIES[kind]
+    family = _family(kind)
     tensor = kernel_to_order3(kernel.detach().double())
     begin = time.perf_counter()
     plain = family.decompose(tensor, ranks, starts, iterations, seed)
@@ -213,10 +211,26 @@ def left_dense(kernel: Tensor) -> dict[str, Any]:
 
 
 def replace_all(model: nn.Module, kind: str, factors: Mapping[str, Factors]) -> nn.Module:
-    """Put the factors of one kind in the place of the layers that they are named after; in place."""
+    """Put the factors of one kind in the place of the layers that they are named after; in place.
+
+    Raises:
+        ConvpressError: there is no such layer or kind, a layer cannot be replaced, or its factors do not fit; nothing
+            is changed then.
+    """
+    cls: Any = _family(kind).layer
+    made: dict[str, nn.Module] = {}
     for layer, blocks in factors.items():
-        replace_conv(model, layer, FAMILIES[kind].layer, factors=blocks)
+        conv = find_conv(model, layer)
+        with naming(layer):
+            made[layer] = cls.from_conv(conv, factors=blocks)
+    exchange_layers(model, made)
     return model
+
+
+def _family(kind: str) -> Family:
+    if kind not in FAMILIES:
+        raise ConvpressError(f"kind is {kind!r}; {', '.join(FAMILIES)} are allowed")
+    return FAMILIES[kind]
 
 
 def factorised(model: nn.Module) -> list[FactorisedConv2d]:

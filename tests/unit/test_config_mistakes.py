@@ -21,6 +21,12 @@ from convpress.errors import ConvpressError
         ("kernel_search.cp.starts", 0, r"kernel_search\.cp\.starts: .*greater than or equal to 1, found 0"),
         ("kernel_search.cp.starts", "four", r"kernel_search\.cp\.starts: .*integer.*'four'"),
         ("compute.precision", "fp16", r"compute\.precision: .*'auto', 'fp32' or 'bf16', found 'fp16'"),
+        ("data.split_seed", 2**64, r"data\.split_seed: .*less than or equal to 2147483647, found 18446744073709551616"),
+        (
+            "merging.variants.shared-50.rule",
+            "fitted",
+            r"variants\.shared-50: rule fitted is for the method merged, not for shared; leave it away",
+        ),
         ("kernel_search.model", "resnet33", r"kernel_search\.model: no model 'resnet33'; models has \['alexnet'"),
         ("kernel_search.layers", ["layer9"], r"\['layer9'\] are searched but not decomposed"),
         ("clustering.model", "resnet33", r"clustering\.model: no model 'resnet33'"),

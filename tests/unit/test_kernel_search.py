@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from convpress.config.kernel_search import CPConfig, SearchConfig
+from convpress.config.kernel_search import CPConfig, RankConfig, SearchConfig
 from convpress.errors import ConvpressError
 from convpress.kernel_search import add_branch, extend, extend_cp, mac_penalty, recompose, record_sizes, searched_layers
 from convpress.layers.cp import SeparableCPConv2d
@@ -182,6 +182,14 @@ def test_a_layer_that_cannot_be_searched_is_named():
     search = SearchConfig(mask="branch", sigma_lr=0.1, training={"epochs": 1, "lr": 0.1})
     with pytest.raises(ConvpressError, match=r"layer 'layer2.0.conv1': rank is 0; this kernel allows"):
         extend(model, ["layer2.0.conv1"], search, cp=CPConfig(starts=1, tensorly_iterations=1, rank_divisor=64), seed=0)
+
+
+def test_all_layers_are_searched_or_none():
+    model = create_model("resnet8")
+    search = SearchConfig(mask="branch", sigma_lr=0.1, training={"epochs": 1, "lr": 0.1})
+    with pytest.raises(ConvpressError, match="no layer 'layer9'"):
+        extend(model, ["layer1.0.conv1", "layer9"], search, cp=RankConfig(rank=2), seed=0)
+    assert not list(searched_layers(model))
 
 
 def test_even_extent_is_refused():

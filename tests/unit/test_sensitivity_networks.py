@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from convpress.checkpoints import load, save_model
 from convpress.compute import Compute
@@ -200,6 +201,20 @@ def test_noise_has_the_size_that_sensitivity_foretells(kind):
         pairs = zip(factorised(perturbed(model, level, seed)), factorised(model), strict=True)
         moved += sum(float((a.kernel() - b.kernel()).detach().square().sum()) for a, b in pairs) / draws
     assert moved / level**2 == pytest.approx(float(total_sensitivity(model).detach()), rel=0.1)
+
+
+def test_all_layers_get_their_factors_or_none():
+    """The second cannot be replaced: it goes around its images."""
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular")
+    )
+    before = list(network)
+    ones = [torch.ones(size, 2) for size in (4, 9, 4)]
+    with pytest.raises(ConvpressError, match=r"layer '2'.*circular"):
+        replace_all(network, "cp", {"1": ones, "2": ones})
+    assert list(network) == before
+    with pytest.raises(ConvpressError, match="kind is 'svd'; cp, tucker, tensor_chain are allowed"):
+        replace_all(network, "svd", {"1": ones})
 
 
 def test_noise_is_relative_to_each_factor():

@@ -9,13 +9,10 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from convpress.config.sections import Section, TrainingConfig
+from convpress.config.sections import LARGEST_SEED, Section, TrainingConfig
 
 if TYPE_CHECKING:
     from convpress.config.schema import Config
-
-LARGEST_SEED = 2**31 - 1
-"""A replicate is added to the run's seed, and scikit-learn takes no sum of 2**32 or more."""
 
 
 def recipes(value: Any, place: str = "") -> Iterator[tuple[str, TrainingConfig]]:

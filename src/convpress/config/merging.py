@@ -28,6 +28,12 @@ class MergeMethod(Section):
     )
 
     @model_validator(mode="after")
+    def _only_channels_have_a_rule(self) -> MergeMethod:
+        if self.method != "merged" and self.rule != "folded":
+            raise ValueError(f"rule {self.rule} is for the method merged, not for {self.method}; leave it away")
+        return self
+
+    @model_validator(mode="after")
     def _kernels_have_no_features(self) -> MergeMethod:
         if self.method == "kernels" and self.features not in (None, "raw"):
             raise ValueError("single kernels are clustered by their own numbers; leave features away")

@@ -11,12 +11,13 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from convpress.config.clustering import ClusteringConfig
 from convpress.config.compute_for import ComputeForConfig, with_switch
 from convpress.config.kernel_search import KernelSearchConfig
-from convpress.config.lists import LARGEST_SEED, check_lists, check_replicates, recipes
+from convpress.config.lists import check_lists, check_replicates, recipes
 from convpress.config.low_rank import LowRankConfig
 from convpress.config.merging import MergingConfig
 from convpress.config.mistakes import explain
 from convpress.config.peers import PeersConfig
 from convpress.config.sections import (
+    LARGEST_SEED,
     ComputeConfig,
     Count,
     DataConfig,

@@ -11,6 +11,9 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
+LARGEST_SEED = 2**31 - 1
+"""A replicate is added to the run's seed, and scikit-learn takes no sum of 2**32 or more."""
+
 LEARNS_NOTHING = "learns_nothing"
 """Type of the error about a recipe that would learn nothing; its message begins with the key."""
 
@@ -48,7 +51,9 @@ class DataConfig(Section):
 
     name: Literal["cifar10", "digits"] = Field(description="cifar10 (fetched) or digits (inside scikit-learn).")
     validation: Count = Field(5000, description="Training images set aside for choices; never trained on.")
-    split_seed: int = Field(0, description="Seed of the split into training and validation images.")
+    split_seed: int = Field(
+        0, ge=0, le=LARGEST_SEED, description="Seed of the split into training and validation images."
+    )
 
 
 class TrainingConfig(Section):
