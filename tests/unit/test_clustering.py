@@ -2,19 +2,17 @@
 
 import copy
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 import convpress
 from convpress.clustering import sweep
-from convpress.clustering.budget import planned_parameters, unique_ratio
+from convpress.clustering.budget import planned_parameters
 from convpress.clustering.grouping import cluster_lines, group_elements, group_filters, group_near_filters, split_far
 from convpress.clustering.remedies import (
     apply_remedy,
@@ -28,7 +26,7 @@ from convpress.clustering.remedies import (
     sizes_of,
     unique_parameters,
 )
-from convpress.config.clustering import ClusteringConfig, RemedyConfig, SweepConfig, variants
+from convpress.config.clustering import RemedyConfig, SweepConfig
 from convpress.errors import ConvpressError
 from convpress.filters import cluster
 from convpress.layers.elementwise import ElementwiseSharedConv2d
@@ -253,19 +251,6 @@ def test_unique_parameters_are_those_of_the_stored_centroids():
 def test_equal_groupings_have_equal_labels_whatever_the_seed():
     filters = random(3, 2, 3, 3)[torch.tensor([2, 0, 2, 1])]
     assert cluster(filters, 3, seed=0).tolist() == cluster(filters, 3, seed=7).tolist() == [0, 1, 0, 2]
-
-
-def test_the_seeds_plan_17_keeps_87_percent():
-    params = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
-    study = ClusteringConfig(**params["clustering"])
-    sizes = sizes_of(convpress.create_model("resnet20"), study.layers)
-    assert sum(size.filters * size.parameters for size in sizes.values()) == 267_696
-    assert unique_ratio(sizes, study.plans.plan(17)) == pytest.approx(0.87, abs=0.001)
-    assert set(study.plans.plan(17)) == set(study.layers)
-    names = variants(study)
-    assert names["elementwise-050-s2"].replicate == 2
-    assert names["plan17-frozen"].plan == 17
-    assert "frozen-050-s1" not in names
 
 
 @pytest.mark.parametrize("filters", ["frozen", "tied"])

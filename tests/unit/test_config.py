@@ -9,6 +9,9 @@ from snakemake.utils import update_config
 from torch.nn import Conv2d
 
 from convpress.cifar import RECORDS
+from convpress.clustering.budget import unique_ratio
+from convpress.clustering.remedies import sizes_of
+from convpress.config.clustering import variants
 from convpress.config.schema import TRAINING_IMAGES, load_config
 from convpress.data import load_digits
 from convpress.errors import ConvpressError
@@ -183,3 +186,15 @@ def test_switches_may_stand_without_quotes(written, word):
 def test_dvc_knows_every_section():
     stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["workflow"]
     assert stage["params"] == [{"params.yaml": None}], "the whole file, so that no section can be forgotten"
+
+
+def test_the_seeds_plan_17_keeps_87_percent():
+    study = load_config(PARAMS).clustering
+    sizes = sizes_of(create_model("resnet20"), study.layers)
+    assert sum(size.filters * size.parameters for size in sizes.values()) == 267_696
+    assert unique_ratio(sizes, study.plans.plan(17)) == pytest.approx(0.87, abs=0.001)
+    assert set(study.plans.plan(17)) == set(study.layers)
+    names = variants(study)
+    assert names["elementwise-050-s2"].replicate == 2
+    assert names["plan17-frozen"].plan == 17
+    assert "frozen-050-s1" not in names

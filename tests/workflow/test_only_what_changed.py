@@ -1,7 +1,6 @@
 """Only what changed runs again: decided by contents and by the imports of each script, for every rule there is.
 
-The jobs' work is replaced by stubs, because what Snakemake decides depends on files, parameters and code alone; that
-the real jobs are followed by "nothing to be done" is tested with the quickstart.
+Stubs do the jobs' work: Snakemake decides by files, parameters and code. The quickstart tests that nothing follows it.
 """
 
 from __future__ import annotations
@@ -67,9 +66,9 @@ def own_run(tmp_path_factory) -> list[Job]:
     """Every job of a run that starts from a checkpoint of one's own, taught by a network that is no baseline."""
     project = tiny_project(tmp_path_factory.mktemp("own") / "project")
     own_checkpoint(project, "resnet8", width=4)
+    mine = {"checkpoint": "mine/resnet8.th", "training": None}
     tutor = {"architecture": "resnet8", "training": {"epochs": 1, "lr": 0.1}}
-    models = {"resnet8": {"checkpoint": "mine/resnet8.th", "training": None}, "tutor": tutor}
-    project.write("own.yaml", json.dumps({"models": models, "teacher": {"model": "tutor"}}))
+    project.write("own.yaml", json.dumps({"models": {"resnet8": mine, "tutor": tutor}, "teacher": {"model": "tutor"}}))
     return project.listed("-n", overlay=(*TINY, "own.yaml"))
 
 
