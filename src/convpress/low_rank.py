@@ -16,7 +16,7 @@ from convpress.decompose.low_rank import Bases, alternate, expand_kernel, expand
 from convpress.decompose.tensors import relative_error
 from convpress.errors import ConvpressError
 from convpress.layers.low_rank import LowRankConv2d, SeparableConv2d
-from convpress.layers.surgery import exchange_layers, find_conv, find_module, naming, uncompiled, uncompiled_name
+from convpress.layers.surgery import find_module, replace_convs, uncompiled, uncompiled_name
 from convpress.measure import count_macs, count_parameters, interleaved_latency
 from convpress.objectives import Batch
 from convpress.optimizers import freeze
@@ -45,15 +45,14 @@ def expand(
     separable, split = expansion.scheme == "separable", expansion.scheme == "decomposed"
     if not separable and len(bases) != len(layers):
         raise ConvpressError(f"{len(bases)} bases for {len(layers)} layers; one for each is needed.")
-    made: dict[str, nn.Module] = {}
-    for number, layer in enumerate(layers):
-        conv = find_conv(model, layer)
-        with naming(layer):
-            if separable:
-                made[layer] = SeparableConv2d.from_conv(conv, SeparableConv2d.rank_for(conv, compression))
-            else:
-                made[layer] = LowRankConv2d.from_conv(conv, bases[number], choice=expansion.bases, decomposed=split)
-    exchange_layers(model, made)
+    counts = dict(zip(layers, bases, strict=False))
+
+    def expanded(layer: str, conv: nn.Conv2d) -> nn.Module:
+        if separable:
+            return SeparableConv2d.from_conv(conv, SeparableConv2d.rank_for(conv, compression))
+        return LowRankConv2d.from_conv(conv, counts[layer], choice=expansion.bases, decomposed=split)
+
+    replace_convs(model, layers, expanded)
 
 
 def freeze_all_but(model: nn.Module, layers: Sequence[str]) -> None:

@@ -32,7 +32,7 @@ from convpress.decompose.tucker_allocation import allocate_tucker
 from convpress.errors import ConvpressError
 from convpress.layers.cp import CPConv2d, largest_rank
 from convpress.layers.factorised import FactorisedConv2d
-from convpress.layers.surgery import exchange_layers, find_conv, naming
+from convpress.layers.surgery import find_conv, naming, replace_convs
 from convpress.layers.tensor_chain import TensorChainConv2d
 from convpress.layers.tucker import TuckerConv2d
 from convpress.objectives import Penalty
@@ -218,12 +218,7 @@ def replace_all(model: nn.Module, kind: str, factors: Mapping[str, Factors]) -> 
             is changed then.
     """
     cls: Any = _family(kind).layer
-    made: dict[str, nn.Module] = {}
-    for layer, blocks in factors.items():
-        conv = find_conv(model, layer)
-        with naming(layer):
-            made[layer] = cls.from_conv(conv, factors=blocks)
-    exchange_layers(model, made)
+    replace_convs(model, factors, lambda layer, conv: cls.from_conv(conv, factors=factors[layer]))
     return model
 
 

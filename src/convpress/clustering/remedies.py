@@ -12,10 +12,9 @@ from convpress.clustering.grouping import Grouping, group_elements, group_filter
 from convpress.config.clustering import RemedyConfig
 from convpress.data import Dataset
 from convpress.errors import ConvpressError
-from convpress.layers.base import conv_geometry
 from convpress.layers.elementwise import ElementwiseSharedConv2d
 from convpress.layers.shared import SharedFilterConv2d
-from convpress.layers.surgery import exchange_layers, find_conv, find_module, naming
+from convpress.layers.surgery import find_conv, find_module, replace_convs
 from convpress.recalibrate import recalibrate
 
 
@@ -74,13 +73,11 @@ def cluster_filters(model: nn.Module, plan: Mapping[str, int], remedy: RemedyCon
     if not plan:
         raise ConvpressError("the plan is empty; name at least one layer and its number of clusters.")
     group, layer_class = _grouping(remedy)
-    made = {}
-    for layer, clusters in plan.items():
-        conv = find_conv(model, layer)
-        with naming(layer):
-            conv_geometry(conv)  # what cannot be replaced is told before its filters are grouped
-            made[layer] = layer_class.from_conv(conv, group(conv.weight.detach(), clusters, remedy, seed))
-    exchange_layers(model, made)
+
+    def clustered(layer: str, conv: nn.Conv2d) -> nn.Module:
+        return layer_class.from_conv(conv, group(conv.weight.detach(), plan[layer], remedy, seed))
+
+    replace_convs(model, plan, clustered)
 
 
 def _grouping(remedy: RemedyConfig) -> tuple[Grouping, type[SharedFilterConv2d]]:

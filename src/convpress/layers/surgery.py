@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
+from convpress.layers.base import conv_geometry
 from convpress.layers.hooks import check_unhooked
 from convpress.registering import enter
 
@@ -229,6 +230,23 @@ def replace_conv(
         layer = _made_of(cls, conv, options)
     exchange_layer(model, name, layer)
     return layer
+
+
+def replace_convs(model: nn.Module, names: Iterable[str], make: Callable[[str, nn.Conv2d], nn.Module]) -> None:
+    """Put ``make(name, conv)`` in the place of the convolutions `names`: of all or of none; what was frozen stays so.
+
+    Raises:
+        ConvpressError: there is no such convolution, one cannot be replaced, or as `make`; the message names it.
+    """
+    convs = {name: find_conv(model, name) for name in names}
+    for name, conv in convs.items():
+        with naming(name):
+            conv_geometry(conv)  # before the first is made, which may take minutes
+    made = {}
+    for name, conv in convs.items():
+        with naming(name):
+            made[name] = make(name, conv)
+    exchange_layers(model, made)
 
 
 def _made_of(cls: type[Any], conv: nn.Conv2d, options: dict[str, Any]) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from convpress.errors import ConvpressError
 from convpress.layers.shared_kernels import SharedKernelConv2d
-from convpress.layers.surgery import check_one_use, exchange_layers, find_conv, find_module, naming
+from convpress.layers.surgery import check_one_use, exchange_layers, find_module, naming, replace_convs
 from convpress.measure import evaluating
 from convpress.merging.channels import Features, MergeRule, group, kept, merge_channels, share_filters
 from convpress.predict import input_type
@@ -41,17 +41,11 @@ def share_network(model: nn.Module, ratio: float, *, features: Features = "raw",
         assert isinstance(bn, nn.BatchNorm2d)
         return share_filters(conv, kept(conv.out_channels, ratio), features=features, seed=seed, bn=bn)
 
-    _exchange_all(model, blocks, shared)
+    replace_convs(model, _inner_convs(blocks), shared)
 
 
-def _exchange_all(model: nn.Module, blocks: Iterable[str], make: Callable[[str, nn.Conv2d], nn.Module]) -> None:
-    """Put what `make` makes of conv1 and conv2 of all blocks in their place, when all are made."""
-    made = {}
-    for name in (part_name(block, conv) for block in blocks for conv in ("conv1", "conv2")):
-        conv = find_conv(model, name)
-        with naming(name):
-            made[name] = make(name, conv)
-    exchange_layers(model, made)
+def _inner_convs(blocks: Iterable[str]) -> list[str]:
+    return [part_name(block, conv) for block in blocks for conv in ("conv1", "conv2")]
 
 
 def share_kernels_network(model: nn.Module, ratio: float, *, drop: float = 0.25, seed: int = 0) -> None:
@@ -68,7 +62,7 @@ def share_kernels_network(model: nn.Module, ratio: float, *, drop: float = 0.25,
         budget = kept(conv.out_channels, ratio) * conv.in_channels
         return SharedKernelConv2d.from_conv(conv, kernel_labels(conv, budget, drop, seed))
 
-    _exchange_all(model, residual_blocks(model), shared)
+    replace_convs(model, _inner_convs(residual_blocks(model)), shared)
 
 
 def kernel_labels(conv: nn.Conv2d, clusters: int, drop: float, seed: int) -> Tensor:
