@@ -112,8 +112,8 @@ class Trainer:
             progress()
         self.epoch += 1
         mean = loss_sum / self.steps_per_epoch
-        # The last step changes the weights after its loss is known, and no loss knows the penalties.
-        if not math.isfinite(mean) or not all(bool(p.isfinite().all()) for p in self.model.parameters()):
+        # The last step changes the weights after its loss is known, and no loss knows penalties or running statistics.
+        if not math.isfinite(mean) or not all(bool(t.isfinite().all()) for t in self.model.state_dict().values()):
             raise ConvpressError(f"training diverged in epoch {self.epoch} (loss {mean}); lower lr {self.recipe.lr}")
         return {"loss": mean, "train_accuracy": correct / seen}
 

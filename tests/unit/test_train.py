@@ -224,6 +224,13 @@ def test_divergence_is_said(data):
         fit(trainer(data, recipe(lr=1e30, ema=0.0)))
 
 
+def test_statistics_that_are_no_numbers_are_divergence_too(data):
+    model = network()
+    next(layer for layer in model if isinstance(layer, nn.BatchNorm2d)).running_var.fill_(torch.inf)
+    with pytest.raises(ConvpressError, match=r"diverged in epoch 1 \(loss \d"):
+        fit(trainer(data, recipe(ema=0.0), model))
+
+
 def test_mistakes_are_said(data):
     with pytest.raises(ConvpressError, match="no teacher"):
         trainer(data, recipe(distillation=0.5))
