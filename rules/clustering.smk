@@ -119,11 +119,17 @@ rule evaluate_plan:
         "../scripts/evaluate_plan.py"
 
 
+def pull_recipe(wildcards):
+    """A part of the study's epochs; clipped gradients would pull so many norms together too slowly to arrive."""
+    epochs = pull_epochs(CL.remedies[wildcards.remedy], CL_EPOCHS)
+    return CL_RECIPE | {"epochs": epochs, "clip_norm": 0.0}
+
+
 rule pull_norms:
     input:
         data=DATASET,
         model=CL_BASE,
-        teacher=teacher_of(CL_RECIPE),
+        teacher=lambda w: teacher_of(pull_recipe(w)),
     output:
         model=f"{MODELS}/clustering/pulled/{{remedy}}-s{{replicate}}.safetensors",
         history=f"{CL_HISTORIES}/pulled/{{remedy}}-s{{replicate}}.csv",
@@ -133,8 +139,7 @@ rule pull_norms:
     params:
         layers=CL.layers,
         weight=lambda w: CL.remedies[w.remedy].norm_penalty,
-        # Clipped gradients would pull so many norms together too slowly to arrive.
-        recipe=lambda w: CL_RECIPE | {"epochs": pull_epochs(CL.remedies[w.remedy], CL_EPOCHS), "clip_norm": 0.0},
+        recipe=pull_recipe,
         resume=f"{RESULTS}/resume/clustering/pulled/{{remedy}}-s{{replicate}}.pt",
         data=config["data"],
         compute=finetuned_on(CL.model),
