@@ -81,7 +81,7 @@ from convpress.workflow.preflight import check_layers
         (
             "models.resnet20.architecture",
             "resnet21",
-            r"^models\.resnet20\.architecture: there is no 'resnet21'; alexnet, resnet20, .* of your own when src/.*",
+            r"^models\.resnet20\.architecture: there is no 'resnet21'; alexnet, .*resnet20, .* of your own when src/.*",
         ),
         (
             "models.alexnet.arguments.num_classes",
