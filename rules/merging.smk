@@ -15,9 +15,9 @@ MG_MODELS = MergingConfig(**MG).models()
 def mg_common(surgery):
     """What jobs share, as far as theirs needs it; images are cropped and flipped as in trainings before and after."""
     view = {"padding": config["control"]["crop_padding"], "flip": config["control"]["flip"]}
-    images = {"images": MG["images"]} if surgery["rule"] == "fitted" or surgery.get("allocate") else {}
+    images = MG["images"] if surgery["rule"] == "fitted" or surgery.get("allocate") else 0
     drop = {"drop": MG["drop"]} if surgery["method"] == "kernels" else {}
-    return {"recalibration": MG["recalibration"], "view": view} | images | drop
+    return {"images": images, "recalibration": MG["recalibration"], "view": view} | drop
 
 
 def merged_network(wildcards):

@@ -15,8 +15,8 @@ with job(snakemake):
     train, _, _ = load_dataset(snakemake.input.data, settings["data"])
     resolve(settings["compute"])
     surgery, model, common = MergeSurgery(**params.surgery), load(snakemake.input.model), params.common
-    seen = augmented(train, max(common.get("images", 0), common["recalibration"]), params.seed, **common["view"])
-    compress_variant(model, surgery, Settings(seen, common.get("images", 0), common.get("drop", 0.0), params.seed))
+    seen = augmented(train, max(common["images"], common["recalibration"]), params.seed, **common["view"])
+    compress_variant(model, surgery, Settings(seen, common["images"], common.get("drop", 0.0), params.seed))
     if surgery.recalibrate:
         recalibrate(model, seen, images=common["recalibration"])
     save_model(model, Path(snakemake.output.model))

@@ -19,8 +19,8 @@ with job(snakemake):
     train, validation, _ = load_dataset(snakemake.input.data, settings["data"])
     compute = resolve(settings["compute"])
     common = params.common
-    seen = augmented(train, max(common.get("images", 0), common["recalibration"]), params.seed, **common["view"])
-    look = Settings(seen, common.get("images", 0), common.get("drop", 0.0), params.seed)
+    seen = augmented(train, max(common["images"], common["recalibration"]), params.seed, **common["view"])
+    look = Settings(seen, common["images"], common.get("drop", 0.0), params.seed)
 
     rows, method = [], MergeMethod(**params.method)
     for ratio, path in zip(params.ratios, map(Path, snakemake.output.models), strict=True):
