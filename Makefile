@@ -18,7 +18,7 @@ install: .venv/installed ## make .venv with the exact versions of requirements.l
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "convpress needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; call make install PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-compile -r requirements.lock
-	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true  # pip has one process for it; a file of torch needs Python 3.12
+	@$(BIN)/python -m compileall -qq -j 0 -x /tests/ .venv/lib || true  # pip has one process for it; a file of torch needs Python 3.12
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
